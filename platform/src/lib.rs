@@ -1,0 +1,8 @@
+//! The ground both sides stand on: system calls on descriptors, and the source's backing directory with its node table.
+//!
+//! No policy, no network, no FUSE: nothing here knows what replication is.
+
+pub mod random;
+pub mod sys;
+pub mod tree;
+pub mod wire;

@@ -1,0 +1,85 @@
+//! Attributes of a node by descriptor, `O_PATH` descriptors included: stat, chmod, chown, times.
+
+use super::proc_path;
+use protocol::{Attrs, NodeKind, Owner, Time};
+use rustix::fs::{AtFlags, FileType, Mode, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::path::Arg;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// `fstat(2)`.
+pub fn stat(fd: impl AsFd) -> io::Result<Stat> {
+    Ok(rustix::fs::fstat(fd)?)
+}
+
+/// `fstatat(2)` of a name in a directory, symbolic links not followed.
+pub fn stat_at(dir: impl AsFd, name: impl Arg) -> io::Result<Stat> {
+    Ok(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// The permission bits of a mode: the lowest twelve.
+pub fn perm(stat: &Stat) -> u32 {
+    stat.st_mode & 0o7777
+}
+
+/// Modification time.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the kernel gives 0 to 999,999,999
+pub fn mtime(stat: &Stat) -> Time {
+    Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }
+}
+
+/// Access time.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the kernel gives 0 to 999,999,999
+pub fn atime(stat: &Stat) -> Time {
+    Time { secs: stat.st_atime, nanos: stat.st_atime_nsec as u32 }
+}
+
+/// Change time.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the kernel gives 0 to 999,999,999
+pub fn ctime(stat: &Stat) -> Time {
+    Time { secs: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 }
+}
+
+/// Owner, permission bits, modification time.
+pub fn attrs(stat: &Stat) -> Attrs {
+    Attrs { mode: perm(stat), owner: Owner { uid: stat.st_uid, gid: stat.st_gid }, mtime: mtime(stat) }
+}
+
+/// The kind of a node; a symbolic link is read through `fd`, which must be a descriptor of the link itself.
+pub fn kind(fd: BorrowedFd<'_>, stat: &Stat) -> io::Result<NodeKind> {
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => NodeKind::File,
+        FileType::Directory => NodeKind::Directory,
+        FileType::Symlink => NodeKind::Symlink(rustix::fs::readlinkat(fd, c"", Vec::new())?.into_bytes()),
+        FileType::Fifo => NodeKind::Fifo,
+        FileType::Socket => NodeKind::Socket,
+        FileType::CharacterDevice => NodeKind::CharDevice(stat.st_rdev),
+        FileType::BlockDevice => NodeKind::BlockDevice(stat.st_rdev),
+        FileType::Unknown => return Err(io::Error::other("a node of unknown type")),
+    })
+}
+
+/// Sets permission bits. Not for symbolic links, which have none.
+pub fn chmod(fd: BorrowedFd<'_>, perm: u32) -> io::Result<()> {
+    Ok(rustix::fs::chmod(proc_path(fd), Mode::from_raw_mode(perm))?)
+}
+
+/// Sets owner and group; `None` leaves one as it is.
+pub fn chown(fd: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    let uid = uid.map(rustix::fs::Uid::from_raw);
+    let gid = gid.map(rustix::fs::Gid::from_raw);
+    Ok(rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?)
+}
+
+fn timespec(time: Option<Time>) -> Timespec {
+    match time {
+        Some(t) => Timespec { tv_sec: t.secs, tv_nsec: t.nanos.into() },
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+    }
+}
+
+/// Sets times exactly; `None` leaves one as it is.
+pub fn set_times(fd: BorrowedFd<'_>, atime: Option<Time>, mtime: Option<Time>) -> io::Result<()> {
+    let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
+    Ok(rustix::fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)?)
+}

@@ -1,0 +1,35 @@
+//! System calls on descriptors, with the arguments that replfs needs and nothing left to chance.
+
+pub mod attr;
+pub mod creds;
+pub mod dir;
+pub mod extent;
+pub mod handle;
+pub mod resolve;
+pub mod xattr;
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::PathBuf;
+
+/// The path under which the kernel shows this descriptor: for calls that take a path only. It also works for a
+/// descriptor opened with `O_PATH`, a symbolic link's included, which it names itself and not what it points to.
+pub fn proc_path(fd: BorrowedFd<'_>) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// Nanoseconds since 1970 on this machine's clock; zero for a clock before 1970.
+pub fn now_ns() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The id of this boot of the machine: what was not durable before another boot is lost.
+pub fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Turns the result of a libc call that answers -1 on failure into a result.
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,86 @@
+//! Messages over any byte stream: QUIC, or a pipe in memory when the target is a local directory.
+
+use bytes::{Bytes, BytesMut};
+use protocol::{Frame, FrameError, Head, Message, frame::HEAD_BYTES};
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Why no message could be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The stream failed, or ended within a frame.
+    #[error("connection lost: {0}")]
+    Io(#[from] io::Error),
+    /// What arrived is not a frame.
+    #[error("unreadable frame: {0}")]
+    Frame(#[from] FrameError),
+}
+
+/// Reads one message; `None` where the stream ended between two. Not cancel-safe: a read that is dropped loses bytes.
+pub async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Message>, WireError> {
+    let mut head = [0; HEAD_BYTES];
+    match stream.read(&mut head).await? {
+        0 => return Ok(None),
+        got => stream.read_exact(&mut head[got..]).await?,
+    };
+    let head = Head::parse(&head)?;
+    let header = read_bytes(stream, head.header_len()).await?;
+    let payload = read_bytes(stream, head.payload_len()).await?;
+    Ok(Some(head.message(&header, payload)?))
+}
+
+/// Reads exactly `len` bytes, which the caller has checked against a bound.
+async fn read_bytes(stream: &mut (impl AsyncRead + Unpin), len: usize) -> io::Result<Bytes> {
+    let mut buffer = BytesMut::with_capacity(len);
+    let mut limited = stream.take(len as u64);
+    while buffer.len() < len {
+        if limited.read_buf(&mut buffer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(buffer.freeze())
+}
+
+/// Frames that are gathered and written together.
+#[derive(Default)]
+pub struct Batch {
+    small: BytesMut,
+}
+
+impl Batch {
+    /// Above this many gathered bytes a batch is written.
+    pub const FULL_BYTES: usize = 64 << 10;
+
+    /// Adds a frame. `false`: its payload is large and was not added; write the batch and then the payload by itself.
+    #[must_use]
+    pub fn push(&mut self, frame: &Frame) -> bool {
+        self.small.extend_from_slice(&frame.front);
+        let together = frame.payload.len() <= Self::FULL_BYTES / 4;
+        if together {
+            self.small.extend_from_slice(&frame.payload);
+        }
+        together
+    }
+
+    /// Enough is gathered.
+    pub fn is_full(&self) -> bool {
+        self.small.len() >= Self::FULL_BYTES
+    }
+
+    /// Writes what is gathered.
+    pub async fn write(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        if !self.small.is_empty() {
+            stream.write_all(&self.small).await?;
+            self.small.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Writes one message at once.
+pub async fn write_message(stream: &mut (impl AsyncWrite + Unpin), message: &Message) -> io::Result<()> {
+    let frame = Frame::encode(message);
+    stream.write_all(&frame.front).await?;
+    stream.write_all(&frame.payload).await?;
+    stream.flush().await
+}

@@ -1,0 +1,258 @@
+//! Frames: a fixed head, a `MessagePack` header, a raw payload (C5, C7). docs/protocol.md shows the bytes.
+//!
+//! Lengths are checked before anything is allocated, checksums before anything is believed. All integers are little
+//! endian.
+//!
+//! ```text
+//!  0  2  magic "RF"
+//!  2  1  version
+//!  3  1  kind
+//!  4  1  codec of the payload (0: as it is)
+//!  5  1  flags (bit 0: tolerant)
+//!  6  2  zero
+//!  8  4  header length in bytes
+//! 12  4  payload length in bytes
+//! 16  8  sequence number, 0 for what is no record
+//! 24  8  offset of the payload in its file, 0 where that means nothing
+//! 32  8  time stamp: nanoseconds since 1970 on the sender's clock, 0 for what is no record
+//! 40  4  CRC-32C of the payload
+//! 44  4  CRC-32C of bytes 0 to 44 and the header
+//! 48     header, then payload
+//! ```
+
+use crate::id::SeqNo;
+use crate::message::Message;
+use crate::record::{Op, Record};
+use crate::{MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, VERSION};
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Length of the fixed head in bytes.
+pub const HEAD_BYTES: usize = 48;
+
+const MAGIC: [u8; 2] = *b"RF";
+const FLAG_TOLERANT: u8 = 1;
+const CRC_AT: usize = 44;
+
+/// Why bytes are not a frame. The connection that carried them is closed with this reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Does not begin as a frame does.
+    #[error("not a replfs frame (magic {0:02x?})")]
+    Magic([u8; 2]),
+    /// A version that this build does not speak.
+    #[error("protocol version {0}, this build speaks {VERSION}")]
+    Version(u8),
+    /// A kind that does not exist.
+    #[error("unknown frame kind {0}")]
+    Kind(u8),
+    /// A payload codec that does not exist.
+    #[error("unknown payload codec {0}")]
+    Codec(u8),
+    /// Longer than allowed.
+    #[error("frame of {0} bytes exceeds the bound")]
+    Length(usize),
+    /// The checksum of head and header, or of the payload, does not match.
+    #[error("checksum of the {0} does not match")]
+    Checksum(&'static str),
+    /// The header is not what its kind says.
+    #[error("header does not parse: {0}")]
+    Header(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Hello = 1,
+    HelloAck = 2,
+    Refused = 3,
+    Record = 4,
+    Ack = 5,
+    Answer = 6,
+    Trouble = 7,
+    Heartbeat = 8,
+    Bye = 9,
+    ByeAck = 10,
+}
+
+impl Kind {
+    fn parse(byte: u8) -> Result<Self, FrameError> {
+        Ok(match byte {
+            1 => Self::Hello,
+            2 => Self::HelloAck,
+            3 => Self::Refused,
+            4 => Self::Record,
+            5 => Self::Ack,
+            6 => Self::Answer,
+            7 => Self::Trouble,
+            8 => Self::Heartbeat,
+            9 => Self::Bye,
+            10 => Self::ByeAck,
+            other => return Err(FrameError::Kind(other)),
+        })
+    }
+}
+
+/// A checked head: how much is still to be read, and what it will be.
+#[derive(Clone, Debug)]
+pub struct Head {
+    kind: Kind,
+    flags: u8,
+    header_len: usize,
+    payload_len: usize,
+    seq: SeqNo,
+    stamp: u64,
+    payload_crc: u32,
+    crc: u32,
+    running_crc: u32,
+}
+
+fn u32_at(bytes: &[u8; HEAD_BYTES], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn u64_at(bytes: &[u8; HEAD_BYTES], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+impl Head {
+    /// Checks magic, version, kind, codec and both lengths. The checksum of the head covers the header too and is
+    /// checked by [`Head::message`].
+    pub fn parse(bytes: &[u8; HEAD_BYTES]) -> Result<Self, FrameError> {
+        if bytes[..2] != MAGIC {
+            return Err(FrameError::Magic([bytes[0], bytes[1]]));
+        }
+        if bytes[2] != VERSION {
+            return Err(FrameError::Version(bytes[2]));
+        }
+        let kind = Kind::parse(bytes[3])?;
+        if bytes[4] != 0 {
+            return Err(FrameError::Codec(bytes[4]));
+        }
+        let (header_len, payload_len) = (u32_at(bytes, 8) as usize, u32_at(bytes, 12) as usize);
+        for (len, bound) in [(header_len, MAX_HEADER_BYTES), (payload_len, MAX_PAYLOAD_BYTES)] {
+            if len > bound {
+                return Err(FrameError::Length(len));
+            }
+        }
+        Ok(Self {
+            kind,
+            flags: bytes[5],
+            header_len,
+            payload_len,
+            seq: SeqNo::new(u64_at(bytes, 16)),
+            stamp: u64_at(bytes, 32),
+            payload_crc: u32_at(bytes, 40),
+            crc: u32_at(bytes, CRC_AT),
+            running_crc: crc32c::crc32c(&bytes[..CRC_AT]),
+        })
+    }
+
+    /// Bytes of header to read after the head.
+    pub fn header_len(&self) -> usize {
+        self.header_len
+    }
+
+    /// Bytes of payload to read after the header.
+    pub fn payload_len(&self) -> usize {
+        self.payload_len
+    }
+
+    /// The message, from the header and payload that were read.
+    pub fn message(&self, header: &[u8], payload: Bytes) -> Result<Message, FrameError> {
+        assert!(header.len() == self.header_len && payload.len() == self.payload_len, "lengths as announced");
+        if crc32c::crc32c_append(self.running_crc, header) != self.crc {
+            return Err(FrameError::Checksum("header"));
+        }
+        if crc32c::crc32c(&payload) != self.payload_crc {
+            return Err(FrameError::Checksum("payload"));
+        }
+        Ok(match self.kind {
+            Kind::Hello => Message::Hello(parse(header)?),
+            Kind::HelloAck => Message::HelloAck(parse(header)?),
+            Kind::Refused => Message::Refused(parse(header)?),
+            Kind::Record => {
+                let op = parse(header)?;
+                let tolerant = self.flags & FLAG_TOLERANT != 0;
+                Message::Record(Record { seq: self.seq, stamp: self.stamp, tolerant, op }, payload)
+            }
+            Kind::Ack => Message::Ack(parse(header)?),
+            Kind::Answer => Message::Answer(self.seq, parse(header)?),
+            Kind::Trouble => Message::Trouble(parse(header)?),
+            Kind::Heartbeat => Message::Heartbeat,
+            Kind::Bye => Message::Bye,
+            Kind::ByeAck => Message::ByeAck(parse(header)?),
+        })
+    }
+}
+
+fn parse<T: DeserializeOwned>(header: &[u8]) -> Result<T, FrameError> {
+    rmp_serde::from_slice(header).map_err(|e| FrameError::Header(e.to_string()))
+}
+
+fn pack<T: Serialize>(value: &T) -> Vec<u8> {
+    rmp_serde::to_vec(value).expect("the protocol's own types serialize into memory")
+}
+
+/// An encoded frame: head and header in one piece, the payload shared with whoever made it.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Head and header.
+    pub front: Bytes,
+    /// Payload.
+    pub payload: Bytes,
+}
+
+impl Frame {
+    /// Encodes `message`. The payload is not copied.
+    pub fn encode(message: &Message) -> Self {
+        let none = Bytes::new();
+        match message {
+            Message::Hello(m) => Self::build(Kind::Hello, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
+            Message::HelloAck(m) => Self::build(Kind::HelloAck, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
+            Message::Refused(m) => Self::build(Kind::Refused, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
+            Message::Record(record, payload) => Self::record(record, payload.clone()),
+            Message::Ack(m) => Self::build(Kind::Ack, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
+            Message::Answer(seq, m) => Self::build(Kind::Answer, 0, *seq, 0, 0, &pack(m), none),
+            Message::Trouble(m) => Self::build(Kind::Trouble, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
+            Message::Heartbeat => Self::build(Kind::Heartbeat, 0, SeqNo::ZERO, 0, 0, &[], none),
+            Message::Bye => Self::build(Kind::Bye, 0, SeqNo::ZERO, 0, 0, &[], none),
+            Message::ByeAck(m) => Self::build(Kind::ByeAck, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
+        }
+    }
+
+    /// Encodes a record with its payload.
+    pub fn record(record: &Record, payload: Bytes) -> Self {
+        let offset = match &record.op {
+            Op::Write { offset, .. } => *offset,
+            _ => 0,
+        };
+        let flags = if record.tolerant { FLAG_TOLERANT } else { 0 };
+        Self::build(Kind::Record, flags, record.seq, offset, record.stamp, &pack(&record.op), payload)
+    }
+
+    /// Length of the whole frame in bytes.
+    #[allow(clippy::len_without_is_empty)] // a frame is never empty
+    pub fn len(&self) -> usize {
+        self.front.len() + self.payload.len()
+    }
+
+    fn build(kind: Kind, flags: u8, seq: SeqNo, offset: u64, stamp: u64, header: &[u8], payload: Bytes) -> Self {
+        assert!(header.len() <= MAX_HEADER_BYTES && payload.len() <= MAX_PAYLOAD_BYTES, "frame within its bounds");
+        let len32 = |len: usize| u32::try_from(len).expect("bounded above");
+        let mut front = Vec::with_capacity(HEAD_BYTES + header.len());
+        front.extend_from_slice(&MAGIC);
+        front.extend_from_slice(&[VERSION, kind as u8, 0, flags, 0, 0]);
+        front.extend_from_slice(&len32(header.len()).to_le_bytes());
+        front.extend_from_slice(&len32(payload.len()).to_le_bytes());
+        front.extend_from_slice(&seq.get().to_le_bytes());
+        front.extend_from_slice(&offset.to_le_bytes());
+        front.extend_from_slice(&stamp.to_le_bytes());
+        front.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&front), header);
+        front.extend_from_slice(&crc.to_le_bytes());
+        front.extend_from_slice(header);
+        Self { front: front.into(), payload }
+    }
+}

@@ -1,0 +1,35 @@
+//! The contract between source and target: ids, paths, records, messages, frames.
+//!
+//! Pure: no I/O, no clock, no randomness. What arrives from a peer is parsed here, once, within bounds, into types
+//! that cannot hold anything unsafe (a [`RelPath`] cannot leave its directory). docs/protocol.md describes the bytes.
+
+pub mod attrs;
+pub mod frame;
+pub mod id;
+pub mod message;
+pub mod path;
+pub mod record;
+
+pub use attrs::{Attrs, NodeKind, Owner, Time};
+pub use frame::{Frame, FrameError, Head};
+pub use id::{Incarnation, NodeId, ReplicaId, SeqNo};
+pub use message::{
+    Ack, Answer, Entry, Hello, HelloAck, Message, Page, Position, RefusalCode, Refused, Trouble, TroubleKind,
+};
+pub use path::{Name, PathError, RelPath};
+pub use record::{AllocateMode, At, Content, Ensure, Mark, Op, Place, Record, RenameKind, Replaced};
+
+/// The protocol version that this build speaks. Versions are compared for equality until there are two.
+pub const VERSION: u8 = 1;
+
+/// Largest payload of one frame in bytes. A FUSE write is at most 1 MiB; extended attributes at most 64 KiB.
+pub const MAX_PAYLOAD_BYTES: usize = 4 << 20;
+
+/// Largest header of one frame in bytes: a page of a directory listing is the largest that occurs.
+pub const MAX_HEADER_BYTES: usize = 4 << 20;
+
+/// Largest piece of content that one [`Ensure`] or one comparison covers, in bytes.
+pub const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Block size in bytes at which content is compared.
+pub const COMPARE_BLOCK_BYTES: u32 = 16 << 10;

@@ -1,0 +1,355 @@
+//! Records: one operation each, as the source carried it out, with the results it had. A target that applies them in
+//! order holds what the source held.
+//!
+//! Every value is absolute (the resulting times, mode, size), so that applying a record twice in a row leaves what
+//! applying it once leaves; the exceptions (an exchange of names) are named where they stand.
+
+use crate::attrs::{Attrs, NodeKind, Owner, Time};
+use crate::id::{NodeId, SeqNo};
+use crate::path::{Name, RelPath};
+use serde::{Deserialize, Serialize};
+
+/// Where a node is at the moment its record is numbered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum At {
+    /// Under this path of the replica.
+    Path(RelPath),
+    /// Without a name, still open on the source: under `.replfs/orphan/` by its node id (R8).
+    Orphan,
+}
+
+/// A node and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Names the node across renames; a target may keep a descriptor under it.
+    pub node: NodeId,
+    /// Where it is now.
+    pub at: At,
+}
+
+/// How space is allocated or given back: `fallocate(2)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AllocateMode {
+    /// Allocate; the size may grow.
+    Allocate,
+    /// Allocate; the size stays.
+    KeepSize,
+    /// Make a hole; the size stays.
+    Punch,
+    /// Zeros; the size may grow.
+    Zero,
+    /// Zeros; the size stays.
+    ZeroKeepSize,
+}
+
+/// How names move: `renameat2(2)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RenameKind {
+    /// What stands at the new name is replaced.
+    Replace,
+    /// There is nothing at the new name.
+    NoReplace,
+    /// The two names change places. Not repeatable: a target keeps the inode numbers of both while it applies this (R5).
+    Exchange,
+}
+
+/// A node that lost a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The node.
+    pub node: NodeId,
+    /// Its last known name is gone, but it is still open or has links that are not known: the target keeps it as an
+    /// orphan until [`Op::Reap`].
+    pub orphan: bool,
+}
+
+/// What an [`Ensure`] says of a regular file's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// What is there stays; the size is set. Comparison or copying follows in records of its own.
+    Keep,
+    /// The payload is the whole content (at most [`crate::CHUNK_BYTES`], all of it data, no holes).
+    Whole,
+}
+
+/// "At this path there is this node": the record of repair. What is there and is something else is set aside first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ensure {
+    /// Where. The parent exists.
+    pub path: RelPath,
+    /// The node.
+    pub node: NodeId,
+    /// Its kind; what is there of another kind is set aside.
+    pub kind: NodeKind,
+    /// A regular file that is there under this name is not used but replaced by a new one, because on the target
+    /// it shares its inode with a name that it does not share it with on the source.
+    pub fresh: bool,
+    /// Owner, permissions and modification time.
+    pub attrs: Attrs,
+    /// Access time.
+    pub atime: Time,
+    /// The size of a regular file in bytes; zero for all others.
+    pub size: u64,
+    /// What the payload holds.
+    pub content: Content,
+    /// All extended attributes, ACLs included; others that are there are removed.
+    pub xattrs: Vec<(serde_bytes::ByteBuf, serde_bytes::ByteBuf)>,
+    /// Modification time of the directory that holds the name; `None` for the root.
+    pub parent_mtime: Option<Time>,
+}
+
+/// Points in the stream that are no operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mark {
+    /// From here on the replica is not a prefix of the source's history.
+    Incoherent,
+    /// From here on the replica is again a prefix of the source's history.
+    Coherent,
+    /// Everything before this is to be made durable now, and acknowledged as durable.
+    Barrier,
+}
+
+/// One operation with its results. Where data goes with it, it is the payload of the record's frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// Payload at `offset`. The file may grow.
+    Write {
+        /// The file.
+        place: Place,
+        /// Position in bytes.
+        offset: u64,
+        /// Resulting modification time.
+        mtime: Time,
+        /// Resulting permission bits where the write cleared setuid or setgid.
+        mode: Option<u32>,
+        /// The file was opened with `O_SYNC` or `O_DSYNC`: durable before the next record (R11).
+        durable: bool,
+    },
+    /// Attributes; each `None` stays as it is. The size is set first and the times last.
+    SetAttr {
+        /// The node.
+        place: Place,
+        /// Size in bytes, of a regular file only.
+        size: Option<u64>,
+        /// Owner and group.
+        owner: Option<Owner>,
+        /// Permission bits.
+        mode: Option<u32>,
+        /// Access time.
+        atime: Option<Time>,
+        /// Modification time.
+        mtime: Option<Time>,
+    },
+    /// Space.
+    Allocate {
+        /// The file.
+        place: Place,
+        /// How.
+        mode: AllocateMode,
+        /// Position in bytes.
+        offset: u64,
+        /// Length in bytes, at least 1.
+        len: u64,
+        /// Resulting modification time.
+        mtime: Time,
+        /// Resulting permission bits where the call cleared setuid or setgid.
+        perm: Option<u32>,
+    },
+    /// `len` bytes from one file (or place in a file) to another, all of which were copied.
+    CopyRange {
+        /// The file read.
+        from: Place,
+        /// Position there in bytes.
+        from_offset: u64,
+        /// The file written.
+        to: Place,
+        /// Position there in bytes.
+        to_offset: u64,
+        /// Length in bytes.
+        len: u64,
+        /// Resulting modification time of the file written.
+        mtime: Time,
+        /// Resulting permission bits where the call cleared setuid or setgid.
+        perm: Option<u32>,
+    },
+    /// An extended attribute (ACLs included) gets the payload as its value, whether or not it existed.
+    SetXattr {
+        /// The node.
+        place: Place,
+        /// Name with its namespace, 1 to 255 bytes.
+        #[serde(with = "serde_bytes")]
+        name: Vec<u8>,
+        /// Resulting permission bits (an ACL changes them).
+        mode: Option<u32>,
+    },
+    /// An extended attribute goes.
+    RemoveXattr {
+        /// The node.
+        place: Place,
+        /// Name with its namespace, 1 to 255 bytes.
+        #[serde(with = "serde_bytes")]
+        name: Vec<u8>,
+        /// Resulting permission bits (an ACL changes them).
+        mode: Option<u32>,
+    },
+    /// A new node under a new name: create, mkdir, mknod, symlink.
+    Create {
+        /// Where.
+        path: RelPath,
+        /// The new node.
+        node: NodeId,
+        /// What.
+        kind: NodeKind,
+        /// Resulting owner, permissions and time.
+        attrs: Attrs,
+        /// Resulting modification time of the directory.
+        parent_mtime: Time,
+    },
+    /// One more name for a node.
+    Link {
+        /// The node under a name it has.
+        from: Place,
+        /// The new name.
+        to: RelPath,
+        /// Resulting modification time of the new name's directory.
+        parent_mtime: Time,
+    },
+    /// A name goes: unlink, rmdir.
+    Unlink {
+        /// The name.
+        path: RelPath,
+        /// The node that had it.
+        gone: Replaced,
+        /// It was a directory.
+        directory: bool,
+        /// Resulting modification time of the directory that held it.
+        parent_mtime: Time,
+    },
+    /// A node moves to another name.
+    Rename {
+        /// The name it had.
+        from: RelPath,
+        /// The name it has.
+        to: RelPath,
+        /// How.
+        kind: RenameKind,
+        /// The node that moved.
+        node: NodeId,
+        /// What stood at the new name and was replaced.
+        replaced: Option<Replaced>,
+        /// Resulting modification time of the old name's directory.
+        from_parent_mtime: Time,
+        /// Resulting modification time of the new name's directory.
+        to_parent_mtime: Time,
+    },
+    /// The source has closed an orphan: it goes. Nothing happens where there is none.
+    Reap {
+        /// The orphan.
+        node: NodeId,
+    },
+    /// What was written to this node before is durable before anything is applied that comes later.
+    Fsync {
+        /// The file or directory.
+        place: Place,
+        /// `fdatasync(2)`.
+        data_only: bool,
+    },
+    /// Repair: this node is at this path.
+    Ensure(Box<Ensure>),
+    /// Repair: asks for a page of a directory as it is at this point of the stream; answered by
+    /// [`crate::message::Answer::Page`].
+    List {
+        /// The directory.
+        path: RelPath,
+        /// Names after this one, in byte order.
+        after: Option<Name>,
+        /// The last name of the page at most; without it as many as the target likes.
+        last: Option<Name>,
+        /// With a hash of the content of every regular file of at most [`crate::CHUNK_BYTES`].
+        hash: bool,
+    },
+    /// Repair: asks which blocks differ from these hashes at this point of the stream; answered by
+    /// [`crate::message::Answer::Differs`].
+    Compare {
+        /// The file.
+        place: Place,
+        /// Position in bytes.
+        offset: u64,
+        /// Length in bytes, at most [`crate::CHUNK_BYTES`].
+        len: u64,
+        /// Bytes per block; the last block may be shorter.
+        block_bytes: u32,
+        /// The first 16 bytes of BLAKE3 of each block.
+        #[serde(with = "serde_bytes")]
+        hashes: Vec<u8>,
+    },
+    /// A point in the stream.
+    Mark(Mark),
+}
+
+impl Op {
+    /// A short word for statistics and logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Write { .. } => "write",
+            Self::SetAttr { size: Some(_), .. } => "truncate",
+            Self::SetAttr { .. } => "setattr",
+            Self::Allocate { .. } => "fallocate",
+            Self::CopyRange { .. } => "copy_range",
+            Self::SetXattr { .. } => "setxattr",
+            Self::RemoveXattr { .. } => "removexattr",
+            Self::Create { kind, .. } => match kind {
+                NodeKind::File => "create",
+                NodeKind::Directory => "mkdir",
+                NodeKind::Symlink(_) => "symlink",
+                _ => "mknod",
+            },
+            Self::Link { .. } => "link",
+            Self::Unlink { directory: true, .. } => "rmdir",
+            Self::Unlink { .. } => "unlink",
+            Self::Rename { .. } => "rename",
+            Self::Reap { .. } => "reap",
+            Self::Fsync { .. } => "fsync",
+            Self::Ensure(_) => "ensure",
+            Self::List { .. } => "list",
+            Self::Compare { .. } => "compare",
+            Self::Mark(_) => "mark",
+        }
+    }
+
+    /// The path to name in an error about this operation; `None` for those that have none.
+    pub fn path(&self) -> Option<&RelPath> {
+        let place = match self {
+            Self::Write { place, .. }
+            | Self::SetAttr { place, .. }
+            | Self::Allocate { place, .. }
+            | Self::CopyRange { to: place, .. }
+            | Self::SetXattr { place, .. }
+            | Self::RemoveXattr { place, .. }
+            | Self::Fsync { place, .. }
+            | Self::Compare { place, .. } => place,
+            Self::Create { path, .. } | Self::Unlink { path, .. } | Self::List { path, .. } => return Some(path),
+            Self::Link { to, .. } | Self::Rename { to, .. } => return Some(to),
+            Self::Ensure(ensure) => return Some(&ensure.path),
+            Self::Reap { .. } | Self::Mark(_) => return None,
+        };
+        match &place.at {
+            At::Path(path) => Some(path),
+            At::Orphan => None,
+        }
+    }
+}
+
+/// One operation in its place in the order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number.
+    pub seq: SeqNo,
+    /// Nanoseconds since 1970 on the source's clock when it was numbered.
+    pub stamp: u64,
+    /// The replica is under repair: what stands in this operation's way is set aside, what it takes away may already be
+    /// gone. Without this either is damage and is reported as such.
+    pub tolerant: bool,
+    /// What.
+    pub op: Op,
+}
