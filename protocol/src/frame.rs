@@ -207,29 +207,23 @@ pub struct Frame {
 impl Frame {
     /// Encodes `message`. The payload is not copied.
     pub fn encode(message: &Message) -> Self {
-        let none = Bytes::new();
         match message {
-            Message::Hello(m) => Self::build(Kind::Hello, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
-            Message::HelloAck(m) => Self::build(Kind::HelloAck, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
-            Message::Refused(m) => Self::build(Kind::Refused, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
+            Message::Hello(m) => Self::build(Kind::Hello, SeqNo::ZERO, &pack(m)),
+            Message::HelloAck(m) => Self::build(Kind::HelloAck, SeqNo::ZERO, &pack(m)),
+            Message::Refused(m) => Self::build(Kind::Refused, SeqNo::ZERO, &pack(m)),
             Message::Record(record, payload) => Self::record(record, payload.clone()),
-            Message::Ack(m) => Self::build(Kind::Ack, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
-            Message::Answer(seq, m) => Self::build(Kind::Answer, 0, *seq, 0, 0, &pack(m), none),
-            Message::Trouble(m) => Self::build(Kind::Trouble, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
-            Message::Heartbeat => Self::build(Kind::Heartbeat, 0, SeqNo::ZERO, 0, 0, &[], none),
-            Message::Bye => Self::build(Kind::Bye, 0, SeqNo::ZERO, 0, 0, &[], none),
-            Message::ByeAck(m) => Self::build(Kind::ByeAck, 0, SeqNo::ZERO, 0, 0, &pack(m), none),
+            Message::Ack(m) => Self::build(Kind::Ack, SeqNo::ZERO, &pack(m)),
+            Message::Answer(seq, m) => Self::build(Kind::Answer, *seq, &pack(m)),
+            Message::Trouble(m) => Self::build(Kind::Trouble, SeqNo::ZERO, &pack(m)),
+            Message::Heartbeat => Self::build(Kind::Heartbeat, SeqNo::ZERO, &[]),
+            Message::Bye => Self::build(Kind::Bye, SeqNo::ZERO, &[]),
+            Message::ByeAck(m) => Self::build(Kind::ByeAck, SeqNo::ZERO, &pack(m)),
         }
     }
 
     /// Encodes a record with its payload.
     pub fn record(record: &Record, payload: Bytes) -> Self {
-        let offset = match &record.op {
-            Op::Write { offset, .. } => *offset,
-            _ => 0,
-        };
-        let flags = if record.tolerant { FLAG_TOLERANT } else { 0 };
-        Self::build(Kind::Record, flags, record.seq, offset, record.stamp, &pack(&record.op), payload)
+        Draft::new(&record.op, payload).number(record.seq, record.stamp, record.tolerant)
     }
 
     /// Length of the whole frame in bytes.
@@ -238,21 +232,68 @@ impl Frame {
         self.front.len() + self.payload.len()
     }
 
-    fn build(kind: Kind, flags: u8, seq: SeqNo, offset: u64, stamp: u64, header: &[u8], payload: Bytes) -> Self {
-        assert!(header.len() <= MAX_HEADER_BYTES && payload.len() <= MAX_PAYLOAD_BYTES, "frame within its bounds");
-        let len32 = |len: usize| u32::try_from(len).expect("bounded above");
-        let mut front = Vec::with_capacity(HEAD_BYTES + header.len());
-        front.extend_from_slice(&MAGIC);
-        front.extend_from_slice(&[VERSION, kind as u8, 0, flags, 0, 0]);
-        front.extend_from_slice(&len32(header.len()).to_le_bytes());
-        front.extend_from_slice(&len32(payload.len()).to_le_bytes());
-        front.extend_from_slice(&seq.get().to_le_bytes());
-        front.extend_from_slice(&offset.to_le_bytes());
-        front.extend_from_slice(&stamp.to_le_bytes());
-        front.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&front), header);
-        front.extend_from_slice(&crc.to_le_bytes());
-        front.extend_from_slice(header);
-        Self { front: front.into(), payload }
+    fn build(kind: Kind, seq: SeqNo, header: &[u8]) -> Self {
+        let none = Bytes::new();
+        assemble(kind, 0, seq, 0, 0, header, none, crc32c::crc32c(&[]))
     }
+}
+
+/// A record that has everything but its number: the work of encoding is done before the lock that gives out numbers is taken.
+#[derive(Debug)]
+pub struct Draft {
+    header: Vec<u8>,
+    payload: Bytes,
+    payload_crc: u32,
+    offset: u64,
+    word: &'static str,
+}
+
+impl Draft {
+    /// Encodes an operation and takes the checksum of its payload.
+    pub fn new(op: &Op, payload: Bytes) -> Self {
+        let offset = match op {
+            Op::Write { offset, .. } => *offset,
+            _ => 0,
+        };
+        Self { header: pack(op), payload_crc: crc32c::crc32c(&payload), payload, offset, word: op.word() }
+    }
+
+    /// The operation's word ([`Op::word`]).
+    pub fn word(&self) -> &'static str {
+        self.word
+    }
+
+    /// The frame of this operation in its place in the order.
+    pub fn number(self, seq: SeqNo, stamp: u64, tolerant: bool) -> Frame {
+        let flags = if tolerant { FLAG_TOLERANT } else { 0 };
+        assemble(Kind::Record, flags, seq, self.offset, stamp, &self.header, self.payload, self.payload_crc)
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // the fields of the head, in their order
+fn assemble(
+    kind: Kind,
+    flags: u8,
+    seq: SeqNo,
+    offset: u64,
+    stamp: u64,
+    header: &[u8],
+    payload: Bytes,
+    payload_crc: u32,
+) -> Frame {
+    assert!(header.len() <= MAX_HEADER_BYTES && payload.len() <= MAX_PAYLOAD_BYTES, "frame within its bounds");
+    let len32 = |len: usize| u32::try_from(len).expect("bounded above");
+    let mut front = Vec::with_capacity(HEAD_BYTES + header.len());
+    front.extend_from_slice(&MAGIC);
+    front.extend_from_slice(&[VERSION, kind as u8, 0, flags, 0, 0]);
+    front.extend_from_slice(&len32(header.len()).to_le_bytes());
+    front.extend_from_slice(&len32(payload.len()).to_le_bytes());
+    front.extend_from_slice(&seq.get().to_le_bytes());
+    front.extend_from_slice(&offset.to_le_bytes());
+    front.extend_from_slice(&stamp.to_le_bytes());
+    front.extend_from_slice(&payload_crc.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&front), header);
+    front.extend_from_slice(&crc.to_le_bytes());
+    front.extend_from_slice(header);
+    Frame { front: front.into(), payload }
 }

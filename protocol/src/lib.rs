@@ -11,7 +11,7 @@ pub mod path;
 pub mod record;
 
 pub use attrs::{Attrs, NodeKind, Owner, Time};
-pub use frame::{Frame, FrameError, Head};
+pub use frame::{Draft, Frame, FrameError, Head};
 pub use id::{Incarnation, NodeId, ReplicaId, SeqNo};
 pub use message::{
     Ack, Answer, Entry, Hello, HelloAck, Message, Page, Position, RefusalCode, Refused, Trouble, TroubleKind,

@@ -256,6 +256,13 @@ pub enum Op {
     },
     /// Repair: this node is at this path.
     Ensure(Box<Ensure>),
+    /// Repair: the source has nothing at this path: what is there is set aside (I7). Nothing there is as good.
+    SetAside {
+        /// Where.
+        path: RelPath,
+        /// Modification time of the directory that holds the name.
+        parent_mtime: Time,
+    },
     /// Repair: asks for a page of a directory as it is at this point of the stream; answered by
     /// [`crate::message::Answer::Page`].
     List {
@@ -311,6 +318,7 @@ impl Op {
             Self::Reap { .. } => "reap",
             Self::Fsync { .. } => "fsync",
             Self::Ensure(_) => "ensure",
+            Self::SetAside { .. } => "set_aside",
             Self::List { .. } => "list",
             Self::Compare { .. } => "compare",
             Self::Mark(_) => "mark",
@@ -328,7 +336,10 @@ impl Op {
             | Self::RemoveXattr { place, .. }
             | Self::Fsync { place, .. }
             | Self::Compare { place, .. } => place,
-            Self::Create { path, .. } | Self::Unlink { path, .. } | Self::List { path, .. } => return Some(path),
+            Self::Create { path, .. }
+            | Self::Unlink { path, .. }
+            | Self::SetAside { path, .. }
+            | Self::List { path, .. } => return Some(path),
             Self::Link { to, .. } | Self::Rename { to, .. } => return Some(to),
             Self::Ensure(ensure) => return Some(&ensure.path),
             Self::Reap { .. } | Self::Mark(_) => return None,

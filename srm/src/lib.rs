@@ -1,1 +1,137 @@
-//! Placeholder.
+//! Source Replication Manager: order, backlog, commit modes, clean and dirty, the mirror pass. Policy: no FUSE, no QUIC.
+//!
+//! `backlog`, `replies` and `gate` are pure; `core` holds them together under one lock; `live` takes what the FUSE layer did;
+//! `feed` is what a connection to the target pulls from and reports to; `pass` and `copy` repair; `clock` watches time.
+//!
+//! Lock order: namespace, nodes (`platform::tree`), then the core. The core is held for moments and never while anything
+//! is read or waited for.
+
+mod backlog;
+mod clock;
+mod copy;
+mod core;
+mod ensure;
+mod feed;
+mod gate;
+mod live;
+mod names;
+mod pass;
+mod replies;
+mod room;
+pub mod status;
+mod watch;
+
+pub use crate::core::Ticket;
+pub use feed::{Rejected, Restart};
+pub use live::NotClean;
+pub use names::{Gone, Renamed};
+pub use watch::Left;
+
+use crate::core::Core;
+use parking_lot::{Condvar, Mutex};
+use platform::tree::Tree;
+use protocol::{Name, ReplicaId};
+use status::CommitMode;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// What a source is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// NAME.
+    pub name: Name,
+    /// SRC, absolute, for the status.
+    pub source: String,
+    /// MNT, absolute, for the status.
+    pub mountpoint: String,
+    /// The target as the user named it, for the status.
+    pub target: String,
+    /// The commit mode asked for.
+    pub commit: CommitMode,
+    /// How long a reply waits for a target that does not answer.
+    pub degrade_after: Duration,
+    /// Bound of the backlog in bytes.
+    pub backlog_bytes: u64,
+    /// Take over a directory on the target that is not empty and belongs to nobody.
+    pub adopt: bool,
+    /// The replica known from before.
+    pub replica: Option<ReplicaId>,
+    /// When this source last ended clean with everything on the target: seconds since 1970 on its clock.
+    pub clean_end_secs: Option<i64>,
+    /// Submounts below SRC, for the status.
+    pub submounts: Vec<String>,
+    /// The software's version, for the target's log.
+    pub software: String,
+}
+
+/// The replication of one source.
+pub struct Srm {
+    tree: Arc<Tree>,
+    config: Config,
+    core: Mutex<Core>,
+    /// Something changed that a thread of the SRM or a caller may wait for.
+    changed: Condvar,
+    /// Wakes the connection: there is something to send.
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    room: room::Room,
+}
+
+impl std::fmt::Debug for Srm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Srm").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Srm {
+    /// Starts the replication of `tree` with its clock thread. Nothing is sent until a connection feeds from it.
+    pub fn start(tree: Arc<Tree>, config: Config) -> std::io::Result<Arc<Self>> {
+        let core = Core::new(&config)?;
+        let srm = Arc::new(Self {
+            tree,
+            config,
+            core: Mutex::new(core),
+            changed: Condvar::new(),
+            wake: OnceLock::new(),
+            room: room::Room::default(),
+        });
+        clock::start(&srm)?;
+        room::start(&srm)?;
+        Ok(srm)
+    }
+
+    /// A source without any target, for tests of the layers around this one: nothing is kept, every reply goes out at once.
+    pub fn detached(tree: Arc<Tree>) -> Arc<Self> {
+        let config = Config {
+            name: Name::new(b"detached").expect("a valid name"),
+            source: String::new(),
+            mountpoint: String::new(),
+            target: String::new(),
+            commit: CommitMode::Real,
+            degrade_after: Duration::from_secs(5),
+            backlog_bytes: 1 << 20,
+            adopt: false,
+            replica: None,
+            clean_end_secs: None,
+            submounts: Vec::new(),
+            software: String::new(),
+        };
+        Self::start(tree, config).expect("threads can be started in tests")
+    }
+
+    /// The backing directory.
+    pub fn tree(&self) -> &Arc<Tree> {
+        &self.tree
+    }
+
+    /// Says how to wake the connection when there is something to send. Once.
+    pub fn on_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let first = self.wake.set(Box::new(wake)).is_ok();
+        assert!(first, "the connection is attached once");
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+}

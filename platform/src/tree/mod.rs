@@ -1,1 +1,198 @@
-//! Placeholder.
+//! The source's backing directory: which nodes are known, under which names, and how to reach them.
+//!
+//! The namespace lock stands here ([`Tree::names`]). Whoever holds it shared may rely on names standing still; whoever
+//! holds it exclusive may change them. A node's own lock ([`Node::lock`]) comes after it. Lock order: namespace, node (two nodes: by
+//! inode number), node table, a node's links. No lock of this module is held while anything waits for the network.
+
+mod links;
+mod node;
+mod snapshot;
+
+pub use node::{Node, OpenCount};
+pub use snapshot::Snapshot;
+
+use crate::sys::handle::Handle;
+use crate::sys::{attr, dir, resolve};
+use parking_lot::{Mutex, RwLock};
+use protocol::{Name, NodeId};
+use rustix::fs::{Mode, OFlags, Stat};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Proof that the namespace lock is held: `&Names` that names stand still, `&mut Names` that they may be changed.
+#[derive(Debug)]
+pub struct Names(());
+
+/// The backing directory and its nodes.
+#[derive(Debug)]
+pub struct Tree {
+    /// SRC itself, readable; also what file handles are opened against.
+    root_fd: OwnedFd,
+    root: Arc<Node>,
+    device: u64,
+    /// Nodes can be opened by handle; without it they are opened by path.
+    by_handle: bool,
+    names: RwLock<Names>,
+    /// Known nodes by inode number. Held for moments only, never during a system call.
+    table: Mutex<HashMap<u64, Arc<Node>>>,
+    next_id: AtomicU64,
+}
+
+impl Tree {
+    /// Takes the directory that `root` (an `O_PATH` descriptor will do) stands for.
+    pub fn new(root: BorrowedFd<'_>) -> io::Result<Self> {
+        let root_fd =
+            rustix::fs::openat(root, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let stat = attr::stat(&root_fd)?;
+        let handle = Handle::of(root_fd.as_fd()).ok();
+        let by_handle = handle.is_some_and(|h| h.open(root_fd.as_fd(), OFlags::PATH).is_ok());
+        let root = Arc::new(Node::new(&stat, NodeId::new(1), handle));
+        root.set_root();
+        Ok(Self {
+            root_fd,
+            table: Mutex::new(HashMap::from([(root.ino(), Arc::clone(&root))])),
+            root,
+            device: stat.st_dev,
+            by_handle,
+            names: RwLock::new(Names(())),
+            next_id: AtomicU64::new(2),
+        })
+    }
+
+    /// The namespace lock.
+    pub fn names(&self) -> &RwLock<Names> {
+        &self.names
+    }
+
+    /// SRC.
+    pub fn root(&self) -> &Arc<Node> {
+        &self.root
+    }
+
+    /// SRC's descriptor.
+    pub fn root_fd(&self) -> BorrowedFd<'_> {
+        self.root_fd.as_fd()
+    }
+
+    /// Whether nodes can be opened by handle, whatever happened to their names.
+    pub fn opens_by_handle(&self) -> bool {
+        self.by_handle
+    }
+
+    /// How many nodes are known.
+    pub fn known(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    /// The known node with this inode number.
+    pub fn get(&self, ino: u64) -> Option<Arc<Node>> {
+        self.table.lock().get(&ino).cloned()
+    }
+
+    /// A number for a node that needs none in the table.
+    pub fn fresh_id(&self) -> NodeId {
+        NodeId::new(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Finds a name, notes it as one of its node's names, and counts `lookups` references of the kernel to the node.
+    /// What lies on another file system (a btrfs subvolume) is answered with `EXDEV`.
+    pub fn lookup(
+        &self,
+        names: &Names,
+        parent: &Arc<Node>,
+        name: &Name,
+        lookups: u64,
+    ) -> io::Result<(Arc<Node>, Stat)> {
+        let dir = self.open(names, parent, OFlags::PATH)?;
+        self.lookup_at(names, dir.as_fd(), parent, name, lookups)
+    }
+
+    /// As [`Tree::lookup`], with the parent's descriptor at hand.
+    pub fn lookup_at(
+        &self,
+        _names: &Names,
+        dir: BorrowedFd<'_>,
+        parent: &Arc<Node>,
+        name: &Name,
+        lookups: u64,
+    ) -> io::Result<(Arc<Node>, Stat)> {
+        let name_c = CString::new(name.as_bytes())?;
+        let stat = attr::stat_at(dir, name_c.as_c_str())?;
+        if stat.st_dev != self.device {
+            return Err(rustix::io::Errno::XDEV.into());
+        }
+        let handle = Handle::at(dir, &name_c).ok();
+        let node = self.insert(&stat, handle, lookups);
+        node.add_link(parent, name);
+        Ok((node, stat))
+    }
+
+    /// The node with this inode number and handle, made known if it is not. An inode number that the file system has used
+    /// again makes a new node.
+    fn insert(&self, stat: &Stat, handle: Option<Handle>, lookups: u64) -> Arc<Node> {
+        let mut table = self.table.lock();
+        if let Some(node) = table.get(&stat.st_ino)
+            && node.handle() == handle
+        {
+            node.remember(lookups);
+            return Arc::clone(node);
+        }
+        let node = Arc::new(Node::new(stat, self.fresh_id(), handle));
+        node.remember(lookups);
+        if let Some(stale) = table.insert(stat.st_ino, Arc::clone(&node)) {
+            // The kernel's references are counted by inode number, whichever node it got them for.
+            node.remember(stale.take_lookups());
+        }
+        node
+    }
+
+    /// Opens a node. `flags` must not ask for creation; close-on-exec and no-follow are added. `ESTALE`: it is gone.
+    pub fn open(&self, names: &Names, node: &Node, flags: OFlags) -> io::Result<OwnedFd> {
+        if let (true, Some(handle)) = (self.by_handle, node.handle()) {
+            return handle.open(self.root_fd(), flags | OFlags::NOFOLLOW);
+        }
+        let path = node.path(names).ok_or(rustix::io::Errno::STALE)?;
+        resolve::open_beneath(self.root_fd(), &path, flags)
+    }
+
+    /// Names in a directory, in byte order.
+    pub fn list(&self, names: &Names, node: &Node) -> io::Result<Vec<Name>> {
+        dir::names(self.open(names, node, OFlags::PATH)?.as_fd())
+    }
+
+    /// The kernel dropped `count` references to a node.
+    pub fn forget(&self, ino: u64, count: u64) {
+        let node = self.get(ino);
+        if let Some(node) = node {
+            node.forget(count);
+            self.settle(node);
+        }
+    }
+
+    /// Gives up a reference to a node; a node that nobody refers to any more leaves the table, and its parents with it
+    /// where they were kept for it only.
+    pub fn settle(&self, node: Arc<Node>) {
+        let mut todo = vec![node];
+        while let Some(node) = todo.pop() {
+            let mut table = self.table.lock();
+            // The table's reference and this one; nobody can take another without the table.
+            let in_table = table.get(&node.ino()).is_some_and(|known| Arc::ptr_eq(known, &node));
+            let held = Arc::strong_count(&node) - usize::from(in_table);
+            if held > 1 || node.is_in_use() || node.is_root() {
+                continue;
+            }
+            if in_table {
+                table.remove(&node.ino());
+            }
+            drop(table);
+            todo.extend(node.take_parents());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! A node of the backing directory: identity, lock, and what refers to it.
+
+use super::links::Links;
+use crate::sys::handle::Handle;
+use parking_lot::{Mutex, MutexGuard};
+use protocol::NodeId;
+use rustix::fs::{FileType, Stat};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// A file, directory, link or special file that the kernel, an open file or a mirror pass refers to.
+#[derive(Debug)]
+pub struct Node {
+    ino: u64,
+    id: NodeId,
+    kind: FileType,
+    handle: Option<Handle>,
+    /// Data and attribute operations on this node happen under this lock, with the namespace lock held.
+    pub lock: Mutex<()>,
+    pub(super) links: Mutex<Links>,
+    lookups: AtomicU64,
+    opens: AtomicU32,
+    root: AtomicBool,
+}
+
+/// How many open files a node has after a change of their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenCount(pub u32);
+
+impl Node {
+    pub(super) fn new(stat: &Stat, id: NodeId, handle: Option<Handle>) -> Self {
+        Self {
+            ino: stat.st_ino,
+            id,
+            kind: FileType::from_raw_mode(stat.st_mode),
+            handle,
+            lock: Mutex::new(()),
+            links: Mutex::new(Links::default()),
+            lookups: AtomicU64::new(0),
+            opens: AtomicU32::new(0),
+            root: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn set_root(&self) {
+        self.root.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this is SRC itself.
+    pub fn is_root(&self) -> bool {
+        self.root.load(Ordering::Relaxed)
+    }
+
+    /// Inode number on the backing file system.
+    pub fn ino(&self) -> u64 {
+        self.ino
+    }
+
+    /// Its name in records.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// A regular file, a directory, ...
+    pub fn kind(&self) -> FileType {
+        self.kind
+    }
+
+    /// Whether this is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileType::Directory
+    }
+
+    pub(super) fn handle(&self) -> Option<Handle> {
+        self.handle
+    }
+
+    /// Differs, in all likelihood, between two nodes that had the same inode number.
+    pub fn generation(&self) -> u64 {
+        self.handle.map_or(0, |handle| handle.generation())
+    }
+
+    pub(super) fn remember(&self, lookups: u64) {
+        self.lookups.fetch_add(lookups, Ordering::Relaxed);
+    }
+
+    pub(super) fn forget(&self, count: u64) {
+        let result = self.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n.saturating_sub(count)));
+        debug_assert!(result.is_ok(), "the update always yields a value");
+    }
+
+    pub(super) fn take_lookups(&self) -> u64 {
+        self.lookups.swap(0, Ordering::Relaxed)
+    }
+
+    /// An open file more.
+    pub fn opened(&self) {
+        self.opens.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An open file less; how many are left.
+    pub fn closed(&self) -> OpenCount {
+        let before = self.opens.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "every close belongs to an open");
+        OpenCount(before - 1)
+    }
+
+    /// Whether it has open files.
+    pub fn is_open(&self) -> bool {
+        self.opens.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn is_in_use(&self) -> bool {
+        self.is_open() || self.lookups.load(Ordering::Relaxed) > 0
+    }
+
+    /// Locks two nodes in the order of their inode numbers; one guard where they are the same.
+    pub fn lock_both<'a>(a: &'a Self, b: &'a Self) -> (MutexGuard<'a, ()>, Option<MutexGuard<'a, ()>>) {
+        match a.ino.cmp(&b.ino) {
+            std::cmp::Ordering::Less => {
+                let first = a.lock.lock();
+                (first, Some(b.lock.lock()))
+            }
+            std::cmp::Ordering::Greater => {
+                let first = b.lock.lock();
+                (first, Some(a.lock.lock()))
+            }
+            std::cmp::Ordering::Equal => (a.lock.lock(), None),
+        }
+    }
+}

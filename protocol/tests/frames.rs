@@ -1,0 +1,212 @@
+//! Frames against hostile bytes, and the frozen samples that later versions must read.
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use replfs_protocol::frame::HEAD_BYTES;
+use replfs_protocol::{
+    Ack, Answer, At, Attrs, Content, Ensure, Entry, Frame, FrameError, Head, Hello, HelloAck, Incarnation, Mark,
+    Message, Name, NodeId, NodeKind, Op, Owner, Page, Place, Position, Record, RefusalCode, Refused, RelPath,
+    RenameKind, Replaced, ReplicaId, SeqNo, Time, Trouble, TroubleKind,
+};
+use std::path::PathBuf;
+
+fn time(n: i64) -> Time {
+    Time { secs: n, nanos: 7 }
+}
+
+fn attrs() -> Attrs {
+    Attrs { mode: 0o4755, owner: Owner { uid: 1000, gid: 100 }, mtime: time(-1) }
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::new(text.as_bytes()).unwrap()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+fn place() -> Place {
+    Place { node: NodeId::new(9), at: At::Path(path("a/b")) }
+}
+
+fn record(op: Op, payload: &'static [u8]) -> Message {
+    let record = Record { seq: SeqNo::new(42), stamp: 1_700_000_000_000_000_000, tolerant: true, op };
+    Message::Record(record, Bytes::from_static(payload))
+}
+
+/// One message of every kind, and the records whose shape is not obvious.
+fn samples() -> Vec<(&'static str, Message)> {
+    let incarnation = Incarnation::from_bytes([1; 16]);
+    let replica = ReplicaId::from_bytes([2; 16]);
+    let ack = Ack { applied: SeqNo::new(41), durable: SeqNo::new(40) };
+    let hello = Hello {
+        version: 1,
+        software: "0.1.0".into(),
+        name: name("mail"),
+        incarnation,
+        oldest: SeqNo::new(3),
+        newest: SeqNo::new(42),
+        replica: Some(replica),
+        adopt: false,
+    };
+    let welcome = HelloAck {
+        version: 1,
+        software: "0.1.0".into(),
+        replica,
+        position: Some(Position { incarnation, applied: ack.applied, durable: ack.durable }),
+        clean: true,
+        empty: false,
+    };
+    let ensure = Ensure {
+        path: path("a/b"),
+        node: NodeId::new(9),
+        kind: NodeKind::File,
+        fresh: true,
+        attrs: attrs(),
+        atime: time(5),
+        size: 3,
+        content: Content::Whole,
+        xattrs: vec![(b"user.x".to_vec().into(), vec![0, 255].into())],
+        parent_mtime: Some(time(6)),
+    };
+    let entry = Entry {
+        name: name("ä"),
+        kind: NodeKind::Symlink(b"to".to_vec()),
+        attrs: attrs(),
+        size: 0,
+        blocks: 8,
+        links: 2,
+        inode: 77,
+        xattrs: [3; 16],
+        suspect: true,
+        content: Some([4; 16]),
+    };
+    let rename = Op::Rename {
+        from: path("a"),
+        to: path("b"),
+        kind: RenameKind::Exchange,
+        node: NodeId::new(9),
+        replaced: Some(Replaced { node: NodeId::new(10), orphan: true }),
+        from_parent_mtime: time(1),
+        to_parent_mtime: time(2),
+    };
+    vec![
+        ("hello", Message::Hello(hello)),
+        ("hello-ack", Message::HelloAck(welcome)),
+        ("refused", Message::Refused(Refused { code: RefusalCode::Owned, text: "no".into() })),
+        (
+            "record-write",
+            record(
+                Op::Write { place: place(), offset: 1 << 40, mtime: time(3), mode: Some(0o644), durable: true },
+                b"data",
+            ),
+        ),
+        ("record-rename", record(rename, b"")),
+        ("record-ensure", record(Op::Ensure(Box::new(ensure)), b"abc")),
+        ("record-mark", record(Op::Mark(Mark::Barrier), b"")),
+        ("ack", Message::Ack(ack)),
+        (
+            "answer-page",
+            Message::Answer(SeqNo::new(5), Answer::Page(Page { exists: true, entries: vec![entry], complete: false })),
+        ),
+        ("answer-differs", Message::Answer(SeqNo::new(6), Answer::Differs(vec![0, 63]))),
+        (
+            "trouble",
+            Message::Trouble(Trouble {
+                seq: SeqNo::new(7),
+                kind: TroubleKind::Blocked,
+                path: Some(path("full")),
+                text: "no space".into(),
+            }),
+        ),
+        ("heartbeat", Message::Heartbeat),
+        ("bye", Message::Bye),
+        ("bye-ack", Message::ByeAck(ack)),
+    ]
+}
+
+fn bytes_of(message: &Message) -> Vec<u8> {
+    let frame = Frame::encode(message);
+    [&frame.front[..], &frame.payload[..]].concat()
+}
+
+fn parse(bytes: &[u8]) -> Result<Message, FrameError> {
+    let head = Head::parse(bytes[..HEAD_BYTES].try_into().unwrap())?;
+    let (header, payload) = bytes[HEAD_BYTES..].split_at(head.header_len().min(bytes.len() - HEAD_BYTES));
+    if header.len() != head.header_len() || payload.len() != head.payload_len() {
+        return Err(FrameError::Length(bytes.len()));
+    }
+    head.message(header, Bytes::copy_from_slice(payload))
+}
+
+#[test]
+fn every_message_comes_back_as_it_was() {
+    for (what, message) in samples() {
+        assert_eq!(parse(&bytes_of(&message)).unwrap(), message, "{what}");
+    }
+}
+
+/// The samples are written once (`REPLFS_WRITE_SAMPLES=1`) and never changed: a new format gets new ones beside them.
+#[test]
+fn frozen_samples_of_version_1_are_read() {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/samples/v1");
+    if std::env::var_os("REPLFS_WRITE_SAMPLES").is_some() {
+        std::fs::create_dir_all(&dir).unwrap();
+        for (what, message) in samples() {
+            let file = dir.join(what);
+            assert!(!file.exists(), "{what} is frozen");
+            std::fs::write(file, bytes_of(&message)).unwrap();
+        }
+    }
+    for (what, message) in samples() {
+        let frozen = std::fs::read(dir.join(what)).unwrap();
+        assert_eq!(parse(&frozen).unwrap(), message, "{what}");
+        assert_eq!(frozen, bytes_of(&message), "{what} is still written as it was");
+    }
+}
+
+#[test]
+fn any_flipped_bit_is_detected() {
+    let (_, message) = samples().remove(3);
+    let good = bytes_of(&message);
+    for bit in 0..good.len() * 8 {
+        let mut bad = good.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(parse(&bad).is_err(), "bit {bit} went unnoticed");
+    }
+}
+
+#[test]
+fn lengths_are_checked_before_anything_is_allocated() {
+    let mut head: [u8; HEAD_BYTES] = bytes_of(&Message::Bye)[..HEAD_BYTES].try_into().unwrap();
+    head[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(Head::parse(&head).unwrap_err(), FrameError::Length(u32::MAX as usize));
+}
+
+#[test]
+fn other_versions_kinds_and_protocols_are_named() {
+    let good: [u8; HEAD_BYTES] = bytes_of(&Message::Bye)[..HEAD_BYTES].try_into().unwrap();
+    let with = |at: usize, byte: u8| {
+        let mut head = good;
+        head[at] = byte;
+        Head::parse(&head).unwrap_err()
+    };
+    assert_eq!(with(0, b'X'), FrameError::Magic([b'X', b'F']));
+    assert_eq!(with(2, 9), FrameError::Version(9));
+    assert_eq!(with(3, 200), FrameError::Kind(200));
+    assert_eq!(with(4, 1), FrameError::Codec(1));
+}
+
+#[test]
+fn a_path_from_the_wire_cannot_leave_its_directory() {
+    let op = Op::List { path: path("xx/etc"), after: None, last: None, hash: false };
+    let good = bytes_of(&record(op, b""));
+    // The same frame with "xx" replaced by ".." and its checksum made right again.
+    let at = good.windows(2).position(|pair| pair == b"xx").unwrap();
+    let mut bad = good;
+    bad[at..at + 2].copy_from_slice(b"..");
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bad[..44]), &bad[HEAD_BYTES..]);
+    bad[44..48].copy_from_slice(&crc.to_le_bytes());
+    assert!(matches!(parse(&bad), Err(FrameError::Header(_))));
+}

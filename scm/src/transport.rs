@@ -1,0 +1,31 @@
+//! How QUIC is set up: by the measurements in docs/decisions/ and the facts they start from.
+
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A peer that is not heard of for so long is gone.
+const IDLE: VarInt = VarInt::from_u32(3_000);
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// Above this a packet train with segmentation offload passes 64 KiB and the connection stalls.
+const LARGEST_MTU: u16 = 6_500;
+
+const WINDOW: u32 = 4 << 20;
+
+pub(crate) fn config() -> Arc<TransportConfig> {
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(LARGEST_MTU);
+    let mut config = TransportConfig::default();
+    config
+        .max_idle_timeout(Some(IdleTimeout::from(IDLE)))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .mtu_discovery_config(Some(mtu))
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(VarInt::from_u32(WINDOW))
+        .receive_window(VarInt::from_u32(WINDOW))
+        .send_window(u64::from(WINDOW));
+    Arc::new(config)
+}

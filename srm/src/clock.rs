@@ -1,0 +1,48 @@
+//! The thread that watches time: a mode degrades when the target does not answer, and replies that were released under
+//! somebody's lock go out.
+
+use crate::Srm;
+use crate::core::Link;
+use std::io;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// How often time is looked at, and so how late a mode can degrade.
+const TICK: Duration = Duration::from_millis(50);
+
+pub(crate) fn start(srm: &Arc<Srm>) -> io::Result<()> {
+    let weak: Weak<Srm> = Arc::downgrade(srm);
+    std::thread::Builder::new().name("clock".to_owned()).spawn(move || {
+        while let Some(srm) = weak.upgrade() {
+            if !srm.tick() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+impl Srm {
+    fn tick(&self) -> bool {
+        let mut core = self.core.lock();
+        if core.released.is_empty() && !core.stopped {
+            self.changed.wait_for(&mut core, TICK);
+        }
+        let now = Instant::now();
+        let after = self.config.degrade_after;
+        let down = matches!(core.link, Link::Down(since) if now.saturating_duration_since(since) >= after);
+        let waited = core.replies.longest_wait(now).is_some_and(|wait| wait >= after);
+        if waited || (down && !core.replies.is_empty()) {
+            core.degraded = true;
+            core.release_replies();
+            tracing::warn!(event = "degraded", "the target does not answer; changes are queued and not waited for");
+        }
+        let due = std::mem::take(&mut core.released);
+        let stopped = core.stopped;
+        drop(core);
+        for reply in due {
+            reply();
+        }
+        !stopped
+    }
+}

@@ -1,0 +1,236 @@
+//! Content of one file, piece by piece: read under the file's lock and numbered there, so that a live write is either in
+//! what was read or comes after it. Holes stay holes.
+
+use crate::Srm;
+use crate::ensure::digest16;
+use crate::gate::Source;
+use crate::pass::{Stop, is_gone, unreadable};
+use bytes::Bytes;
+use platform::sys::{attr, extent};
+use platform::tree::{Names, Node};
+use protocol::{AllocateMode, Answer, At, CHUNK_BYTES, COMPARE_BLOCK_BYTES, Draft, Op, Place, Time};
+use rustix::fs::OFlags;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+/// How many pieces of a file are compared at once.
+const AHEAD: usize = 8;
+
+/// Reads `len` bytes at `offset`; they must be there.
+pub(crate) fn read(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<Bytes> {
+    let mut data = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?];
+    let mut done = 0;
+    while done < data.len() {
+        match rustix::io::pread(fd, &mut data[done..], offset + done as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            got => done += got,
+        }
+    }
+    Ok(data.into())
+}
+
+/// A file under its lock, for one piece.
+struct Piece {
+    place: Place,
+    size: u64,
+    mtime: Time,
+    atime: Time,
+}
+
+/// A piece whose comparison is under way.
+struct Asked {
+    offset: u64,
+    len: u64,
+    answer: Receiver<Answer>,
+}
+
+impl Srm {
+    /// Brings a file's content over.
+    pub(crate) fn copy(&self, number: u64, node: &Arc<Node>, source: Source) -> Result<(), Stop> {
+        let fd = {
+            let names = self.tree.names().read();
+            match self.tree.open(&names, node, OFlags::RDONLY) {
+                Ok(fd) => fd,
+                Err(error) if is_gone(&error) => return Ok(()),
+                Err(error) => return Err(unreadable(node, &names, error)),
+            }
+        };
+        let mut offset = 0;
+        loop {
+            let mut asked = Vec::new();
+            let mut more = true;
+            while more && asked.len() < AHEAD {
+                match self.piece(number, node, &fd, source, offset, &mut asked)? {
+                    Some(next) => offset = next,
+                    None => more = false,
+                }
+            }
+            for piece in asked {
+                self.mend(number, node, &fd, &piece)?;
+            }
+            if !more {
+                return self.complete(number, node, &fd);
+            }
+        }
+    }
+
+    /// Where the file is and how long, if it is still to be copied. The caller holds the namespace lock and the node's.
+    fn piece_state(&self, number: u64, names: &Names, node: &Arc<Node>, fd: &OwnedFd) -> Result<Option<Piece>, Stop> {
+        let shared = {
+            let mut core = self.core.lock();
+            let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+            if !pass.is_done(node.ino()) {
+                return Ok(None);
+            }
+            pass.shared(node.ino()).and_then(|list| list.first().cloned())
+        };
+        let place = match shared {
+            Some((dir, name)) => dir
+                .path(names)
+                .and_then(|path| path.join(&name).ok())
+                .map(|path| Place { node: node.id(), at: At::Path(path) }),
+            None => node.place(names),
+        };
+        let Some(place) = place else { return Ok(None) };
+        let stat = attr::stat(fd).map_err(|error| unreadable(node, names, error))?;
+        let size = stat.st_size.cast_unsigned();
+        Ok(Some(Piece { place, size, mtime: attr::mtime(&stat), atime: attr::atime(&stat) }))
+    }
+
+    /// Sends or asks about the piece at `offset`; where the next one begins, `None` at the end.
+    fn piece(
+        &self,
+        number: u64,
+        node: &Arc<Node>,
+        fd: &OwnedFd,
+        source: Source,
+        offset: u64,
+        asked: &mut Vec<Asked>,
+    ) -> Result<Option<u64>, Stop> {
+        self.wait_for_room(number)?;
+        let names = self.tree.names().read();
+        let _still = node.lock.lock();
+        let Some(piece) = self.piece_state(number, &names, node, fd)? else { return Ok(None) };
+        if offset >= piece.size {
+            return Ok(None);
+        }
+        let len = CHUNK_BYTES.min(piece.size - offset);
+        let bad = |error| unreadable(node, &names, error);
+        for segment in extent::segments(fd.as_fd(), offset, len).map_err(bad)? {
+            let place = piece.place.clone();
+            match (segment.hole, source) {
+                (true, Source::Fresh) => {}
+                (true, Source::Unknown) => self.push(number, punch(place, segment.offset, segment.len, piece.mtime))?,
+                (false, Source::Fresh) => {
+                    let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
+                    self.push_data(number, place, segment.offset, data, piece.mtime)?;
+                }
+                (false, Source::Unknown) => {
+                    let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
+                    let hashes = data.chunks(COMPARE_BLOCK_BYTES as usize).flat_map(digest16).collect();
+                    let op = Op::Compare {
+                        place,
+                        offset: segment.offset,
+                        len: segment.len,
+                        block_bytes: COMPARE_BLOCK_BYTES,
+                        hashes,
+                    };
+                    let answer = self.question(number, &op)?;
+                    asked.push(Asked { offset: segment.offset, len: segment.len, answer });
+                }
+            }
+        }
+        Ok(Some(offset + len))
+    }
+
+    /// Sends the blocks of a piece that differ, as they are now.
+    fn mend(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd, asked: &Asked) -> Result<(), Stop> {
+        let blocks = asked.len.div_ceil(u64::from(COMPARE_BLOCK_BYTES));
+        let differing = match asked.answer.recv() {
+            Ok(Answer::Differs(list)) if list.iter().all(|block| u64::from(*block) < blocks) => list,
+            Ok(_) => {
+                self.core.lock().damaged("the target answered a question that was not asked", Instant::now());
+                return Err(Stop::Over);
+            }
+            // The answer was lost with the connection: as if all differed.
+            Err(_) => (0..u32::try_from(blocks).unwrap_or(u32::MAX)).collect(),
+        };
+        for (first, count) in runs(&differing) {
+            let from = asked.offset + u64::from(first) * u64::from(COMPARE_BLOCK_BYTES);
+            let to = (from + u64::from(count) * u64::from(COMPARE_BLOCK_BYTES)).min(asked.offset + asked.len);
+            self.wait_for_room(number)?;
+            let names = self.tree.names().read();
+            let _still = node.lock.lock();
+            let Some(piece) = self.piece_state(number, &names, node, fd)? else { return Ok(()) };
+            let to = to.min(piece.size);
+            if from >= to {
+                continue;
+            }
+            let bad = |error| unreadable(node, &names, error);
+            for segment in extent::segments(fd.as_fd(), from, to - from).map_err(bad)? {
+                if segment.hole {
+                    self.push(number, punch(piece.place.clone(), segment.offset, segment.len, piece.mtime))?;
+                } else {
+                    let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
+                    self.push_data(number, piece.place.clone(), segment.offset, data, piece.mtime)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Size and times, after all content.
+    fn complete(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd) -> Result<(), Stop> {
+        let names = self.tree.names().read();
+        let _still = node.lock.lock();
+        let Some(piece) = self.piece_state(number, &names, node, fd)? else { return Ok(()) };
+        let op = Op::SetAttr {
+            place: piece.place,
+            size: Some(piece.size),
+            owner: None,
+            mode: None,
+            atime: Some(piece.atime),
+            mtime: Some(piece.mtime),
+        };
+        self.push(number, Draft::new(&op, Bytes::new()))
+    }
+
+    fn push_data(&self, number: u64, place: Place, offset: u64, data: Bytes, mtime: Time) -> Result<(), Stop> {
+        let len = data.len() as u64;
+        let op = Op::Write { place, offset, mtime, mode: None, durable: false };
+        self.push(number, Draft::new(&op, data))?;
+        self.core.lock().progress.sent_bytes += len;
+        Ok(())
+    }
+}
+
+fn punch(place: Place, offset: u64, len: u64, mtime: Time) -> Draft {
+    let op = Op::Allocate { place, mode: AllocateMode::Punch, offset, len, mtime, perm: None };
+    Draft::new(&op, Bytes::new())
+}
+
+/// Runs of consecutive numbers in an ascending list: first and count.
+fn runs(list: &[u32]) -> Vec<(u32, u32)> {
+    let mut out: Vec<(u32, u32)> = Vec::new();
+    for &n in list {
+        match out.last_mut() {
+            Some((first, count)) if *first + *count == n => *count += 1,
+            _ => out.push((n, 1)),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::runs;
+
+    #[test]
+    fn neighbouring_blocks_travel_together() {
+        assert_eq!(runs(&[]), []);
+        assert_eq!(runs(&[1, 2, 3, 7, 9, 10]), [(1, 3), (7, 1), (9, 2)]);
+    }
+}

@@ -1,0 +1,99 @@
+//! Records of repair, made from what a node is now: read under its lock, or with the namespace lock held exclusive.
+
+use crate::Srm;
+use crate::core::Core;
+use crate::gate::{Gate, Work};
+use bytes::Bytes;
+use platform::sys::attr;
+use platform::tree::{Names, Node, Snapshot};
+use protocol::{Content, Draft, Ensure, Entry, Op, RelPath, Time};
+use rustix::fs::OFlags;
+use std::io;
+use std::sync::Arc;
+
+/// The first 16 bytes of BLAKE3.
+pub(crate) fn digest16(bytes: &[u8]) -> [u8; 16] {
+    let mut out = [0; 16];
+    out.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    out
+}
+
+/// The digest that a target's [`Entry`] has of the same attributes.
+pub(crate) fn xattr_digest(xattrs: &[(Vec<u8>, Vec<u8>)]) -> [u8; 16] {
+    if xattrs.is_empty() {
+        return [0; 16];
+    }
+    digest16(&Entry::xattr_digest_input(&mut xattrs.to_vec()))
+}
+
+/// Modification time of a directory now; the caller holds the namespace lock.
+pub(crate) fn mtime_of(srm: &Srm, names: &Names, dir: &Node) -> io::Result<Time> {
+    Ok(attr::mtime(&attr::stat(srm.tree.open(names, dir, OFlags::PATH)?)?))
+}
+
+/// What an [`Ensure`] says beyond the node's own state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    pub fresh: bool,
+    pub content: Content,
+    pub parent_mtime: Option<Time>,
+}
+
+/// The record that makes a node exist on the target as it is on the source.
+pub(crate) fn ensure(node: &Node, path: RelPath, snapshot: Snapshot, how: How) -> Op {
+    let stat = &snapshot.stat;
+    let size = if node.kind() == rustix::fs::FileType::RegularFile { stat.st_size.cast_unsigned() } else { 0 };
+    let xattrs = snapshot.xattrs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    Op::Ensure(Box::new(Ensure {
+        path,
+        node: node.id(),
+        kind: snapshot.kind,
+        fresh: how.fresh,
+        attrs: attr::attrs(stat),
+        atime: attr::atime(stat),
+        size,
+        content: how.content,
+        xattrs,
+        parent_mtime: how.parent_mtime,
+    }))
+}
+
+impl Srm {
+    /// Makes a directory and all above it exist on the target, where they are not done yet, and puts their names on the
+    /// work list. The caller holds the namespace lock exclusive and a pass runs.
+    pub(crate) fn ensure_directories(&self, names: &mut Names, dir: &Arc<Node>) -> io::Result<()> {
+        let mut chain = dir.ancestors(names);
+        chain.reverse();
+        chain.push(Arc::clone(dir));
+        for (index, node) in chain.iter().enumerate() {
+            if self.core.lock().gate.sends(node.ino()) {
+                continue;
+            }
+            let Some(path) = node.path(names) else { return Ok(()) };
+            let snapshot = self.tree.snapshot(names, node)?;
+            let parent_mtime = match index.checked_sub(1).and_then(|above| chain.get(above)) {
+                Some(parent) => Some(mtime_of(self, names, parent)?),
+                None => None,
+            };
+            let how = How { fresh: false, content: Content::Keep, parent_mtime };
+            let draft = Draft::new(&ensure(node, path, snapshot, how), Bytes::new());
+            let mut core = self.core.lock();
+            self.send_directory(&mut core, node, draft);
+        }
+        Ok(())
+    }
+
+    /// Queues the record of a directory and puts its names on the work list.
+    pub(crate) fn send_directory(&self, core: &mut Core, node: &Arc<Node>, draft: Draft) {
+        if !matches!(core.gate, Gate::Pass(_)) {
+            return;
+        }
+        let _no_reply_waits = self.queue(core, draft, 0);
+        if let Gate::Pass(pass) = &mut core.gate {
+            pass.set_done(node.ino(), None);
+            pass.add(Work::List(Arc::clone(node)));
+            core.progress.repaired += 1;
+        }
+        self.changed.notify_all();
+    }
+}

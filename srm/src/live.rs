@@ -1,0 +1,154 @@
+//! Live operations on data and attributes: sent if everything they touch is clean, absorbed otherwise. Also how replies
+//! go out.
+
+use crate::core::{Core, Ticket};
+use crate::gate::Gate;
+use crate::{Srm, status::CommitMode};
+use bytes::Bytes;
+use platform::tree::{Names, Node};
+use protocol::{At, Draft, Op, Place};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The file that was read from is not clean on the target: the bytes are to be shipped instead (R9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotClean;
+
+/// A place that a live operation can name, or why there is none.
+enum Reach {
+    At(Place),
+    Absorbed,
+    Nameless,
+}
+
+impl Srm {
+    /// Takes an operation on data or attributes of one node. The caller holds the namespace lock shared and the
+    /// node's lock, and has carried the operation out; `make` makes the record if it is sent. Payloads are at most 1 MiB.
+    pub fn on_node(&self, names: &Names, node: &Arc<Node>, payload: Bytes, make: impl FnOnce(Place) -> Op) -> Ticket {
+        let len = payload.len();
+        match self.reach(names, node) {
+            Reach::At(place) => {
+                let draft = Draft::new(&make(place), payload);
+                let mut core = self.core.lock();
+                core.count(draft.word());
+                core.written_bytes += len as u64;
+                self.send(&mut core, &[node], draft, len)
+            }
+            Reach::Absorbed => self.absorb(len),
+            Reach::Nameless => self.nameless(node, len),
+        }
+    }
+
+    /// Takes a `copy_file_range`; both nodes are locked. The input must be clean on the target, or the caller ships the bytes.
+    pub fn on_copy(
+        &self,
+        names: &Names,
+        from: &Arc<Node>,
+        to: &Arc<Node>,
+        make: impl FnOnce(Place, Place) -> Op,
+    ) -> Result<Ticket, NotClean> {
+        // While a pass runs, a done file's content may still be on its way: its bytes are shipped.
+        if !matches!(self.core.lock().gate, Gate::Clean) {
+            return Err(NotClean);
+        }
+        let (Reach::At(input), Reach::At(output)) = (self.reach(names, from), self.reach(names, to)) else {
+            return Err(NotClean);
+        };
+        let draft = Draft::new(&make(input, output), Bytes::new());
+        let mut core = self.core.lock();
+        if !matches!(core.gate, Gate::Clean) {
+            return Err(NotClean);
+        }
+        core.count(draft.word());
+        Ok(self.send(&mut core, &[from, to], draft, 0))
+    }
+
+    /// Queues a record if the nodes are still clean; they may have become dirty since they were looked at.
+    pub(crate) fn send(&self, core: &mut Core, nodes: &[&Arc<Node>], draft: Draft, len: usize) -> Ticket {
+        if !nodes.iter().all(|node| core.gate.sends(node.ino())) {
+            return core.absorb(len);
+        }
+        self.queue(core, draft, len)
+    }
+
+    pub(crate) fn queue(&self, core: &mut Core, draft: Draft, len: usize) -> Ticket {
+        if let Some(seq) = core.push(draft) {
+            self.wake();
+            return Ticket(Some(seq));
+        }
+        self.changed.notify_all();
+        core.absorb(len)
+    }
+
+    fn reach(&self, names: &Names, node: &Arc<Node>) -> Reach {
+        let shared = {
+            let core = self.core.lock();
+            if !core.gate.sends(node.ino()) {
+                return Reach::Absorbed;
+            }
+            match &core.gate {
+                // Of several names only some may be right on the target yet.
+                Gate::Pass(pass) => pass.shared(node.ino()).and_then(|names| names.first().cloned()),
+                _ => None,
+            }
+        };
+        let place = match shared {
+            Some((dir, name)) => dir
+                .path(names)
+                .and_then(|path| path.join(&name).ok())
+                .map(|path| Place { node: node.id(), at: At::Path(path) }),
+            None => node.place(names),
+        };
+        place.map_or(Reach::Nameless, Reach::At)
+    }
+
+    pub(crate) fn absorb(&self, len: usize) -> Ticket {
+        let mut core = self.core.lock();
+        core.count("absorbed");
+        core.written_bytes += len as u64;
+        core.absorb(len)
+    }
+
+    /// A node without a valid name is dirty (R8), and nobody can say where on the target it is: everything is compared.
+    pub(crate) fn nameless(&self, node: &Node, len: usize) -> Ticket {
+        let mut core = self.core.lock();
+        if matches!(core.gate, Gate::Clean) {
+            core.all_dirty(&format!("inode {} was changed through no known name; all will be compared", node.ino()));
+            self.wake();
+            self.changed.notify_all();
+        }
+        core.absorb(len)
+    }
+
+    /// The last open descriptor of an orphan is closed: it goes on the target too.
+    pub fn reap(&self, _names: &Names, node: &Arc<Node>) {
+        let draft = Draft::new(&Op::Reap { node: node.id() }, Bytes::new());
+        let mut core = self.core.lock();
+        if let Gate::Pass(pass) = &mut core.gate
+            && !node.has_name()
+        {
+            pass.set_undone(node.ino());
+        }
+        if !matches!(core.gate, Gate::Due) {
+            let _no_reply_waits = self.queue(&mut core, draft, 0);
+        }
+    }
+
+    /// Answers the application when its commit mode says so. All locks are dropped before.
+    pub fn commit(&self, ticket: Ticket, reply: impl FnOnce() + Send + 'static) {
+        if let Some(seq) = ticket.0 {
+            let mut core = self.core.lock();
+            if core.mode == CommitMode::Sync && core.waits() && core.applied < seq {
+                core.replies.wait(seq, Instant::now(), Box::new(reply));
+                return;
+            }
+        }
+        reply();
+    }
+
+    /// Answers at once, whatever the mode: for the kernel's own writing back of mapped pages, which must not wait for a
+    /// network that may need the memory they free (R12).
+    pub fn commit_local(&self, _ticket: Ticket, reply: impl FnOnce() + Send + 'static) {
+        reply();
+    }
+}

@@ -1,0 +1,161 @@
+//! What the source shows of itself and its target (W2): numbers and states, for people and programs. Formatting is
+//! the command line's.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How a change is acknowledged to the application (S2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CommitMode {
+    /// After source and target have it.
+    Sync,
+    /// After it is queued.
+    Real,
+}
+
+impl std::str::FromStr for CommitMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sync" => Ok(Self::Sync),
+            "real" => Ok(Self::Real),
+            "near" | "local" | "remote" => Err(format!("commit mode '{text}' does not exist yet; use sync or real")),
+            _ => Err(format!("unknown commit mode '{text}'; use sync or real")),
+        }
+    }
+}
+
+impl std::fmt::Display for CommitMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sync => "sync",
+            Self::Real => "real",
+        })
+    }
+}
+
+/// What a target is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetState {
+    /// The first connection is being made.
+    Setup,
+    /// Everything travels as it happens.
+    Connected,
+    /// The target is away; changes are kept, or remembered as "mirror due".
+    Accumulating,
+    /// Source and target are being compared and what differs is sent, beside what happens.
+    Mirroring,
+    /// The target cannot carry out a record and tries again.
+    Blocked,
+    /// The target refuses this source; the last error says why.
+    Refused,
+}
+
+impl std::fmt::Display for TargetState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Setup => "setup",
+            Self::Connected => "connected",
+            Self::Accumulating => "accumulating",
+            Self::Mirroring => "mirroring",
+            Self::Blocked => "blocked",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+/// How far behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lag {
+    /// Operations not yet applied.
+    pub operations: u64,
+    /// Bytes of those, as they travel.
+    pub bytes: u64,
+    /// Age of the oldest of those in milliseconds, on the source's clock.
+    pub millis: u64,
+}
+
+/// What a mirror pass has done. `None` counts are not known yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassProgress {
+    /// Directories compared.
+    pub directories: u64,
+    /// Names compared.
+    pub entries: u64,
+    /// Directories and names that are known and still wait.
+    pub waiting: u64,
+    /// Bytes of content sent.
+    pub sent_bytes: u64,
+    /// Entries that differed.
+    pub repaired: u64,
+}
+
+/// One target as the source sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// Where it is, as the user named it.
+    pub target: String,
+    /// What it is doing.
+    pub state: TargetState,
+    /// Everything is to be compared at the next opportunity, because changes were not kept.
+    pub mirror_due: bool,
+    /// The replica is a state that the source had.
+    pub coherent: bool,
+    /// Where `coherent` is false and the end is known: it is coherent again once this number is applied.
+    pub incoherent_until: Option<u64>,
+    /// The mode in force is weaker than the one that was asked for, because the target does not answer or the replica
+    /// is not coherent.
+    pub degraded: bool,
+    /// What is not yet applied.
+    pub lag: Lag,
+    /// Highest number applied.
+    pub applied: u64,
+    /// Highest number durable.
+    pub durable: u64,
+    /// What the target cannot carry out: path and reason.
+    pub blocked: Option<String>,
+    /// Last error of the connection or the target.
+    pub last_error: Option<String>,
+    /// Connections made after the first.
+    pub reconnects: u64,
+    /// Operations sent, by kind.
+    pub operations: BTreeMap<String, u64>,
+    /// Bytes sent, frames included.
+    pub sent_bytes: u64,
+    /// The pass that runs, or the last one.
+    pub pass: PassProgress,
+    /// Passes finished.
+    pub passes: u64,
+}
+
+/// A source: one mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// NAME.
+    pub name: String,
+    /// SRC, absolute.
+    pub source: String,
+    /// MNT, absolute.
+    pub mountpoint: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// The mode asked for.
+    pub commit: CommitMode,
+    /// Operations by kind since the mount.
+    pub operations: BTreeMap<String, u64>,
+    /// Bytes written by applications since the mount.
+    pub written_bytes: u64,
+    /// Highest number given out.
+    pub sequence: u64,
+    /// Bytes in the backlog and its bound.
+    pub backlog_bytes: u64,
+    /// The bound of the backlog in bytes.
+    pub backlog_limit: u64,
+    /// Paths below SRC on which another file system is mounted; what is in them is not replicated.
+    pub submounts: Vec<String>,
+    /// The targets.
+    pub targets: Vec<TargetStatus>,
+}

@@ -1,0 +1,172 @@
+//! What is seen and asked from outside: status, "is everything durable on the target", the end.
+
+use crate::Srm;
+use crate::core::{Core, Link};
+use crate::gate::Gate;
+use crate::pass;
+use crate::status::{CommitMode, Lag, PassProgress, SourceStatus, TargetState, TargetStatus};
+use bytes::Bytes;
+use platform::sys;
+use protocol::{Draft, Mark, Op, ReplicaId};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What is not yet on the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// What is queued.
+    pub lag: Lag,
+    /// Source and target are still to be compared, or are being compared.
+    pub mirror: bool,
+}
+
+fn lag(core: &Core) -> Lag {
+    let stamp = match (core.absorbed_since, core.backlog.oldest_stamp()) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    let nanos = stamp.map_or(0, |stamp| sys::now_ns().saturating_sub(stamp));
+    Lag {
+        operations: core.backlog.operations() + core.absorbed,
+        bytes: core.backlog.bytes() + core.absorbed_bytes,
+        millis: nanos / 1_000_000,
+    }
+}
+
+fn left(core: &Core) -> Left {
+    Left { lag: lag(core), mirror: !matches!(core.gate, Gate::Clean) }
+}
+
+fn named(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    counts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect()
+}
+
+impl Srm {
+    /// Everything there is to see.
+    pub fn status(&self) -> SourceStatus {
+        let core = self.core.lock();
+        let state = match (&core.link, &core.gate) {
+            (Link::Setup, _) => TargetState::Setup,
+            (Link::Refused, _) => TargetState::Refused,
+            (Link::Down(_), _) | (Link::Up, Gate::Due) => TargetState::Accumulating,
+            (Link::Up, _) if core.blocked.is_some() => TargetState::Blocked,
+            (Link::Up, Gate::Clean) if core.is_coherent() => TargetState::Connected,
+            (Link::Up, Gate::Pass(_) | Gate::Clean) => TargetState::Mirroring,
+        };
+        let coherent = core.is_coherent();
+        let target = TargetStatus {
+            target: self.config.target.clone(),
+            state,
+            mirror_due: matches!(core.gate, Gate::Due),
+            coherent,
+            incoherent_until: core.coherent_at.filter(|_| !coherent).map(protocol::SeqNo::get),
+            degraded: core.mode == CommitMode::Sync && !core.waits(),
+            lag: lag(&core),
+            applied: core.applied.get(),
+            durable: core.durable.get(),
+            blocked: core.blocked.clone(),
+            last_error: core.last_error.clone(),
+            reconnects: core.connections.saturating_sub(1),
+            operations: named(&core.sent_operations),
+            sent_bytes: core.sent_bytes,
+            pass: PassProgress { waiting: pass::waiting(&core), ..core.progress },
+            passes: core.passes_done,
+        };
+        SourceStatus {
+            name: String::from_utf8_lossy(self.config.name.as_bytes()).into_owned(),
+            source: self.config.source.clone(),
+            mountpoint: self.config.mountpoint.clone(),
+            pid: std::process::id(),
+            commit: core.mode,
+            operations: named(&core.operations),
+            written_bytes: core.written_bytes,
+            sequence: core.backlog.newest().get(),
+            backlog_bytes: core.backlog.bytes(),
+            backlog_limit: core.backlog.limit_bytes(),
+            submounts: self.config.submounts.clone(),
+            targets: vec![target],
+        }
+    }
+
+    /// Waits until everything that was changed before this call is durable on a coherent target. The error says what
+    /// is left after `timeout`.
+    pub fn sync(&self, timeout: Duration) -> Result<(), Left> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            // A barrier counts only in the run of numbers that it was numbered in.
+            let mut core = self.core.lock();
+            while !matches!(core.gate, Gate::Clean) {
+                if self.changed.wait_until(&mut core, deadline).timed_out() {
+                    return Err(left(&core));
+                }
+            }
+            let generation = core.generation;
+            let barrier = core.push(Draft::new(&Op::Mark(Mark::Barrier), Bytes::new()));
+            self.wake();
+            let Some(barrier) = barrier else { continue };
+            while core.generation == generation {
+                if core.durable >= barrier && core.is_coherent() {
+                    return Ok(());
+                }
+                if self.changed.wait_until(&mut core, deadline).timed_out() {
+                    return Err(left(&core));
+                }
+            }
+        }
+    }
+
+    /// No more operations come. Waits until the target has everything, has made it durable and has said goodbye.
+    pub fn drain(&self, timeout: Duration) -> Result<(), Left> {
+        let deadline = Instant::now() + timeout;
+        let mut core = self.core.lock();
+        core.closing = true;
+        loop {
+            if core.finished {
+                return Ok(());
+            }
+            self.wake();
+            if self.changed.wait_until(&mut core, deadline).timed_out() {
+                return Err(left(&core));
+            }
+        }
+    }
+
+    /// Whether anything is still to be brought to the target; for deciding whether waiting makes sense.
+    pub fn is_reachable(&self) -> bool {
+        matches!(self.core.lock().link, Link::Up)
+    }
+
+    /// The replica, once a target has answered.
+    pub fn replica(&self) -> Option<ReplicaId> {
+        self.core.lock().replica
+    }
+
+    /// Waits until the target has answered the first greeting, with a welcome or a refusal, or the time is over.
+    pub fn wait_for_first_answer(&self, timeout: Duration) -> Result<(), Option<String>> {
+        let deadline = Instant::now() + timeout;
+        let mut core = self.core.lock();
+        loop {
+            match core.link {
+                Link::Up => return Ok(()),
+                Link::Refused => return Err(core.last_error.clone()),
+                Link::Setup | Link::Down(_) => {}
+            }
+            if self.changed.wait_until(&mut core, deadline).timed_out() {
+                return Err(core.last_error.clone());
+            }
+        }
+    }
+
+    /// Ends the threads of the SRM; waiting replies go out.
+    pub fn stop(&self) {
+        let mut core = self.core.lock();
+        core.stopped = true;
+        core.generation += 1;
+        core.questions.clear();
+        core.gate = Gate::Due;
+        core.release_replies();
+        drop(core);
+        self.wake();
+        self.changed.notify_all();
+    }
+}
