@@ -26,7 +26,7 @@ impl Srm {
     fn tick(&self) -> bool {
         let mut core = self.core.lock();
         if core.released.is_empty() && !core.stopped {
-            self.changed.wait_for(&mut core, TICK);
+            self.released.wait_for(&mut core, TICK);
         }
         let now = Instant::now();
         let after = self.config.degrade_after;

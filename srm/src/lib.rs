@@ -35,6 +35,9 @@ use status::CommitMode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+/// The smallest bound of a backlog: room for what the threads of a pass have in hand beside live operations.
+pub const MIN_BACKLOG_BYTES: u64 = 8 << 20;
+
 /// What a source is told at its start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -50,7 +53,7 @@ pub struct Config {
     pub commit: CommitMode,
     /// How long a reply waits for a target that does not answer.
     pub degrade_after: Duration,
-    /// Bound of the backlog in bytes.
+    /// Bound of the backlog in bytes, at least [`MIN_BACKLOG_BYTES`].
     pub backlog_bytes: u64,
     /// Take over a directory on the target that is not empty and belongs to nobody.
     pub adopt: bool,
@@ -71,6 +74,8 @@ pub struct Srm {
     core: Mutex<Core>,
     /// Something changed that a thread of the SRM or a caller may wait for.
     changed: Condvar,
+    /// Replies were released, or the daemon ends: the clock thread has something to do at once.
+    released: Condvar,
     /// Wakes the connection: there is something to send.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     room: room::Room,
@@ -91,6 +96,7 @@ impl Srm {
             config,
             core: Mutex::new(core),
             changed: Condvar::new(),
+            released: Condvar::new(),
             wake: OnceLock::new(),
             room: room::Room::default(),
         });
@@ -108,7 +114,7 @@ impl Srm {
             target: String::new(),
             commit: CommitMode::Real,
             degrade_after: Duration::from_secs(5),
-            backlog_bytes: 1 << 20,
+            backlog_bytes: MIN_BACKLOG_BYTES,
             adopt: false,
             replica: None,
             clean_end_secs: None,

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Threads of a pass.
 const WORKERS: usize = 4;
-/// A pass sends nothing more while this much is in the backlog: live operations are not to wait long behind it.
+/// A pass sends nothing more while this much, or a quarter of the bound, is in the backlog: live operations are not to
+/// wait long behind it.
 const ROOM_BYTES: u64 = 16 << 20;
 /// What could not be read is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -63,16 +64,26 @@ mod libc_errno {
 impl Srm {
     /// Starts the threads of the pass that has just begun.
     pub(crate) fn start_pass(self: &Arc<Self>, number: u64) {
-        for index in 0..WORKERS {
-            let srm = Arc::clone(self);
-            let started = std::thread::Builder::new().name(format!("pass-{index}")).spawn(move || srm.work(number));
-            if let Err(error) = started {
-                tracing::warn!(event = "pass-thread", %error, "a thread of the mirror pass could not be started");
-                if index == 0 {
-                    self.core.lock().damaged("no thread could be started for the mirror pass", Instant::now());
-                }
+        let srm = Arc::clone(self);
+        let first = std::thread::Builder::new().name("pass-0".to_owned()).spawn(move || {
+            let begun = srm.ensure_directories(&mut srm.tree.names().write(), srm.tree.root());
+            if let Err(error) = begun {
+                srm.core.lock().damaged(&format!("the source directory cannot be read: {error}"), Instant::now());
                 return;
             }
+            for index in 1..WORKERS {
+                let more = Arc::clone(&srm);
+                let started =
+                    std::thread::Builder::new().name(format!("pass-{index}")).spawn(move || more.work(number));
+                if let Err(error) = started {
+                    tracing::warn!(event = "pass-thread", %error, "the mirror pass goes on with fewer threads");
+                }
+            }
+            srm.work(number);
+        });
+        if let Err(error) = first {
+            let why = format!("no thread could be started for the mirror pass: {error}");
+            self.core.lock().damaged(&why, Instant::now());
         }
     }
 
@@ -89,7 +100,10 @@ impl Srm {
             let mut core = self.core.lock();
             if let Some(pass) = core.gate.pass(number) {
                 match result {
-                    Ok(()) | Err(Stop::Over) => pass.finished(),
+                    Ok(()) | Err(Stop::Over) => {
+                        drop(work);
+                        pass.finished();
+                    }
                     Err(Stop::Unreadable(path, error)) => {
                         pass.failed(work, Instant::now() + AGAIN_AFTER);
                         tracing::warn!(event = "unreadable", path, %error, "cannot be mirrored, is tried again");
@@ -136,12 +150,17 @@ impl Srm {
         core.coherent_at = Some(seq);
         core.gate = Gate::Clean;
         core.passes_done += 1;
+        core.absorbed = 0;
+        core.absorbed_bytes = 0;
+        core.absorbed_since = None;
         core.by_content = false;
         core.last_error = None;
         core.forgive();
         tracing::info!(event = "pass-done", coherent_at = seq.get(), "source and target are brought together");
         drop(core);
         drop(names);
+        // Nodes that only the pass knew.
+        self.tree.sweep();
         self.wake();
         self.changed.notify_all();
         true
@@ -154,7 +173,7 @@ impl Srm {
             if core.gate.pass(number).is_none() || core.stopped {
                 return Err(Stop::Over);
             }
-            if core.backlog.bytes() < ROOM_BYTES.min(core.backlog.limit_bytes() / 2) {
+            if core.backlog.bytes() < ROOM_BYTES.min(core.backlog.limit_bytes() / 4) {
                 return Ok(());
             }
             self.changed.wait(&mut core);

@@ -166,6 +166,7 @@ impl Srm {
         core.gate = Gate::Due;
         core.release_replies();
         drop(core);
+        self.released.notify_all();
         self.wake();
         self.changed.notify_all();
     }

@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The target server: keeps an exact replica of each source's directory below one ROOT.
+//!
+//! A session runs over any pair of byte streams; connections, keys and fingerprints are somebody else's business. What
+//! lives here: who may have which directory (`admit`), how far a replica is (`position`, `home`), applying records in
+//! order (`worker`, `apply`), making them durable (`sync`), and the conversation around that (`session`, `outbox`).
+//!
+//! ROOT/NAME is exactly the source's tree. ROOT/.replfs/NAME holds what replfs itself keeps about it: `owner`,
+//! `position`, `durable`, `clean`, `orphan/` (files without a name that the source still has open) and `aside/` (what was
+//! in the way of repair: nothing is ever thrown away by it).
+
+mod admit;
+mod apply;
+mod aside;
+mod check;
+mod clean;
+mod error;
+mod home;
+mod outbox;
+mod owner;
+mod position;
+mod queue;
+mod root;
+mod session;
+mod status;
+mod sync;
+mod worker;
+
+pub use error::{ErrorKind, TargetError};
+pub use root::{Target, TargetConfig};
+pub use status::{Blocked, ReplicaStatus, STATUS_VERSION, TargetStatus};

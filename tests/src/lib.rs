@@ -1,1 +1,24 @@
-//! Placeholder.
+//! What the end-to-end suites in `tests/` share: the comparer, the rig that runs daemons and mounts, the link that can be
+//! cut, generators of trees and of load. No promise of replfs is tested here; these helpers are tested here.
+
+pub mod command;
+pub mod compare;
+pub mod link;
+pub mod load;
+pub mod rig;
+pub mod seed;
+pub mod tree;
+pub mod wait;
+
+/// Runs each named function `fn name(commit: Commit)` as a test of its own in every commit mode.
+#[macro_export]
+macro_rules! in_both_modes {
+    ($($name:ident),+ $(,)?) => {
+        mod sync_mode {
+            $(#[test] fn $name() { super::$name($crate::rig::Commit::Sync); })+
+        }
+        mod real_mode {
+            $(#[test] fn $name() { super::$name($crate::rig::Commit::Real); })+
+        }
+    };
+}

@@ -1,2 +1,75 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: what is done with this repository, as commands. Each command has a file; none of them is part of replfs.
+
+mod check;
+mod demo;
+mod install;
+mod packages;
+mod run;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Automation of the replfs repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build, mount on this machine, run real programs in the mount, compare both sides, stay mounted until Ctrl-C
+    Demo {
+        /// End by itself: exit code 0 if both sides are equal, else 1
+        #[arg(long)]
+        once: bool,
+    },
+    /// Run every test; installs the Debian packages that the tests need
+    Test {
+        /// Only tests whose name contains one of these
+        filter: Vec<String>,
+    },
+    /// Build optimized, install the binary and the links for mount(8)
+    Install {
+        /// Where `bin/replfs` goes
+        #[arg(long, default_value = "/usr/local")]
+        prefix: PathBuf,
+    },
+    /// Check format, lints, licences and sources of dependencies
+    Check,
+    /// Compare two trees exactly: exit code 0 if they are equal, else 1
+    Compare {
+        /// The one
+        a: PathBuf,
+        /// The other
+        b: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Demo { once } => demo::run(once),
+        Command::Test { filter } => test::run(&filter),
+        Command::Install { prefix } => install::run(&prefix),
+        Command::Check => check::run(),
+        Command::Compare { a, b } => compare(&a, &b),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(a: &std::path::Path, b: &std::path::Path) -> Result<bool> {
+    let report = replfs_tests::compare::trees(a, b)?;
+    println!("{}", report.text(200));
+    Ok(report.differences.is_empty())
+}

@@ -173,6 +173,17 @@ impl Tree {
         }
     }
 
+    /// Settles all nodes that nobody refers to: after something that held many was dropped as a whole.
+    pub fn sweep(&self) {
+        let idle: Vec<_> = {
+            let table = self.table.lock();
+            table.values().filter(|node| Arc::strong_count(node) == 1 && !node.is_in_use()).cloned().collect()
+        };
+        for node in idle {
+            self.settle(node);
+        }
+    }
+
     /// Gives up a reference to a node; a node that nobody refers to any more leaves the table, and its parents with it
     /// where they were kept for it only.
     pub fn settle(&self, node: Arc<Node>) {

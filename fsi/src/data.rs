@@ -1,0 +1,221 @@
+//! Open files: open, read, write, fsync, release. Allocation and copying stand in `space`.
+
+use crate::files::OpenFile;
+use crate::fs::{Done, Failed, Fs};
+use bytes::Bytes;
+use platform::sys::attr;
+use platform::tree::{Names, Node};
+use protocol::Op;
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
+use rustix::io::Errno;
+use srm::Ticket;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// What of an application's open flags the backing file is opened with. The rest is the kernel's affair (`O_NOFOLLOW`),
+/// comes as requests of its own (`O_TRUNC`, `O_SYNC`) or would falsify what is recorded (`O_APPEND`).
+pub(crate) fn backing_flags(flags: i32) -> OFlags {
+    let kept = OFlags::RDWR | OFlags::WRONLY | OFlags::NOATIME;
+    OFlags::from_bits_truncate(flags.cast_unsigned()) & kept
+}
+
+/// What a write makes durable before it returns (R11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durable {
+    No,
+    /// `O_DSYNC`.
+    Data,
+    /// `O_SYNC`.
+    All,
+}
+
+impl Durable {
+    /// As the open file's flags say.
+    pub(crate) fn from_flags(flags: i32) -> Self {
+        // O_SYNC contains O_DSYNC.
+        match flags & libc::O_SYNC {
+            libc::O_SYNC => Self::All,
+            0 => Self::No,
+            _ => Self::Data,
+        }
+    }
+
+    fn make(self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        match self {
+            Self::No => Ok(()),
+            Self::Data => Ok(rustix::fs::fdatasync(fd)?),
+            Self::All => Ok(rustix::fs::fsync(fd)?),
+        }
+    }
+}
+
+impl Fs {
+    /// Opens a regular file; its handle. `flags` as `open(2)` has them.
+    pub(crate) fn open(&self, ino: u64, flags: i32) -> io::Result<u64> {
+        let node = self.node(ino)?;
+        let names = self.tree.names().read();
+        self.open_file(&names, &node, flags)
+    }
+
+    pub(crate) fn open_file(&self, names: &Names, node: &Arc<Node>, flags: i32) -> io::Result<u64> {
+        // All other kinds are opened in the kernel; opening a pipe here could wait forever.
+        if node.kind() != FileType::RegularFile {
+            return Err(Errno::STALE.into());
+        }
+        let fd = self.open_node(names, node, backing_flags(flags))?;
+        // Under the node's lock: the last close of an orphan ends it.
+        let _lock = node.lock.lock();
+        node.opened();
+        Ok(self.files.insert(OpenFile { fd, node: Arc::clone(node) }))
+    }
+
+    /// Closes a file. The last close of an orphan ends it on the target.
+    pub(crate) fn release(&self, number: u64) {
+        let Some(file) = self.files.remove(number) else { return };
+        let node = Arc::clone(&file.node);
+        // Nobody else has the file any more, unless its last write is just being answered.
+        drop(file);
+        {
+            let names = self.tree.names().read();
+            let _lock = node.lock.lock();
+            if node.closed().0 == 0 {
+                self.reap(&names, &node);
+            }
+        }
+        self.tree.settle(node);
+    }
+
+    /// Reads into `buffer`; how much there was.
+    pub(crate) fn read(&self, number: u64, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let file = self.files.get(number)?;
+        Ok(rustix::io::pread(&file.fd, buffer, offset)?)
+    }
+
+    /// The next data or hole at or after `offset`: `lseek(2)` with `SEEK_DATA` or `SEEK_HOLE`.
+    pub(crate) fn lseek(&self, number: u64, offset: i64, whence: i32) -> io::Result<u64> {
+        let file = self.files.get(number)?;
+        let offset = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
+        let to = match whence {
+            libc::SEEK_DATA => SeekFrom::Data(offset),
+            libc::SEEK_HOLE => SeekFrom::Hole(offset),
+            _ => return Err(Errno::INVAL.into()),
+        };
+        Ok(rustix::fs::seek(&file.fd, to)?)
+    }
+
+    /// Writes at `offset`; how much was written. `kill`: setuid and setgid are to be cleared.
+    pub(crate) fn write(
+        &self,
+        file: &OpenFile,
+        offset: u64,
+        mut data: Bytes,
+        kill: bool,
+        durable: Durable,
+    ) -> Result<Done<u32>, Failed> {
+        if data.is_empty() {
+            return Ok(Done { value: 0, ticket: Ticket::NONE });
+        }
+        let fd = file.fd.as_fd();
+        let names = self.tree.names().read();
+        let lock = file.node.lock.lock();
+        let before = self.perm_before(fd)?;
+        let written = rustix::io::pwrite(fd, &data, offset)?;
+        data.truncate(written);
+        let stat = attr::stat(fd)?;
+        let mode = self.killed(&file.node, fd, &stat, kill, before);
+        let ticket = self.record(&names, &file.node, &stat, data, |place| Op::Write {
+            place,
+            offset,
+            mtime: attr::mtime(&stat),
+            mode,
+            durable: durable != Durable::No,
+        });
+        drop(lock);
+        drop(names);
+        durable.make(fd).map_err(|error| Failed { error, ticket })?;
+        // A request carries at most 1 MiB.
+        let value = u32::try_from(written).unwrap_or(u32::MAX);
+        Ok(Done { value, ticket })
+    }
+
+    /// Clears setuid and setgid if `kill` says so; the resulting permission bits if they changed, by this or since `before`.
+    pub(crate) fn killed(
+        &self,
+        node: &Node,
+        fd: BorrowedFd<'_>,
+        stat: &Stat,
+        kill: bool,
+        before: Option<u32>,
+    ) -> Option<u32> {
+        let perm = attr::perm(stat);
+        let safe = without_privilege(perm);
+        if kill && safe != perm {
+            match rustix::fs::fchmod(fd, Mode::from_raw_mode(safe)) {
+                Ok(()) => {
+                    self.attributes_changed(node);
+                    return Some(safe);
+                }
+                Err(error) => {
+                    let ino = node.ino();
+                    tracing::error!(ino, %error, "setuid and setgid could not be cleared after a write");
+                }
+            }
+        }
+        before.filter(|before| *before != perm).map(|_| perm)
+    }
+
+    /// Makes a file durable.
+    pub(crate) fn fsync(&self, number: u64, data_only: bool) -> Result<Done<()>, Failed> {
+        let file = self.files.get(number)?;
+        self.sync(&file.node, file.fd.as_fd(), data_only)
+    }
+
+    /// Numbered under the lock, executed outside it (R11).
+    pub(crate) fn sync(&self, node: &Arc<Node>, fd: BorrowedFd<'_>, data_only: bool) -> Result<Done<()>, Failed> {
+        let ticket = {
+            let names = self.tree.names().read();
+            let _lock = node.lock.lock();
+            let stat = attr::stat(fd)?;
+            self.record(&names, node, &stat, Bytes::new(), |place| Op::Fsync { place, data_only })
+        };
+        let result = if data_only { rustix::fs::fdatasync(fd) } else { rustix::fs::fsync(fd) };
+        match result {
+            Ok(()) => Ok(Done { value: (), ticket }),
+            Err(error) => Err(Failed { error: error.into(), ticket }),
+        }
+    }
+}
+
+/// Permission bits after a change of content by somebody who may not keep setuid and setgid. Setgid without execution for
+/// the group means something else and stays.
+pub(crate) fn without_privilege(perm: u32) -> u32 {
+    let setgid = if perm & libc::S_IXGRP == 0 { 0 } else { libc::S_ISGID };
+    perm & !(libc::S_ISUID | setgid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_access_mode_reaches_the_backing_file() {
+        let all = libc::O_RDWR | libc::O_APPEND | libc::O_DIRECT | libc::O_SYNC | libc::O_TRUNC | libc::O_CREAT;
+        assert_eq!(backing_flags(all | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_NONBLOCK), OFlags::RDWR);
+        assert_eq!(backing_flags(libc::O_WRONLY | libc::O_NOATIME), OFlags::WRONLY | OFlags::NOATIME);
+    }
+
+    #[test]
+    fn sync_flags_are_told_apart() {
+        assert_eq!(Durable::from_flags(libc::O_RDWR), Durable::No);
+        assert_eq!(Durable::from_flags(libc::O_DSYNC), Durable::Data);
+        assert_eq!(Durable::from_flags(libc::O_SYNC | libc::O_WRONLY), Durable::All);
+    }
+
+    #[test]
+    fn setgid_without_group_execution_is_no_privilege() {
+        assert_eq!(without_privilege(0o6755), 0o755);
+        assert_eq!(without_privilege(0o6745), 0o2745);
+        assert_eq!(without_privilege(0o1644), 0o1644);
+    }
+}

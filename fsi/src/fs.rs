@@ -1,0 +1,206 @@
+//! The file system behind the adapter: what it holds, how nodes are found and opened, how a change is recorded. The
+//! operations themselves stand in files of their own.
+
+use crate::dirs::OpenDir;
+use crate::files::{Handles, OpenFile};
+use bytes::Bytes;
+use platform::sys::{attr, proc_path};
+use platform::tree::{Names, Node, Tree};
+use protocol::{Name, Op, PathError, Place};
+use rustix::fs::{Mode, OFlags, Stat};
+use rustix::io::Errno;
+use srm::{Srm, Ticket};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, OnceLock};
+
+/// FUSE's number for the root of a mount, whatever its inode number is.
+const ROOT: u64 = 1;
+
+/// Called with the FUSE number of a node whose attributes changed without the kernel's knowledge.
+type Changed = Box<dyn Fn(u64) + Send + Sync>;
+
+/// The file system of one mount.
+pub(crate) struct Fs {
+    pub(crate) srm: Arc<Srm>,
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) files: Handles<OpenFile>,
+    pub(crate) dirs: Handles<OpenDir>,
+    /// This process is root: the backing file system leaves setuid and setgid alone when it writes, and clearing them is
+    /// up to the kernel's flags. Otherwise it clears them by itself.
+    privileged: bool,
+    changed: OnceLock<Changed>,
+}
+
+/// A result with what its reply waits for.
+#[derive(Debug)]
+pub(crate) struct Done<T> {
+    pub value: T,
+    pub ticket: Ticket,
+}
+
+/// An error with what its reply waits for: an operation that failed may have changed something.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub error: io::Error,
+    pub ticket: Ticket,
+}
+
+impl<E: Into<io::Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), ticket: Ticket::NONE }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// A name that was found or made.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub stat: Stat,
+    /// Differs between two nodes that had the same inode number.
+    pub generation: u64,
+}
+
+impl Entry {
+    pub(crate) fn new(node: &Node, stat: Stat) -> Self {
+        Self { stat, generation: node.generation() }
+    }
+}
+
+/// The name an application gave. `ENAMETOOLONG` beyond 255 bytes.
+pub(crate) fn name(text: &OsStr) -> io::Result<Name> {
+    Name::new(text.as_bytes()).map_err(|error| match error {
+        PathError::Long => Errno::NAMETOOLONG.into(),
+        PathError::Empty | PathError::Dots | PathError::Byte => Errno::INVAL.into(),
+    })
+}
+
+impl Fs {
+    pub(crate) fn new(srm: Arc<Srm>) -> Self {
+        let tree = Arc::clone(srm.tree());
+        Self {
+            srm,
+            tree,
+            files: Handles::default(),
+            dirs: Handles::default(),
+            privileged: rustix::process::geteuid().is_root(),
+            changed: OnceLock::new(),
+        }
+    }
+
+    /// Says how to tell the kernel that a node's attributes changed. Once.
+    pub(crate) fn on_changed(&self, changed: impl Fn(u64) + Send + Sync + 'static) {
+        let first = self.changed.set(Box::new(changed)).is_ok();
+        assert!(first, "a mount is made once");
+    }
+
+    /// The kernel is to forget the attributes it holds of this node.
+    pub(crate) fn attributes_changed(&self, node: &Node) {
+        if let Some(changed) = self.changed.get() {
+            changed(if node.is_root() { ROOT } else { node.ino() });
+        }
+    }
+
+    /// The node with this FUSE number; `ESTALE` for one that the kernel should not know.
+    pub(crate) fn node(&self, ino: u64) -> io::Result<Arc<Node>> {
+        if ino == ROOT {
+            return Ok(Arc::clone(self.tree.root()));
+        }
+        self.tree.get(ino).ok_or_else(|| Errno::STALE.into())
+    }
+
+    /// Opens a node. Where nodes cannot be opened by handle, one without a name is reached through an open file of it.
+    pub(crate) fn open_node(&self, names: &Names, node: &Arc<Node>, flags: OFlags) -> io::Result<OwnedFd> {
+        match self.tree.open(names, node, flags) {
+            Err(error) if !self.tree.opens_by_handle() && !node.has_name() => {
+                let Some(file) = self.files.find(|file| Arc::ptr_eq(&file.node, node)) else { return Err(error) };
+                let flags = flags | OFlags::CLOEXEC;
+                Ok(rustix::fs::open(proc_path(file.fd.as_fd()), flags, Mode::empty())?)
+            }
+            result => result,
+        }
+    }
+
+    /// An `O_PATH` descriptor of a node.
+    pub(crate) fn path_fd(&self, names: &Names, node: &Arc<Node>) -> io::Result<OwnedFd> {
+        self.open_node(names, node, OFlags::PATH)
+    }
+
+    /// Describes a change to the SRM. The caller holds the node's lock; `stat` is the node's after the change.
+    pub(crate) fn record(
+        &self,
+        names: &Names,
+        node: &Arc<Node>,
+        stat: &Stat,
+        payload: Bytes,
+        make: impl FnOnce(Place) -> Op,
+    ) -> Ticket {
+        // What has no name, will never have one again and is not kept by the target is nothing to the replica.
+        let gone = stat.st_nlink == 0 || node.is_dir();
+        if gone && !node.has_name() && !node.is_orphan() {
+            return Ticket::NONE;
+        }
+        self.srm.on_node(names, node, payload, make)
+    }
+
+    /// Permission bits before a write, where the backing file system may clear some of them by itself.
+    pub(crate) fn perm_before(&self, fd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+        if self.privileged { Ok(None) } else { Ok(Some(attr::perm(&attr::stat(fd)?))) }
+    }
+
+    /// An orphan that has a known name again is an orphan no longer: the target has it under that name.
+    pub(crate) fn adopt(&self, names: &Names, node: &Arc<Node>) {
+        if node.is_orphan() && node.has_name() {
+            let _lock = node.lock.lock();
+            self.reap(names, node);
+        }
+    }
+
+    /// The target need not keep this orphan any more. The caller holds the node's lock, or the names exclusively.
+    pub(crate) fn reap(&self, names: &Names, node: &Arc<Node>) {
+        if node.is_orphan() {
+            self.srm.reap(names, node);
+            node.set_orphan(false);
+        }
+    }
+
+    /// The kernel dropped `count` references to a node.
+    pub(crate) fn forget(&self, ino: u64, count: u64) {
+        if ino == ROOT {
+            return;
+        }
+        if let Some(node) = self.tree.get(ino).filter(|node| node.is_orphan()) {
+            // Without an open file only its unknown names are left: it is looked up anew when one of them is used.
+            let names = self.tree.names().read();
+            let _lock = node.lock.lock();
+            if !node.is_open() {
+                self.reap(&names, &node);
+            }
+        }
+        self.tree.forget(ino, count);
+    }
+
+    /// The mount is gone: what is still open is closed.
+    pub(crate) fn close_all(&self) {
+        for number in self.files.numbers() {
+            self.release(number);
+        }
+        for number in self.dirs.numbers() {
+            self.releasedir(number);
+        }
+    }
+}
+
+impl std::fmt::Debug for Fs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fs").field("tree", &self.tree).finish_non_exhaustive()
+    }
+}

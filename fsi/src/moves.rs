@@ -1,0 +1,203 @@
+//! Names that go or move: unlink, rmdir, rename.
+
+use crate::fs::{Done, Failed, Fs, name};
+use bytes::Bytes;
+use platform::sys::attr;
+use platform::tree::{Names, Node};
+use protocol::{Name, Op, RenameKind};
+use rustix::fs::{AtFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+use srm::{Gone, Renamed, Ticket};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// A name in its directory, and the node that has it.
+struct Found {
+    node: Arc<Node>,
+    stat: Stat,
+    /// The node was known before.
+    known: bool,
+}
+
+/// One side of an operation on names.
+struct Side {
+    dir: Arc<Node>,
+    fd: OwnedFd,
+    name: Name,
+}
+
+impl Side {
+    fn mtime(&self) -> io::Result<protocol::Time> {
+        Ok(attr::mtime(&attr::stat(&self.fd)?))
+    }
+}
+
+/// `renameat2(2)`'s flags; `EINVAL` for others.
+fn rename_kind(flags: u32) -> io::Result<(RenameKind, RenameFlags)> {
+    match flags {
+        0 => Ok((RenameKind::Replace, RenameFlags::empty())),
+        libc::RENAME_NOREPLACE => Ok((RenameKind::NoReplace, RenameFlags::NOREPLACE)),
+        libc::RENAME_EXCHANGE => Ok((RenameKind::Exchange, RenameFlags::EXCHANGE)),
+        _ => Err(Errno::INVAL.into()),
+    }
+}
+
+impl Fs {
+    /// Removes a name that is no directory's.
+    pub(crate) fn unlink(&self, parent: u64, text: &OsStr) -> Result<Done<()>, Failed> {
+        self.remove(parent, text, AtFlags::empty())
+    }
+
+    /// Removes an empty directory.
+    pub(crate) fn rmdir(&self, parent: u64, text: &OsStr) -> Result<Done<()>, Failed> {
+        self.remove(parent, text, AtFlags::REMOVEDIR)
+    }
+
+    fn remove(&self, parent: u64, text: &OsStr, flags: AtFlags) -> Result<Done<()>, Failed> {
+        let name = name(text)?;
+        let dir = self.node(parent)?;
+        let mut names = self.tree.names().write();
+        let side = Side { fd: self.path_fd(&names, &dir)?, dir, name };
+        let found = self.find(&names, &side)?;
+        let result = self.remove_found(&mut names, &side, &found, flags);
+        drop(names);
+        self.tree.settle(found.node);
+        result
+    }
+
+    fn remove_found(
+        &self,
+        names: &mut Names,
+        side: &Side,
+        found: &Found,
+        flags: AtFlags,
+    ) -> Result<Done<()>, Failed> {
+        rustix::fs::unlinkat(&side.fd, side.name.as_os_str(), flags)?;
+        let parent_mtime = side.mtime()?;
+        let gone = lost_name(names, side, found);
+        let ticket = self.srm.unlinked(names, &side.dir, &side.name, gone, parent_mtime);
+        Ok(Done { value: (), ticket })
+    }
+
+    fn find(&self, names: &Names, side: &Side) -> io::Result<Found> {
+        let ino = attr::stat_at(&side.fd, side.name.as_os_str())?.st_ino;
+        let known = self.tree.get(ino).is_some();
+        let (node, stat) = self.tree.lookup_at(names, side.fd.as_fd(), &side.dir, &side.name, 0)?;
+        Ok(Found { node, stat, known })
+    }
+
+    /// Moves a name: `renameat2(2)` with its flags.
+    pub(crate) fn rename(
+        &self,
+        from: (u64, &OsStr),
+        to: (u64, &OsStr),
+        flags: u32,
+    ) -> Result<Done<()>, Failed> {
+        let (kind, flags) = rename_kind(flags)?;
+        let (from_name, to_name) = (name(from.1)?, name(to.1)?);
+        let (from_dir, to_dir) = (self.node(from.0)?, self.node(to.0)?);
+        let mut names = self.tree.names().write();
+        let from = Side { fd: self.path_fd(&names, &from_dir)?, dir: from_dir, name: from_name };
+        let to = Side { fd: self.path_fd(&names, &to_dir)?, dir: to_dir, name: to_name };
+        let moved = self.find(&names, &from)?;
+        let there = match self.find(&names, &to) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let result = self.rename_found(&mut names, (&from, &to), (&moved, there.as_ref()), kind, flags);
+        drop(names);
+        for found in [Some(moved), there].into_iter().flatten() {
+            self.tree.settle(found.node);
+        }
+        result
+    }
+
+    fn rename_found(
+        &self,
+        names: &mut Names,
+        (from, to): (&Side, &Side),
+        (moved, there): (&Found, Option<&Found>),
+        kind: RenameKind,
+        flags: RenameFlags,
+    ) -> Result<Done<()>, Failed> {
+        rustix::fs::renameat_with(&from.fd, from.name.as_os_str(), &to.fd, to.name.as_os_str(), flags)?;
+        if there.is_some_and(|there| Arc::ptr_eq(&there.node, &moved.node)) {
+            // Two names of one node: a rename leaves both, an exchange changes nothing but the times of the directories.
+            let ticket = match kind {
+                RenameKind::Exchange => self.touched(names, [from, to])?,
+                RenameKind::Replace | RenameKind::NoReplace => Ticket::NONE,
+            };
+            return Ok(Done { value: (), ticket });
+        }
+        let (from_parent_mtime, to_parent_mtime) = (from.mtime()?, to.mtime()?);
+        let exchanged = if kind == RenameKind::Exchange { there } else { None };
+        let replaced = match (kind, there) {
+            (RenameKind::Exchange, _) | (_, None) => None,
+            (_, Some(there)) => Some(lost_name(names, to, there)),
+        };
+        if let Some(other) = exchanged {
+            other.node.move_link(names, (&to.dir, &to.name), (&from.dir, &from.name));
+        }
+        moved.node.move_link(names, (&from.dir, &from.name), (&to.dir, &to.name));
+        let renamed = Renamed {
+            from_dir: &from.dir,
+            from: &from.name,
+            to_dir: &to.dir,
+            to: &to.name,
+            kind,
+            node: &moved.node,
+            other: exchanged.map(|found| &found.node),
+            replaced,
+            from_parent_mtime,
+            to_parent_mtime,
+        };
+        let ticket = self.srm.renamed(names, &renamed);
+        Ok(Done { value: (), ticket })
+    }
+
+    fn touched(&self, names: &Names, sides: [&Side; 2]) -> io::Result<Ticket> {
+        let mut ticket = Ticket::NONE;
+        for side in sides {
+            let stat = attr::stat(&side.fd)?;
+            let mtime = Some(attr::mtime(&stat));
+            ticket = self.record(names, &side.dir, &stat, Bytes::new(), |place| Op::SetAttr {
+                place,
+                size: None,
+                owner: None,
+                mode: None,
+                atime: None,
+                mtime,
+            });
+        }
+        Ok(ticket)
+    }
+}
+
+/// A name is gone: notes it, and decides whether the target is to keep the node as an orphan (R8). `found` is as it was
+/// before.
+fn lost_name(names: &mut Names, side: &Side, found: &Found) -> Gone {
+    let node = &found.node;
+    let last = node.remove_link(names, &side.dir, &side.name);
+    let directory = node.is_dir();
+    let links_left = if directory { 0 } else { u64::from(found.stat.st_nlink).saturating_sub(1) };
+    let orphan = last && !directory && (node.is_open() || (found.known && links_left > 0));
+    node.set_orphan(orphan || node.is_orphan());
+    Gone { node: node.id(), ino: node.ino(), links_left, orphan, directory }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn unknown_rename_flags_are_invalid() {
+        assert_eq!(rename_kind(libc::RENAME_EXCHANGE).unwrap().0, RenameKind::Exchange);
+        for flags in [libc::RENAME_WHITEOUT, libc::RENAME_EXCHANGE | libc::RENAME_NOREPLACE, 1 << 20] {
+            assert_eq!(rename_kind(flags).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        }
+    }
+}

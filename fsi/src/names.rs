@@ -1,0 +1,195 @@
+//! New and found names: lookup, create, mkdir, mknod, symlink, link. Names that go or move stand in `moves`.
+
+use crate::data::backing_flags;
+use crate::files::OpenFile;
+use crate::fs::{Caller, Done, Entry, Failed, Fs, name};
+use platform::sys::creds::creating_as;
+use platform::sys::{attr, proc_path};
+use platform::tree::{Names, Node};
+use protocol::{Name, NodeKind};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use srm::Ticket;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+/// A new node: who makes it, and with which mode before the umask or a default ACL.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct New {
+    pub caller: Caller,
+    /// `st_mode`, with the type for mknod.
+    pub mode: u32,
+    pub umask: u32,
+}
+
+impl New {
+    fn perm(&self) -> Mode {
+        Mode::from_raw_mode(self.mode & 0o7777)
+    }
+}
+
+/// The directory of a name operation, with the namespace lock held exclusively.
+struct Place<'a> {
+    names: &'a mut Names,
+    dir: Arc<Node>,
+    fd: OwnedFd,
+    name: Name,
+}
+
+impl Fs {
+    /// Finds a name and counts a reference of the kernel to its node.
+    pub(crate) fn lookup(&self, parent: u64, text: &OsStr) -> io::Result<Entry> {
+        let name = name(text)?;
+        let parent = self.node(parent)?;
+        let names = self.tree.names().read();
+        let (node, stat) = self.tree.lookup(&names, &parent, &name, 1)?;
+        self.adopt(&names, &node);
+        Ok(Entry::new(&node, stat))
+    }
+
+    /// Finds a name through its directory's descriptor, as [`Fs::lookup`] does.
+    pub(crate) fn lookup_at(&self, dir: BorrowedFd<'_>, parent: &Arc<Node>, name: &Name) -> io::Result<Entry> {
+        let names = self.tree.names().read();
+        let (node, stat) = self.tree.lookup_at(&names, dir, parent, name, 1)?;
+        self.adopt(&names, &node);
+        Ok(Entry::new(&node, stat))
+    }
+
+    /// Creates and opens a regular file; its handle. One that the kernel did not know of is opened, unless `flags` has
+    /// `O_EXCL`.
+    pub(crate) fn create(
+        &self,
+        new: New,
+        parent: u64,
+        text: &OsStr,
+        flags: i32,
+    ) -> Result<Done<(Entry, u64)>, Failed> {
+        let name = name(text)?;
+        let dir = self.node(parent)?;
+        let mut names = self.tree.names().write();
+        let fd = self.path_fd(&names, &dir)?;
+        let how = backing_flags(flags) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let created = creating_as(new.caller.uid, new.caller.gid, new.umask, || {
+            Ok(rustix::fs::openat(&fd, name.as_os_str(), how, new.perm())?)
+        });
+        let mut place = Place { names: &mut names, dir, fd, name };
+        match created {
+            Ok(file) => {
+                let (node, entry, ticket) = self.made(&mut place, NodeKind::File)?;
+                node.opened();
+                let handle = self.files.insert(OpenFile { fd: file, node });
+                Ok(Done { value: (entry, handle), ticket })
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && flags & libc::O_EXCL == 0 => {
+                self.open_existing(&place, flags)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The file appeared behind the kernel's back. Where it would have to be truncated, or is none, the kernel is sent to
+    /// look again (`ESTALE`).
+    fn open_existing(&self, place: &Place<'_>, flags: i32) -> Result<Done<(Entry, u64)>, Failed> {
+        if flags & libc::O_TRUNC != 0 {
+            return Err(Errno::STALE.into());
+        }
+        let (node, stat) = self.tree.lookup_at(place.names, place.fd.as_fd(), &place.dir, &place.name, 1)?;
+        match self.open_file(place.names, &node, flags) {
+            Ok(handle) => {
+                self.adopt(place.names, &node);
+                Ok(Done { value: (Entry::new(&node, stat), handle), ticket: Ticket::NONE })
+            }
+            Err(error) => {
+                drop(node);
+                self.tree.forget(stat.st_ino, 1);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Makes a directory.
+    pub(crate) fn mkdir(&self, new: New, parent: u64, text: &OsStr) -> Result<Done<Entry>, Failed> {
+        self.make(new, parent, text, NodeKind::Directory, |dir, name| {
+            Ok(rustix::fs::mkdirat(dir, name.as_os_str(), new.perm())?)
+        })
+    }
+
+    /// Makes a file, pipe, socket or device; `rdev` as the kernel encodes it.
+    pub(crate) fn mknod(&self, new: New, parent: u64, text: &OsStr, rdev: u32) -> Result<Done<Entry>, Failed> {
+        let kind = FileType::from_raw_mode(new.mode);
+        let rdev = u64::from(rdev);
+        let what = match kind {
+            FileType::RegularFile => NodeKind::File,
+            FileType::Fifo => NodeKind::Fifo,
+            FileType::Socket => NodeKind::Socket,
+            FileType::CharacterDevice => NodeKind::CharDevice(rdev),
+            FileType::BlockDevice => NodeKind::BlockDevice(rdev),
+            _ => return Err(Errno::INVAL.into()),
+        };
+        self.make(new, parent, text, what, |dir, name| {
+            Ok(rustix::fs::mknodat(dir, name.as_os_str(), kind, new.perm(), rdev)?)
+        })
+    }
+
+    /// Makes a symbolic link.
+    pub(crate) fn symlink(
+        &self,
+        caller: Caller,
+        parent: u64,
+        text: &OsStr,
+        to: &OsStr,
+    ) -> Result<Done<Entry>, Failed> {
+        let new = New { caller, mode: 0o777, umask: 0 };
+        self.make(new, parent, text, NodeKind::Symlink(to.as_bytes().to_vec()), |dir, name| {
+            Ok(rustix::fs::symlinkat(to, dir, name.as_os_str())?)
+        })
+    }
+
+    fn make(
+        &self,
+        new: New,
+        parent: u64,
+        text: &OsStr,
+        kind: NodeKind,
+        make: impl FnOnce(BorrowedFd<'_>, &Name) -> io::Result<()>,
+    ) -> Result<Done<Entry>, Failed> {
+        let name = name(text)?;
+        let dir = self.node(parent)?;
+        let mut names = self.tree.names().write();
+        let fd = self.path_fd(&names, &dir)?;
+        creating_as(new.caller.uid, new.caller.gid, new.umask, || make(fd.as_fd(), &name))?;
+        let (_, entry, ticket) = self.made(&mut Place { names: &mut names, dir, fd, name }, kind)?;
+        Ok(Done { value: entry, ticket })
+    }
+
+    /// A node was made: makes it known, counts the kernel's reference, describes it.
+    fn made(&self, place: &mut Place<'_>, kind: NodeKind) -> io::Result<(Arc<Node>, Entry, Ticket)> {
+        let Place { names, dir, fd, name } = place;
+        let (node, stat) = self.tree.lookup_at(names, fd.as_fd(), dir, name, 1)?;
+        let parent_mtime = attr::mtime(&attr::stat(&*fd)?);
+        let ticket = self.srm.created(names, dir, name, &node, kind, attr::attrs(&stat), parent_mtime);
+        let entry = Entry::new(&node, stat);
+        Ok((node, entry, ticket))
+    }
+
+    /// Gives a node one more name.
+    pub(crate) fn link(&self, ino: u64, parent: u64, text: &OsStr) -> Result<Done<Entry>, Failed> {
+        let name = name(text)?;
+        let node = self.node(ino)?;
+        let dir = self.node(parent)?;
+        let mut names = self.tree.names().write();
+        let fd = self.path_fd(&names, &dir)?;
+        let file = self.path_fd(&names, &node)?;
+        // By way of /proc, because AT_EMPTY_PATH asks for a capability that ordinary users do not have.
+        let path = proc_path(file.as_fd());
+        rustix::fs::linkat(rustix::fs::CWD, path, &fd, name.as_os_str(), AtFlags::SYMLINK_FOLLOW)?;
+        let (node, stat) = self.tree.lookup_at(&names, fd.as_fd(), &dir, &name, 1)?;
+        let parent_mtime = attr::mtime(&attr::stat(&fd)?);
+        let ticket = self.srm.linked(&mut names, &node, &dir, &name, parent_mtime);
+        self.adopt(&names, &node);
+        Ok(Done { value: Entry::new(&node, stat), ticket })
+    }
+}

@@ -1,0 +1,217 @@
+//! Space: allocation, holes, copying from file to file.
+
+use crate::files::OpenFile;
+use crate::fs::{Done, Failed, Fs};
+use bytes::{Bytes, BytesMut};
+use platform::sys::{attr, extent};
+use platform::tree::{Names, Node};
+use protocol::{AllocateMode, CHUNK_BYTES, Op};
+use rustix::fs::{FallocateFlags, OFlags, Stat};
+use rustix::io::Errno;
+use srm::Ticket;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// Longest copy in one step, in bytes: both files are locked, and no name can change, while it lasts. Applications go on
+/// with the rest.
+const COPY_BYTES: u64 = 16 << 20;
+
+/// What `fallocate(2)` is asked for; `EOPNOTSUPP` for what has no record (collapse, insert, unshare).
+fn allocate_mode(mode: i32) -> io::Result<(AllocateMode, FallocateFlags)> {
+    let flags = FallocateFlags::from_bits_retain(mode.cast_unsigned());
+    let keep = FallocateFlags::KEEP_SIZE;
+    let mode = match flags {
+        f if f.is_empty() => AllocateMode::Allocate,
+        f if f == keep => AllocateMode::KeepSize,
+        f if f == FallocateFlags::PUNCH_HOLE | keep => AllocateMode::Punch,
+        f if f == FallocateFlags::ZERO_RANGE => AllocateMode::Zero,
+        f if f == FallocateFlags::ZERO_RANGE | keep => AllocateMode::ZeroKeepSize,
+        _ => return Err(Errno::OPNOTSUPP.into()),
+    };
+    Ok((mode, flags))
+}
+
+/// Where bytes are read that are to be shipped.
+struct Content<'a> {
+    fd: BorrowedFd<'a>,
+    offset: u64,
+}
+
+impl Fs {
+    /// `fallocate(2)`; `mode` as it has it.
+    pub(crate) fn fallocate(&self, file: &OpenFile, mode: i32, offset: u64, len: u64) -> Result<Done<()>, Failed> {
+        let (mode, flags) = allocate_mode(mode)?;
+        let (node, fd) = (&file.node, file.fd.as_fd());
+        let names = self.tree.names().read();
+        let _lock = node.lock.lock();
+        let before = attr::stat(fd)?;
+        let result = rustix::fs::fallocate(fd, flags, offset, len);
+        let stat = attr::stat(fd)?;
+        if let Err(error) = result {
+            let ticket = self.half_allocated(&names, file, (&before, &stat), mode, offset, len);
+            return Err(Failed { error: error.into(), ticket });
+        }
+        let perm = self.killed(node, fd, &stat, false, Some(attr::perm(&before)));
+        let ticket = self.record(&names, node, &stat, Bytes::new(), |place| Op::Allocate {
+            place,
+            mode,
+            offset,
+            len,
+            mtime: attr::mtime(&stat),
+            perm,
+        });
+        Ok(Done { value: (), ticket })
+    }
+
+    /// A call that failed half-way has changed the size, or zeroed a part: the result is shipped.
+    fn half_allocated(
+        &self,
+        names: &Names,
+        file: &OpenFile,
+        (before, stat): (&Stat, &Stat),
+        mode: AllocateMode,
+        offset: u64,
+        len: u64,
+    ) -> Ticket {
+        let same = before.st_size == stat.st_size
+            && attr::mtime(before) == attr::mtime(stat)
+            && attr::ctime(before) == attr::ctime(stat);
+        if same {
+            return Ticket::NONE;
+        }
+        let zeroes = matches!(mode, AllocateMode::Punch | AllocateMode::Zero | AllocateMode::ZeroKeepSize);
+        if zeroes {
+            let end = offset.saturating_add(len).min(stat.st_size.cast_unsigned());
+            let shipped = self.open_node(names, &file.node, OFlags::RDONLY).and_then(|reader| {
+                let content = Content { fd: reader.as_fd(), offset };
+                self.ship(names, file, stat, &content, offset, end.saturating_sub(offset))
+            });
+            if let Err(error) = shipped {
+                let ino = file.node.ino();
+                tracing::error!(ino, %error, "a file that fallocate left half-changed could not be read");
+            }
+        }
+        self.resized(names, &file.node, stat)
+    }
+
+    fn resized(&self, names: &Names, node: &Arc<Node>, stat: &Stat) -> Ticket {
+        self.record(names, node, stat, Bytes::new(), |place| Op::SetAttr {
+            place,
+            size: Some(stat.st_size.cast_unsigned()),
+            owner: None,
+            mode: None,
+            atime: None,
+            mtime: Some(attr::mtime(stat)),
+        })
+    }
+
+    /// `copy_file_range(2)`; how much was copied. Where the input is not clean on the target the bytes are shipped (R9).
+    pub(crate) fn copy(
+        &self,
+        from: &OpenFile,
+        from_offset: u64,
+        to: &OpenFile,
+        to_offset: u64,
+        len: u64,
+    ) -> Result<Done<u32>, Failed> {
+        let names = self.tree.names().read();
+        let _locks = Node::lock_both(&from.node, &to.node);
+        let before = self.perm_before(to.fd.as_fd())?;
+        let wanted = usize::try_from(len.min(COPY_BYTES)).unwrap_or(usize::MAX);
+        let (mut read_at, mut write_at) = (from_offset, to_offset);
+        let copied =
+            rustix::fs::copy_file_range(&from.fd, Some(&mut read_at), &to.fd, Some(&mut write_at), wanted)?;
+        if copied == 0 {
+            return Ok(Done { value: 0, ticket: Ticket::NONE });
+        }
+        let stat = attr::stat(&to.fd)?;
+        let perm = self.killed(&to.node, to.fd.as_fd(), &stat, false, before);
+        let len = copied as u64;
+        let mtime = attr::mtime(&stat);
+        let sent = self.srm.on_copy(&names, &from.node, &to.node, |from, to| Op::CopyRange {
+            from,
+            from_offset,
+            to,
+            to_offset,
+            len,
+            mtime,
+            perm,
+        });
+        let ticket = if let Ok(ticket) = sent {
+            ticket
+        } else {
+            let content = Content { fd: from.fd.as_fd(), offset: from_offset };
+            self.ship(&names, to, &stat, &content, to_offset, len)?
+        };
+        Ok(Done { value: u32::try_from(copied).unwrap_or(u32::MAX), ticket })
+    }
+
+    /// Records what a stretch of a file holds now as writes and holes. `content` reads the same bytes, maybe elsewhere.
+    /// The caller holds the node's lock.
+    fn ship(
+        &self,
+        names: &Names,
+        to: &OpenFile,
+        stat: &Stat,
+        content: &Content<'_>,
+        offset: u64,
+        len: u64,
+    ) -> io::Result<Ticket> {
+        let mtime = attr::mtime(stat);
+        let mut ticket = Ticket::NONE;
+        for segment in extent::segments(to.fd.as_fd(), offset, len)? {
+            if segment.hole {
+                ticket = self.record(names, &to.node, stat, Bytes::new(), |place| Op::Allocate {
+                    place,
+                    mode: AllocateMode::Punch,
+                    offset: segment.offset,
+                    len: segment.len,
+                    mtime,
+                    perm: None,
+                });
+                continue;
+            }
+            let mut at = segment.offset;
+            let end = segment.offset + segment.len;
+            while at < end {
+                let piece = usize::try_from((end - at).min(CHUNK_BYTES)).unwrap_or(usize::MAX);
+                let mut data = BytesMut::zeroed(piece);
+                let got = rustix::io::pread(content.fd, &mut data[..], content.offset + (at - offset))?;
+                if got == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                data.truncate(got);
+                let mode = Some(attr::perm(stat));
+                ticket = self.record(names, &to.node, stat, data.freeze(), |place| Op::Write {
+                    place,
+                    offset: at,
+                    mtime,
+                    mode,
+                    durable: false,
+                });
+                at += got as u64;
+            }
+        }
+        // A hole at the end makes no file longer.
+        if offset + len == stat.st_size.cast_unsigned() {
+            ticket = self.resized(names, &to.node, stat);
+        }
+        Ok(ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_has_no_record_is_not_supported() {
+        for mode in [libc::FALLOC_FL_COLLAPSE_RANGE, libc::FALLOC_FL_INSERT_RANGE, libc::FALLOC_FL_PUNCH_HOLE] {
+            assert_eq!(allocate_mode(mode).unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
+        }
+        let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        assert_eq!(allocate_mode(punch).unwrap().0, AllocateMode::Punch);
+    }
+}

@@ -1,0 +1,78 @@
+//! Extended attributes, ACLs included.
+
+use crate::fs::{Caller, Done, Failed, Fs};
+use bytes::Bytes;
+use platform::sys::{attr, xattr};
+use protocol::Op;
+use rustix::fs::{Stat, XattrFlags};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+
+/// Resulting permission bits, where an ACL changed them.
+fn changed(before: &Stat, after: &Stat) -> Option<u32> {
+    (attr::perm(before) != attr::perm(after)).then_some(attr::perm(after))
+}
+
+impl Fs {
+    /// The value of one attribute.
+    pub(crate) fn getxattr(&self, ino: u64, name: &OsStr) -> io::Result<Vec<u8>> {
+        let node = self.node(ino)?;
+        let names = self.tree.names().read();
+        xattr::get(self.path_fd(&names, &node)?.as_fd(), name.as_bytes())
+    }
+
+    /// The names, each with a NUL behind it. Those in `trusted` are not shown to ordinary users.
+    pub(crate) fn listxattr(&self, caller: Caller, ino: u64) -> io::Result<Vec<u8>> {
+        let node = self.node(ino)?;
+        let names = self.tree.names().read();
+        let mut list = Vec::new();
+        for name in xattr::names(self.path_fd(&names, &node)?.as_fd())? {
+            if caller.uid == 0 || !name.starts_with(b"trusted.") {
+                list.extend_from_slice(&name);
+                list.push(0);
+            }
+        }
+        Ok(list)
+    }
+
+    /// Sets an attribute; `flags` as `setxattr(2)` has them.
+    pub(crate) fn setxattr(
+        &self,
+        ino: u64,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+    ) -> Result<Done<()>, Failed> {
+        let node = self.node(ino)?;
+        let names = self.tree.names().read();
+        let fd = self.path_fd(&names, &node)?;
+        let _lock = node.lock.lock();
+        let before = attr::stat(&fd)?;
+        let flags = XattrFlags::from_bits_retain(flags.cast_unsigned());
+        xattr::set(fd.as_fd(), name.as_bytes(), value, flags)?;
+        let stat = attr::stat(&fd)?;
+        let mode = changed(&before, &stat);
+        let payload = Bytes::copy_from_slice(value);
+        let name = name.as_bytes().to_vec();
+        let ticket = self.record(&names, &node, &stat, payload, |place| Op::SetXattr { place, name, mode });
+        Ok(Done { value: (), ticket })
+    }
+
+    /// Removes an attribute.
+    pub(crate) fn removexattr(&self, ino: u64, name: &OsStr) -> Result<Done<()>, Failed> {
+        let node = self.node(ino)?;
+        let names = self.tree.names().read();
+        let fd = self.path_fd(&names, &node)?;
+        let _lock = node.lock.lock();
+        let before = attr::stat(&fd)?;
+        xattr::remove(fd.as_fd(), name.as_bytes())?;
+        let stat = attr::stat(&fd)?;
+        let mode = changed(&before, &stat);
+        let name = name.as_bytes().to_vec();
+        let ticket =
+            self.record(&names, &node, &stat, Bytes::new(), |place| Op::RemoveXattr { place, name, mode });
+        Ok(Done { value: (), ticket })
+    }
+}

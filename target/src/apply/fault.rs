@@ -1,0 +1,62 @@
+//! Why a record was not applied, and what that means: it may pass, or the replica is not what it should be.
+
+use crate::error::text;
+use rustix::io::Errno;
+use std::io;
+
+/// What a fault means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FaultKind {
+    /// Someone has to make room, or to give rights: trying again makes sense, going on does not.
+    Retry,
+    /// The replica is not what this record was made for: trying again does not help, a repair does.
+    Damage,
+}
+
+/// A record that was not applied.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub kind: FaultKind,
+    /// In lower case, without the path.
+    pub text: String,
+}
+
+impl Fault {
+    pub fn damage(text: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Damage, text: text.into() }
+    }
+
+    pub fn retry(text: impl Into<String>) -> Self {
+        Self { kind: FaultKind::Retry, text: text.into() }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        // Everything that is not known to be about the replica's shape stops the stream where it can be seen, instead of
+        // starting a repair that would meet the same error.
+        let kind = match error.raw_os_error() {
+            Some(
+                libc::ENOENT
+                | libc::EEXIST
+                | libc::ENOTDIR
+                | libc::EISDIR
+                | libc::ENOTEMPTY
+                | libc::ELOOP
+                | libc::EXDEV
+                | libc::EINVAL
+                | libc::ENXIO
+                | libc::EBADF
+                | libc::ESTALE,
+            ) => FaultKind::Damage,
+            _ => FaultKind::Retry,
+        };
+        Self { kind, text: text(&error) }
+    }
+}
+
+impl From<Errno> for Fault {
+    fn from(errno: Errno) -> Self {
+        io::Error::from(errno).into()
+    }
+}

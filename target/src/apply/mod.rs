@@ -1,0 +1,136 @@
+//! Applying records to the replica's directory. One record at a time, one thread; all paths are resolved beneath the
+//! replica's root, no symbolic link is followed.
+
+mod attrs;
+mod compare;
+mod data;
+mod descriptors;
+mod ensure;
+mod fault;
+mod list;
+mod names;
+mod node;
+mod rename;
+mod xattrs;
+
+pub(crate) use fault::{Fault, FaultKind};
+
+use crate::aside::Aside;
+use crate::home::Home;
+use crate::status::Facts;
+use bytes::Bytes;
+use descriptors::{Files, Parents};
+use list::Listing;
+use protocol::{Answer, Mark, Name, Op, Record, RelPath};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// Applies records to one replica.
+pub(crate) struct Applier {
+    home: Arc<Home>,
+    facts: Arc<Facts>,
+    files: Files,
+    parents: Parents,
+    aside: Aside,
+    listing: Option<Listing>,
+    /// Owners can be set. An ordinary user's target keeps everything but them.
+    root: bool,
+}
+
+/// How a record that changes names is to be applied.
+#[derive(Clone, Copy)]
+struct Manner {
+    seq: u64,
+    /// What stands in the way is set aside; what should go may be gone.
+    tolerant: bool,
+    /// An earlier try of this very record may have done all or some of it; the inodes that its names had before.
+    redo: Option<[u64; 2]>,
+}
+
+impl Applier {
+    pub fn new(home: Arc<Home>, facts: Arc<Facts>) -> Self {
+        let aside = Aside::new(home.clone());
+        let root = rustix::process::geteuid().is_root();
+        Self { home, facts, files: Files::default(), parents: Parents::default(), aside, listing: None, root }
+    }
+
+    /// Whether doing a record again, after nobody knows how much of it was done, needs to know that it was begun.
+    pub fn needs_intent(op: &Op) -> bool {
+        matches!(op, Op::Create { .. } | Op::Link { .. } | Op::Unlink { .. } | Op::Rename { .. } | Op::Ensure(_))
+    }
+
+    /// Applies a record. `redo`: it was begun before, when its names (of a rename) had these inodes.
+    pub fn apply(&mut self, record: &Record, payload: &Bytes, redo: Option<[u64; 2]>) -> Result<Option<Answer>, Fault> {
+        let manner = Manner { seq: record.seq.get(), tolerant: record.tolerant, redo };
+        match &record.op {
+            Op::Write { place, offset, mtime, mode, durable } => {
+                self.write(place, *offset, payload, (*mtime, *mode), *durable)?;
+            }
+            Op::SetAttr { place, size, owner, mode, atime, mtime } => {
+                self.set_attr(place, *size, *owner, *mode, (*atime, *mtime))?;
+            }
+            Op::Allocate { place, mode, offset, len, mtime, perm } => {
+                self.allocate(place, *mode, *offset..*offset + *len, (*mtime, *perm))?;
+            }
+            Op::CopyRange { from, from_offset, to, to_offset, len, mtime, perm } => {
+                self.copy_range((from, *from_offset), (to, *to_offset), *len, (*mtime, *perm))?;
+            }
+            Op::SetXattr { place, name, mode } => self.set_xattr(place, name, Some(payload), *mode)?,
+            Op::RemoveXattr { place, name, mode } => self.set_xattr(place, name, None, *mode)?,
+            Op::Create { path, node, kind, attrs, parent_mtime } => {
+                self.create(path, *node, kind, *attrs, *parent_mtime, manner)?;
+            }
+            Op::Link { from, to, parent_mtime } => self.link(from, to, *parent_mtime, manner)?,
+            Op::Unlink { path, gone, directory, parent_mtime } => {
+                self.unlink(path, *gone, *directory, *parent_mtime, manner)?;
+            }
+            Op::Rename { from, to, kind, replaced, from_parent_mtime, to_parent_mtime, .. } => {
+                let move_ = rename::Move { from, to, kind: *kind, replaced: *replaced };
+                self.rename(&move_, (*from_parent_mtime, *to_parent_mtime), manner)?;
+            }
+            Op::Reap { node } => self.reap(*node)?,
+            Op::Fsync { place, data_only } => self.fsync(place, *data_only)?,
+            Op::Ensure(ensure) => self.ensure(ensure, payload, manner)?,
+            Op::List { path, after, last, hash } => {
+                return self.list(path, after.as_ref(), last.as_ref(), *hash).map(|page| Some(Answer::Page(page)));
+            }
+            Op::Compare { place, offset, len, block_bytes, hashes } => {
+                let differs = self.compare(place, *offset..*offset + *len, *block_bytes, hashes)?;
+                return Ok(Some(Answer::Differs(differs)));
+            }
+            // Marks change the position only.
+            Op::Mark(Mark::Incoherent | Mark::Coherent | Mark::Barrier) => {}
+        }
+        Ok(None)
+    }
+
+    /// Closes all descriptors: no record came for a while, and others may want to unmount, or to move directories.
+    pub fn idle(&mut self) {
+        self.files.clear();
+        self.parents.clear();
+    }
+
+    /// Forgets everything known of the replica, because something else was found there.
+    pub fn forget(&mut self) {
+        self.idle();
+        self.listing = None;
+    }
+
+    /// Directories may now have other paths.
+    fn directories_moved(&mut self) {
+        self.parents.clear();
+        self.listing = None;
+    }
+
+    /// Moves what is at a name out of the way, whatever it is.
+    fn set_aside(&mut self, dir: BorrowedFd<'_>, name: &Name, path: &RelPath, seq: u64) -> Result<(), Fault> {
+        self.aside.take(dir, name, path, seq)?;
+        self.facts.update(|s| s.aside_entries += 1);
+        self.forget();
+        Ok(())
+    }
+
+    fn tree(&self) -> BorrowedFd<'_> {
+        self.home.tree.as_fd()
+    }
+}

@@ -1,0 +1,57 @@
+//! Extended attributes, ACLs included, which are attributes that change permissions.
+
+use super::attrs::chmod;
+use super::{Applier, Fault};
+use platform::sys::xattr;
+use protocol::Place;
+use rustix::fs::XattrFlags;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Namespace of labels that belong to the machine as much as to the file.
+const SECURITY: &[u8] = b"security.";
+
+impl Applier {
+    /// Sets (`Some`) or removes one attribute; then permissions where it changed them.
+    pub(super) fn set_xattr(
+        &mut self,
+        place: &Place,
+        name: &[u8],
+        value: Option<&[u8]>,
+        mode: Option<u32>,
+    ) -> Result<(), Fault> {
+        let fd = self.node(place)?;
+        match value {
+            Some(value) => xattr::set(fd.as_fd(), name, value, XattrFlags::empty())?,
+            None => remove(fd.as_fd(), name)?,
+        }
+        mode.map_or(Ok(()), |mode| chmod(fd.as_fd(), mode))
+    }
+}
+
+/// Makes a node's attributes exactly these.
+pub(super) fn settle_xattrs(fd: BorrowedFd<'_>, wanted: &[(&[u8], &[u8])]) -> Result<(), Fault> {
+    let present = xattr::all(fd)?;
+    for (name, _) in &present {
+        if !wanted.iter().any(|(w, _)| *w == &name[..]) {
+            match remove(fd, name) {
+                // A label that the target's machine insists on.
+                Err(_) if name.starts_with(SECURITY) => {}
+                result => result?,
+            }
+        }
+    }
+    for (name, value) in wanted {
+        if !present.iter().any(|(n, v)| n == name && v == value) {
+            xattr::set(fd, name, value, XattrFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes an attribute; one that is not there is fine.
+fn remove(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), Fault> {
+    match xattr::remove(fd, name) {
+        Err(e) if e.raw_os_error() == Some(libc::ENODATA) => Ok(()),
+        result => Ok(result?),
+    }
+}

@@ -1,0 +1,147 @@
+//! What a record must be before anything is touched because of it: bounds that the types of the protocol do not hold.
+
+use bytes::Bytes;
+use protocol::record::{Content, Op};
+use protocol::{At, Attrs, CHUNK_BYTES, Ensure, NodeKind, Owner, Record, Time};
+
+const MAX_XATTR_BYTES: usize = 64 << 10;
+const MAX_LINK_BYTES: usize = 4095;
+const NANOS: u32 = 1_000_000_000;
+/// Bytes of a block's hash.
+const HASH_BYTES: u64 = 16;
+
+type Checked = Result<(), &'static str>;
+
+fn that(holds: bool, or: &'static str) -> Checked {
+    if holds { Ok(()) } else { Err(or) }
+}
+
+/// Whether `record` can be asked of a target at all; the reason where not.
+pub(crate) fn check(record: &Record, payload: &Bytes) -> Checked {
+    match &record.op {
+        Op::Write { .. } => that(!payload.is_empty(), "a write without data")?,
+        Op::SetXattr { .. } => that(payload.len() <= MAX_XATTR_BYTES, "an attribute's value over 64 KiB")?,
+        Op::Ensure(ensure) => content(ensure, payload)?,
+        _ => that(payload.is_empty(), "a payload where none belongs")?,
+    }
+    match &record.op {
+        Op::Write { offset, mtime, mode, .. } => {
+            span(*offset, payload.len() as u64)?;
+            time(*mtime)?;
+            perm(*mode)
+        }
+        Op::SetAttr { size, owner, mode, atime, mtime, .. } => {
+            span(size.unwrap_or(0), 0)?;
+            owner.map_or(Ok(()), ids)?;
+            perm(*mode)?;
+            atime.map_or(Ok(()), time)?;
+            mtime.map_or(Ok(()), time)
+        }
+        Op::Allocate { offset, len, mtime, perm: mode, .. } => {
+            that(*len > 0, "an allocation of nothing")?;
+            span(*offset, *len)?;
+            time(*mtime)?;
+            perm(*mode)
+        }
+        Op::CopyRange { from_offset, to_offset, len, mtime, perm: mode, .. } => {
+            that(*len > 0, "a copy of nothing")?;
+            span(*from_offset, *len)?;
+            span(*to_offset, *len)?;
+            time(*mtime)?;
+            perm(*mode)
+        }
+        Op::SetXattr { name, mode, .. } | Op::RemoveXattr { name, mode, .. } => {
+            xattr_name(name)?;
+            perm(*mode)
+        }
+        Op::Create { path, kind: node, attrs: with, parent_mtime, .. } => {
+            that(!path.is_root(), "the root as a new name")?;
+            kind(node)?;
+            attrs(with)?;
+            time(*parent_mtime)
+        }
+        Op::Link { from, to, parent_mtime } => {
+            that(!to.is_root(), "the root as a new name")?;
+            that(!matches!(&from.at, At::Path(path) if path.is_root()), "a link to the root")?;
+            time(*parent_mtime)
+        }
+        Op::Unlink { path, parent_mtime, .. } => {
+            that(!path.is_root(), "the root as a name that goes")?;
+            time(*parent_mtime)
+        }
+        Op::Rename { from, to, from_parent_mtime, to_parent_mtime, .. } => {
+            that(!from.is_root() && !to.is_root(), "a rename of the root")?;
+            time(*from_parent_mtime)?;
+            time(*to_parent_mtime)
+        }
+        Op::Ensure(wanted) => ensure(wanted),
+        Op::Compare { offset, len, block_bytes, hashes, .. } => {
+            span(*offset, *len)?;
+            that(*len <= CHUNK_BYTES && *block_bytes > 0, "a comparison out of bounds")?;
+            let blocks = len.div_ceil(u64::from(*block_bytes));
+            that(hashes.len() as u64 == blocks * HASH_BYTES, "a comparison with too many or too few hashes")
+        }
+        Op::Reap { .. } | Op::Fsync { .. } | Op::List { .. } | Op::Mark(_) => Ok(()),
+    }
+}
+
+fn content(ensure: &Ensure, payload: &Bytes) -> Checked {
+    match ensure.content {
+        Content::Keep => that(payload.is_empty(), "a payload where none belongs"),
+        Content::Whole => {
+            that(ensure.kind == NodeKind::File, "content for what is no file")?;
+            that(payload.len() as u64 == ensure.size, "content that is not of the file's size")
+        }
+    }
+}
+
+fn ensure(ensure: &Ensure) -> Checked {
+    kind(&ensure.kind)?;
+    attrs(&ensure.attrs)?;
+    time(ensure.atime)?;
+    ensure.parent_mtime.map_or(Ok(()), time)?;
+    span(ensure.size, 0)?;
+    that(ensure.size == 0 || ensure.kind == NodeKind::File, "a size for what is no file")?;
+    that(!ensure.path.is_root() || ensure.kind == NodeKind::Directory, "a root that is no directory")?;
+    for (name, value) in &ensure.xattrs {
+        xattr_name(name)?;
+        that(value.len() <= MAX_XATTR_BYTES, "an attribute's value over 64 KiB")?;
+    }
+    Ok(())
+}
+
+fn span(offset: u64, len: u64) -> Checked {
+    that(offset.checked_add(len).is_some_and(|end| i64::try_from(end).is_ok()), "a place beyond the largest file")
+}
+
+fn time(time: Time) -> Checked {
+    that(time.nanos < NANOS, "a time with too many nanoseconds")
+}
+
+fn perm(mode: Option<u32>) -> Checked {
+    that(mode.is_none_or(|mode| mode <= 0o7777), "permissions with other bits")
+}
+
+fn ids(owner: Owner) -> Checked {
+    // The largest number means "leave it" to chown(2).
+    that(owner.uid != u32::MAX && owner.gid != u32::MAX, "an owner that is no id")
+}
+
+fn attrs(attrs: &Attrs) -> Checked {
+    perm(Some(attrs.mode))?;
+    ids(attrs.owner)?;
+    time(attrs.mtime)
+}
+
+fn kind(kind: &NodeKind) -> Checked {
+    match kind {
+        NodeKind::Symlink(to) => {
+            that((1..=MAX_LINK_BYTES).contains(&to.len()) && !to.contains(&0), "a symbolic link to no path")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn xattr_name(name: &[u8]) -> Checked {
+    that((1..=255).contains(&name.len()) && !name.contains(&0), "an attribute without a proper name")
+}

@@ -1,0 +1,207 @@
+//! One replica while a session has it: its directories, its place in the stream, what of that is durable.
+
+use crate::clean::Clean;
+use crate::position::{Boot, SlotFile, State};
+use parking_lot::Mutex;
+use protocol::{Incarnation, Name, Position, ReplicaId, SeqNo};
+use rustix::fs::AtFlags;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The position as it is written with every record.
+#[derive(Debug)]
+pub(crate) struct Book {
+    file: SlotFile,
+    state: Option<State>,
+}
+
+/// The position that survives a power cut.
+#[derive(Debug)]
+struct Durable {
+    file: SlotFile,
+    state: Option<State>,
+}
+
+/// A replica's directories and books.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub name: Name,
+    pub replica: ReplicaId,
+    /// ROOT/NAME.
+    pub tree: OwnedFd,
+    /// ROOT/.replfs/NAME.
+    pub meta: OwnedFd,
+    /// ROOT/.replfs/NAME/orphan.
+    pub orphans: OwnedFd,
+    /// ROOT/.replfs/NAME/aside.
+    pub aside: OwnedFd,
+    /// The mark of a clean end as it was when the session began.
+    pub clean: Option<Clean>,
+    /// Nothing was in the replica when the session began.
+    pub empty: bool,
+    boot: Boot,
+    // Lock order: `durable` before `book`; never the other way round.
+    book: Mutex<Book>,
+    durable: Mutex<Durable>,
+    /// The disk has reported a lost write: nothing after the last good sync is durable until a repair is through (R14).
+    lost_writes: Mutex<Option<String>>,
+}
+
+/// The directories of a replica, opened.
+pub(crate) struct Directories {
+    pub tree: OwnedFd,
+    pub meta: OwnedFd,
+    pub orphans: OwnedFd,
+    pub aside: OwnedFd,
+}
+
+impl Home {
+    /// Reads the books. After another boot without a clean end only the durable position counts, and the replica holds
+    /// unknown parts of what came later: that is damage.
+    pub fn open(name: Name, replica: ReplicaId, dirs: Directories, empty: bool) -> io::Result<Self> {
+        let boot = Boot::current()?;
+        let (file, here) = SlotFile::open(dirs.meta.as_fd(), "position")?;
+        let (durable_file, synced) = SlotFile::open(dirs.meta.as_fd(), "durable")?;
+        let mut clean = Clean::read(dirs.meta.as_fd())?;
+        let mut book = Book { file, state: here };
+        if here.is_none_or(|state| state.boot != boot) {
+            book.state = synced.map(|synced| {
+                let ended_clean = clean.as_ref().is_some_and(|c| c.is_of(synced.incarnation, synced.applied));
+                let damage = if ended_clean { synced.damage } else { synced.damage.max(synced.applied).max(1) };
+                State { boot, applying: 0, damage, coherent: synced.coherent && damage == 0, ..synced }
+            });
+            if let Some(state) = &book.state {
+                book.file.store(state)?;
+            }
+        }
+        // A mark that is not of this place in the stream was left by something that this build does not know.
+        clean = clean.filter(|c| book.state.is_some_and(|s| c.is_of(s.incarnation, s.applied)));
+        let Directories { tree, meta, orphans, aside } = dirs;
+        let durable = Mutex::new(Durable { file: durable_file, state: synced });
+        let (book, lost_writes) = (Mutex::new(book), Mutex::new(None));
+        Ok(Self { name, replica, tree, meta, orphans, aside, clean, empty, boot, book, durable, lost_writes })
+    }
+
+    /// The state as of now; `None` before the first record ever.
+    pub fn state(&self) -> Option<State> {
+        self.book.lock().state
+    }
+
+    /// The position as a source is told it.
+    pub fn position(&self) -> Option<Position> {
+        let durable = self.durable.lock();
+        let state = self.book.lock().state?;
+        let durable = durable.seq_of(state.incarnation).min(state.applied);
+        Some(Position {
+            incarnation: state.incarnation,
+            applied: SeqNo::new(state.applied),
+            durable: SeqNo::new(durable),
+        })
+    }
+
+    /// Begins a run of numbers after `applied`: nothing is known of the replica, files without a name are gone.
+    pub fn start(&self, incarnation: Incarnation, applied: u64) -> io::Result<()> {
+        for orphan in platform::sys::dir::names(self.orphans.as_fd())? {
+            rustix::fs::unlinkat(&self.orphans, orphan.as_bytes(), AtFlags::empty())?;
+        }
+        self.book.lock().write(State::start(self.boot, incarnation, applied))
+    }
+
+    /// Notes that record `seq` is being applied, and for a rename the inodes of its names; before anything is done.
+    pub fn intend(&self, seq: u64, inodes: [u64; 2]) -> io::Result<()> {
+        self.book.lock().change(|state| {
+            state.applying = seq;
+            state.inodes = inodes;
+        })
+    }
+
+    /// Notes that record `seq` is applied, with what else it changed. Answers whether the replica is coherent.
+    pub fn applied(&self, seq: u64, also: impl FnOnce(&mut State)) -> io::Result<bool> {
+        let mut book = self.book.lock();
+        book.change(|state| {
+            state.applied = seq;
+            state.applying = 0;
+            also(state);
+        })?;
+        let state = book.state.unwrap_or_else(|| unreachable!("changed above"));
+        if state.damage == 0 {
+            *self.lost_writes.lock() = None;
+        }
+        Ok(state.coherent)
+    }
+
+    /// Notes damage outside of any record, seen while `seq` was the last one.
+    pub fn damaged(&self, seq: u64) -> io::Result<()> {
+        self.book.lock().change(|state| {
+            state.damage = state.damage.max(seq).max(1);
+            state.coherent = false;
+        })
+    }
+
+    /// Makes durable what is applied now. Answers the durable position and whether it moved.
+    pub fn make_durable(&self) -> Result<(u64, bool), SyncError> {
+        let mut durable = self.durable.lock();
+        // Captured before the sync and written after it: what is applied meanwhile does not count (R14).
+        let Some(state) = self.state() else { return Ok((0, false)) };
+        if durable.state.is_some_and(|d| State { boot: d.boot, ..state.at_rest() } == d) {
+            return Ok((state.applied, false));
+        }
+        if let Some(text) = self.lost_writes.lock().as_ref() {
+            return Err(SyncError { text: text.clone(), first: false, applied: state.applied });
+        }
+        if let Err(e) = rustix::fs::syncfs(&self.tree) {
+            let text = crate::error::text(&e.into());
+            *self.lost_writes.lock() = Some(text.clone());
+            return Err(SyncError { text, first: true, applied: state.applied });
+        }
+        let resting = state.at_rest();
+        durable.file.store_durably(&resting).map_err(|e| SyncError {
+            text: format!("cannot write the durable position: {}", crate::error::text(&e)),
+            first: false,
+            applied: state.applied,
+        })?;
+        durable.state = Some(resting);
+        Ok((state.applied, true))
+    }
+
+    /// Everything applied is durable, damage and coherence included.
+    pub fn is_durable(&self) -> bool {
+        let durable = self.durable.lock();
+        match (durable.state, self.state()) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(d), Some(s)) => State { boot: d.boot, ..s.at_rest() } == d,
+        }
+    }
+}
+
+/// A sync that failed.
+#[derive(Debug)]
+pub(crate) struct SyncError {
+    pub text: String,
+    /// The disk lost writes, and this is the first that is heard of it.
+    pub first: bool,
+    /// The last record that was applied before.
+    pub applied: u64,
+}
+
+impl Durable {
+    fn seq_of(&self, incarnation: Incarnation) -> u64 {
+        self.state.filter(|s| s.incarnation == incarnation).map_or(0, |s| s.applied)
+    }
+}
+
+impl Book {
+    fn write(&mut self, state: State) -> io::Result<()> {
+        self.file.store(&state)?;
+        self.state = Some(state);
+        Ok(())
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut State)) -> io::Result<()> {
+        // Records are numbered within a run, and a run begins with `start`.
+        let mut state = self.state.ok_or_else(|| io::Error::other("no run of numbers has begun"))?;
+        change(&mut state);
+        self.write(state)
+    }
+}

@@ -1,0 +1,182 @@
+//! What goes back to the source: messages in order, and the latest acknowledgement. An acknowledgement leaves after the
+//! messages about the records that it covers.
+
+use parking_lot::{Condvar, Mutex};
+use platform::wire::{Batch, write_message};
+use protocol::{Ack, Frame, Message, SeqNo};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+/// Messages that may wait; whoever posts one more waits. A source that does not read what it asked for cannot fill
+/// memory.
+const MAX_MESSAGES: usize = 64;
+/// An acknowledgement leaves at least this often, as long as the applier is alive.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// An applier that shows no sign of life for this long is taken for stuck, and no heartbeat speaks for it. A sync of a
+/// slow disk may take seconds.
+const STUCK: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+struct Inner {
+    messages: VecDeque<Message>,
+    closed: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    inner: Mutex<Inner>,
+    room: Condvar,
+    wake: Notify,
+    applied: AtomicU64,
+    durable: AtomicU64,
+    began: Instant,
+    /// Milliseconds after `began` at which the applier was last seen alive.
+    alive_ms: AtomicU64,
+}
+
+impl Outbox {
+    /// With what the source knows already.
+    pub fn new(applied: u64, durable: u64) -> Self {
+        Self {
+            inner: Mutex::default(),
+            room: Condvar::new(),
+            wake: Notify::new(),
+            applied: AtomicU64::new(applied),
+            durable: AtomicU64::new(durable),
+            began: Instant::now(),
+            alive_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// Sends a message, waiting while too many wait. Dropped where the connection has ended.
+    pub fn post(&self, message: Message) {
+        let mut inner = self.inner.lock();
+        while inner.messages.len() >= MAX_MESSAGES && !inner.closed {
+            self.room.wait(&mut inner);
+        }
+        if !inner.closed {
+            inner.messages.push_back(message);
+            drop(inner);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Sends a message if there is room and the connection has not ended.
+    pub fn try_post(&self, message: Message) {
+        let mut inner = self.inner.lock();
+        if inner.messages.len() < MAX_MESSAGES && !inner.closed {
+            inner.messages.push_back(message);
+            drop(inner);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Everything up to this is applied. Leaves with the next [`Self::poke`] or heartbeat.
+    pub fn applied(&self, seq: u64) {
+        self.applied.store(seq, Ordering::Release);
+        self.alive();
+    }
+
+    /// Everything up to this is durable; leaves at once.
+    pub fn durable(&self, seq: u64) {
+        self.durable.store(seq, Ordering::Release);
+        self.poke();
+    }
+
+    /// Sends an acknowledgement now if there is news.
+    pub fn poke(&self) {
+        self.wake.notify_one();
+    }
+
+    /// The applier is alive.
+    pub fn alive(&self) {
+        let ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.alive_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// Both positions as they would be acknowledged now.
+    pub fn ack(&self) -> Ack {
+        // The applied position is read last: what is durable is always applied.
+        let durable = self.durable.load(Ordering::Acquire);
+        let applied = self.applied.load(Ordering::Acquire);
+        Ack { applied: SeqNo::new(applied), durable: SeqNo::new(durable.min(applied)) }
+    }
+
+    /// Nothing comes any more; what waits is still sent.
+    pub fn close(&self) {
+        self.inner.lock().closed = true;
+        self.room.notify_all();
+        self.wake.notify_one();
+    }
+
+    /// Sends until closed, then ends the stream.
+    pub async fn run(&self, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
+        let result = self.send(&mut writer).await;
+        if result.is_err() {
+            self.inner.lock().messages.clear();
+            self.close();
+        }
+        result
+    }
+
+    async fn send(&self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        let mut sent = self.ack();
+        let mut last = Instant::now();
+        loop {
+            // In this order: the messages about what the acknowledgement covers are then among the messages taken.
+            let ack = self.ack();
+            let (messages, closed) = {
+                let mut inner = self.inner.lock();
+                (std::mem::take(&mut inner.messages), inner.closed)
+            };
+            self.room.notify_all();
+            let mut said = !messages.is_empty();
+            let mut farewell = false;
+            let mut batch = Batch::default();
+            for message in messages {
+                farewell |= matches!(message, Message::ByeAck(_) | Message::Refused(_));
+                let frame = Frame::encode(&message);
+                if !batch.push(&frame) {
+                    batch.write(writer).await?;
+                    writer.write_all(&frame.payload).await?;
+                } else if batch.is_full() {
+                    batch.write(writer).await?;
+                }
+            }
+            batch.write(writer).await?;
+            if farewell {
+                writer.flush().await?;
+                writer.shutdown().await?;
+                // Whatever is posted from now on has nowhere to go.
+                self.close();
+                return Ok(());
+            }
+            let due = last.elapsed() >= HEARTBEAT && self.is_alive();
+            if ack != sent || due {
+                write_message(writer, &Message::Ack(ack)).await?;
+                (sent, said) = (ack, true);
+                last = Instant::now();
+            }
+            if said {
+                writer.flush().await?;
+            }
+            if closed {
+                return writer.shutdown().await;
+            }
+            // Time-out or waking: either way the state is looked at again.
+            let _ = tokio::time::timeout(HEARTBEAT.saturating_sub(last.elapsed()).max(FLOOR), self.wake.notified()).await;
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.alive_ms.load(Ordering::Relaxed))) < STUCK
+    }
+}
+
+/// The shortest wait for a heartbeat that is due, so that a stuck applier does not make a busy loop.
+const FLOOR: Duration = Duration::from_millis(100);

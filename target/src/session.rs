@@ -1,0 +1,319 @@
+//! One session: the Hello, then records in and acknowledgements out until the connection ends. Async; the work is done on
+//! threads of its own (`worker`).
+
+use crate::admit::{self, refused};
+use crate::check::check;
+use crate::error::TargetError;
+use crate::home::Home;
+use crate::outbox::Outbox;
+use crate::queue::{Item, Queue};
+use crate::root::{Slot, Target};
+use crate::worker;
+use platform::wire::{WireError, read_message, write_message};
+use protocol::{FrameError, Hello, HelloAck, Message, RefusalCode, Refused, SeqNo, VERSION};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::watch;
+
+/// How long a new connection may take to say Hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the last words of a session may take to leave.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a refused source may take to hang up.
+const LISTEN_OUT: Duration = Duration::from_secs(2);
+const READ_BUFFER_BYTES: usize = 64 << 10;
+
+/// How reading ended.
+enum End {
+    /// The stream ended, after a Bye or without.
+    Closed,
+    /// The stream failed.
+    Lost(io::Error),
+    /// The source is told why, and the connection ends.
+    Refused(Refused),
+    /// The session was ended from here: another one of the same source, or the target shuts down.
+    Cancelled,
+}
+
+impl Target {
+    /// Serves one source, whose key has the fingerprint `peer`, until its connection ends: on its own, for something that
+    /// does not parse, for a newer connection of the same source, or by [`Target::shutdown`]. What was received in order
+    /// is applied before this returns; to be called within a tokio runtime.
+    pub async fn serve<R, W>(self: Arc<Self>, peer: &str, reader: R, mut writer: W) -> Result<(), TargetError>
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, reader);
+        let hello = match tokio::time::timeout(HELLO_TIMEOUT, read_message(&mut reader)).await {
+            Ok(Ok(Some(Message::Hello(hello)))) => hello,
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(WireError::Io(source))) => return Err(TargetError::Connection { name: peer.to_owned(), source }),
+            Ok(Err(WireError::Frame(e))) => return refuse(&mut reader, &mut writer, peer.to_owned(), unreadable(&e)).await,
+            Ok(Ok(Some(_))) => {
+                let why = refused(RefusalCode::Protocol, "the first message must be a hello");
+                return refuse(&mut reader, &mut writer, peer.to_owned(), why).await;
+            }
+            Err(_) => {
+                let why = refused(RefusalCode::Protocol, "no hello within ten seconds");
+                return refuse(&mut reader, &mut writer, peer.to_owned(), why).await;
+            }
+        };
+        let name = hello.name.to_string();
+        let session = match self.admit(hello, peer).await {
+            Ok(session) => session,
+            Err(why) => return refuse(&mut reader, &mut writer, name, why).await,
+        };
+        session.run(name, reader, writer).await
+    }
+
+    /// Lets a source in, or says why not; the session that had its replica has ended then.
+    async fn admit(self: &Arc<Self>, hello: Hello, peer: &str) -> Result<Session, Refused> {
+        let slot = self.slot(&hello.name);
+        let admission = slot.admission.lock().await;
+        let result = self.admit_to(&slot, hello.clone(), peer.to_owned()).await;
+        drop(admission);
+        if let Err(why) = &result {
+            slot.facts.error(format!("refused: {}", why.text));
+            self.forget(&hello.name);
+        }
+        result
+    }
+
+    async fn admit_to(self: &Arc<Self>, slot: &Arc<Slot>, hello: Hello, peer: String) -> Result<Session, Refused> {
+        let hello = Arc::new(hello);
+        let checked = tokio::task::spawn_blocking({
+            let (target, hello, peer) = (self.clone(), hello.clone(), peer.clone());
+            move || admit::check(&target, &hello, &peer)
+        });
+        checked.await.unwrap_or_else(|e| Err(refused(RefusalCode::Other, format!("the target failed: {e}"))))?;
+        if !slot.stop().await {
+            let why = "the previous connection of this source does not stop on the target: its disk may hang";
+            return Err(refused(RefusalCode::Busy, why));
+        }
+        if self.is_closing() {
+            return Err(refused(RefusalCode::Busy, "the target is shutting down: try again later"));
+        }
+        let opened = tokio::task::spawn_blocking({
+            let (target, hello, peer) = (self.clone(), hello.clone(), peer.clone());
+            move || admit::open(&target, &hello, &peer)
+        });
+        let home =
+            opened.await.unwrap_or_else(|e| Err(refused(RefusalCode::Other, format!("the target failed: {e}"))))?;
+        Session::begin(slot, &hello, &peer, Arc::new(home), &self.software)
+    }
+}
+
+/// A source that was let in.
+struct Session {
+    queue: Arc<Queue>,
+    outbox: Arc<Outbox>,
+    /// Closed when nothing is applied any more.
+    done: watch::Receiver<()>,
+    /// The last number received; `None` until a run of numbers begins with the first record.
+    received: Option<u64>,
+    facts: Arc<crate::status::Facts>,
+}
+
+impl Session {
+    fn begin(slot: &Slot, hello: &Hello, peer: &str, home: Arc<Home>, software: &str) -> Result<Self, Refused> {
+        let position = home.position();
+        let resumed = position.filter(|p| {
+            p.incarnation == hello.incarnation && hello.oldest.prev() <= p.applied && p.applied <= hello.newest
+        });
+        let queue = Arc::new(Queue::default());
+        let outbox = match resumed {
+            Some(p) => Outbox::new(p.applied.get(), p.durable.get()),
+            // Positions of another run of numbers would be taken for positions of this one.
+            None => Outbox::new(0, 0),
+        };
+        let outbox = Arc::new(outbox);
+        outbox.post(Message::HelloAck(HelloAck {
+            version: VERSION,
+            software: software.to_owned(),
+            replica: home.replica,
+            position,
+            clean: home.clean.is_some(),
+            empty: home.empty,
+        }));
+        slot.facts.update(|s| {
+            s.owner = peer.to_owned();
+            s.sessions += 1;
+            s.blocked = None;
+            s.aside_entries = crate::aside::count(std::os::fd::AsFd::as_fd(&home.meta));
+        });
+        slot.facts.position(position, home.state().is_some_and(|s| s.coherent));
+        let (ended, done) = watch::channel(());
+        slot.occupy(queue.clone(), home.clone(), done.clone());
+        worker::start(worker::Job {
+            home,
+            facts: slot.facts.clone(),
+            queue: queue.clone(),
+            outbox: outbox.clone(),
+            incarnation: hello.incarnation,
+            newest: hello.newest.get(),
+            resumed: resumed.is_some(),
+            ended,
+        })
+        .map_err(|e| refused(RefusalCode::Other, format!("the target cannot start a thread: {e}")))?;
+        let received = resumed.map(|p| p.applied.get());
+        Ok(Self { queue, outbox, done, received, facts: slot.facts.clone() })
+    }
+
+    async fn run<R, W>(mut self, name: String, mut reader: R, writer: W) -> Result<(), TargetError>
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let (queue, outbox) = (self.queue.clone(), self.outbox.clone());
+        // Whatever ends this future, a dropped task included, ends the session.
+        let guard = EndGuard(queue.clone(), outbox.clone());
+        let mut sender = tokio::spawn({
+            let outbox = outbox.clone();
+            let queue = queue.clone();
+            async move {
+                if outbox.run(writer).await.is_err() {
+                    // Nobody hears what is done from now on. What was received is still applied.
+                    queue.finish();
+                }
+            }
+        });
+        let mut done = self.done.clone();
+        let end = tokio::select! {
+            end = self.receive(&mut reader) => end,
+            () = queue.cancelled() => End::Cancelled,
+            () = finished(&mut done) => End::Closed,
+        };
+        let outcome = match end {
+            End::Closed => Ok(()),
+            End::Lost(source) => Err(TargetError::Connection { name, source }),
+            End::Refused(why) => Err(TargetError::Refused { name, refused: why }),
+            End::Cancelled => {
+                // Without a word: a source that reads a refusal stays away, and this one has come back or is to.
+                outbox.close();
+                Ok(())
+            }
+        };
+        if let Err(error) = &outcome {
+            self.facts.error(error.to_string());
+        }
+        queue.finish();
+        tokio::select! {
+            () = finished(&mut done) => {}
+            () = queue.cancelled() => {
+                outbox.close();
+                finished(&mut done).await;
+            }
+        }
+        if let Err(TargetError::Refused { refused, .. }) = &outcome {
+            outbox.try_post(Message::Refused(refused.clone()));
+        }
+        outbox.close();
+        if tokio::time::timeout(FAREWELL_TIMEOUT, &mut sender).await.is_err() {
+            sender.abort();
+        }
+        if matches!(outcome, Err(TargetError::Refused { .. })) {
+            listen_out(&mut reader).await;
+        }
+        drop(guard);
+        outcome
+    }
+
+    /// Reads messages until the stream ends. Never waits for anything but room in the queue.
+    async fn receive(&mut self, reader: &mut (impl AsyncRead + Unpin)) -> End {
+        let mut goodbye = false;
+        loop {
+            let (record, payload) = match read_message(reader).await {
+                Ok(Some(Message::Record(record, payload))) if !goodbye => (record, payload),
+                Ok(Some(Message::Heartbeat)) => continue,
+                Ok(Some(Message::Bye)) if !goodbye => {
+                    goodbye = true;
+                    if !self.queue.push(Item::Bye).await {
+                        return End::Closed;
+                    }
+                    continue;
+                }
+                Ok(Some(_)) => return End::Refused(refused(RefusalCode::Protocol, "a message out of order")),
+                Ok(None) => return End::Closed,
+                Err(WireError::Io(e)) => return End::Lost(e),
+                Err(WireError::Frame(e)) => return End::Refused(unreadable(&e)),
+            };
+            self.facts.update(|s| s.bytes_received += payload.len() as u64);
+            if let Err(why) = check(&record, &payload) {
+                let why = format!("operation {}: {why}", record.seq);
+                return End::Refused(refused(RefusalCode::Protocol, why));
+            }
+            match self.place_of(record.seq) {
+                Ok(Some(starts)) => {
+                    if !self.queue.push(Item::Record { record, payload, starts }).await {
+                        return End::Closed;
+                    }
+                }
+                // It was applied before.
+                Ok(None) => {}
+                Err(why) => return End::Refused(why),
+            }
+        }
+    }
+
+    /// Whether a record is new, and if so, whether a run of numbers begins with it.
+    fn place_of(&mut self, seq: SeqNo) -> Result<Option<bool>, Refused> {
+        let starts = self.received.is_none();
+        let last = self.received.unwrap_or(seq.prev().get());
+        if seq == SeqNo::ZERO {
+            return Err(refused(RefusalCode::Protocol, "an operation without a number"));
+        }
+        if seq.get() <= last {
+            return Ok(None);
+        }
+        if seq.get() != last + 1 {
+            return Err(refused(RefusalCode::Protocol, format!("operation {seq} came after {last}")));
+        }
+        self.received = Some(seq.get());
+        Ok(Some(starts))
+    }
+}
+
+struct EndGuard(Arc<Queue>, Arc<Outbox>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.cancel();
+        self.1.close();
+    }
+}
+
+async fn finished(done: &mut watch::Receiver<()>) {
+    // Nothing is ever sent: an error is the end.
+    while done.changed().await.is_ok() {}
+}
+
+fn unreadable(error: &FrameError) -> Refused {
+    let code = if matches!(error, FrameError::Version(_)) { RefusalCode::Version } else { RefusalCode::Protocol };
+    refused(code, format!("unreadable frame: {error}"))
+}
+
+/// Lets the source end the connection, for a while: ending it here could discard the last words on their way.
+async fn listen_out(reader: &mut (impl AsyncRead + Unpin)) {
+    // An error, an end, too long: all the same.
+    let _ = tokio::time::timeout(LISTEN_OUT, tokio::io::copy(reader, &mut tokio::io::sink())).await;
+}
+
+/// Tells the source why it is not let in, and closes.
+async fn refuse<R, W>(reader: &mut R, writer: &mut W, name: String, why: Refused) -> Result<(), TargetError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let farewell = async {
+        write_message(writer, &Message::Refused(why.clone())).await?;
+        writer.shutdown().await
+    };
+    // Whether or not it could be told, it is out.
+    if let Ok(Ok(())) = tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await {
+        listen_out(reader).await;
+    }
+    Err(TargetError::Refused { name, refused: why })
+}

@@ -1,0 +1,290 @@
+//! The thread that applies a session's records, one after the other, and what happens when one cannot be applied: wait and
+//! try again, or report damage and go on. Nothing here waits for another record (R6).
+
+use crate::apply::{Applier, Fault, FaultKind};
+use crate::clean::Clean;
+use crate::home::Home;
+use crate::outbox::Outbox;
+use crate::queue::{Item, Popped, Queue};
+use crate::status::Facts;
+use crate::sync::Syncer;
+use bytes::Bytes;
+use protocol::{Answer, Incarnation, Mark, Message, Op, Record, RelPath, SeqNo, Trouble, TroubleKind};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// After this long without a record, files are closed (T1); also how often an idle applier shows that it is alive.
+const IDLE: Duration = Duration::from_secs(1);
+/// Between two tries of a record that is blocked.
+const RETRY: Duration = Duration::from_secs(1);
+/// So many records at most are applied before one acknowledgement, even while more are waiting.
+const ACK_EVERY: u32 = 32;
+
+/// What a session gives its threads.
+pub(crate) struct Job {
+    pub home: Arc<Home>,
+    pub facts: Arc<Facts>,
+    pub queue: Arc<Queue>,
+    pub outbox: Arc<Outbox>,
+    /// The source's run of numbers.
+    pub incarnation: Incarnation,
+    /// The newest number that the source had given out when it said Hello.
+    pub newest: u64,
+    /// The source goes on where the replica is.
+    pub resumed: bool,
+    /// Dropped when nothing is applied any more.
+    pub ended: watch::Sender<()>,
+}
+
+struct Worker {
+    job: Job,
+    applier: Applier,
+    syncer: Arc<Syncer>,
+    /// Nothing was applied in this session yet.
+    untouched: bool,
+    /// Records since the last acknowledgement.
+    unacked: u32,
+}
+
+/// Whether a worker goes on, or its session is over.
+type Flow = Option<()>;
+
+/// Starts the threads of a session. They end when its queue does.
+pub(crate) fn start(job: Job) -> io::Result<()> {
+    let syncer = Arc::new(Syncer::new(job.home.clone(), job.outbox.clone(), job.facts.clone()));
+    thread::Builder::new().name("target-apply".into()).spawn(move || {
+        // A thread may have been given another umask by the one that started it.
+        rustix::process::umask(rustix::fs::Mode::empty());
+        let applier = Applier::new(job.home.clone(), job.facts.clone());
+        let (queue, outbox) = (job.queue.clone(), job.outbox.clone());
+        // Also when it panics: the session must not go on without anybody who applies.
+        let _end = scope_end(move || {
+            queue.cancel();
+            outbox.poke();
+        });
+        Worker { job, applier, syncer, untouched: true, unacked: 0 }.run();
+    })?;
+    Ok(())
+}
+
+struct ScopeEnd<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for ScopeEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+fn scope_end<F: FnMut()>(f: F) -> ScopeEnd<F> {
+    ScopeEnd(f)
+}
+
+impl Worker {
+    fn run(mut self) {
+        if self.job.resumed {
+            self.report_old_damage();
+        }
+        let syncing = thread::scope(|scope| {
+            let syncer = self.syncer.clone();
+            let handle = thread::Builder::new().name("target-sync".into()).spawn_scoped(scope, move || syncer.run());
+            let started = handle.map(drop);
+            if started.is_ok() {
+                self.apply_all();
+            }
+            self.syncer.stop();
+            started
+        });
+        if let Err(e) = syncing {
+            self.job.facts.error(format!("cannot start a thread: {e}"));
+        }
+        // After a take-over the next session syncs; waiting for the disk here would only hold it up.
+        if !self.job.queue.is_cancelled() && self.begun() {
+            // An error is in the status.
+            let _ = self.syncer.sync();
+        }
+    }
+
+    fn apply_all(&mut self) {
+        loop {
+            let flow = match self.job.queue.pop(IDLE) {
+                Popped::Item(Item::Record { record, payload, starts }, more) => {
+                    let flow = self.record(&record, &payload, starts);
+                    self.unacked += 1;
+                    if !more || self.unacked >= ACK_EVERY {
+                        self.unacked = 0;
+                        self.job.outbox.poke();
+                    }
+                    flow
+                }
+                Popped::Item(Item::Bye, _) => self.bye(),
+                Popped::Idle => {
+                    self.applier.idle();
+                    self.job.outbox.alive();
+                    Some(())
+                }
+                Popped::Ended => None,
+            };
+            if flow.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The positions are of this session's run of numbers.
+    fn begun(&self) -> bool {
+        self.job.home.state().is_some_and(|s| s.incarnation == self.job.incarnation)
+    }
+
+    /// Damage that an earlier session may not have heard of is told again (I4).
+    fn report_old_damage(&self) {
+        let Some(state) = self.job.home.state().filter(|s| s.damage != 0) else { return };
+        // A repair that was numbered before this session is not the answer to it.
+        if let Err(e) = self.job.home.damaged(self.job.newest) {
+            self.job.facts.error(format!("cannot write the position: {}", crate::error::text(&e)));
+        }
+        let text = "the replica was damaged earlier, or its machine restarted without a clean end: it needs repair";
+        self.trouble(state.damage, TroubleKind::Damaged, None, text);
+    }
+
+    fn trouble(&self, seq: u64, kind: TroubleKind, path: Option<&RelPath>, text: &str) {
+        let trouble = Trouble { seq: SeqNo::new(seq), kind, path: path.cloned(), text: text.to_owned() };
+        self.job.outbox.post(Message::Trouble(trouble));
+    }
+
+    fn record(&mut self, record: &Record, payload: &Bytes, starts: bool) -> Flow {
+        let mut starts = starts;
+        let outcome = self.insist(record, |worker| worker.attempt(record, payload, &mut starts))?;
+        let seq = record.seq.get();
+        let damage = match outcome {
+            Ok(None) => None,
+            Ok(Some(answer)) => {
+                self.job.outbox.post(Message::Answer(record.seq, answer));
+                None
+            }
+            Err(text) => {
+                let path = record.op.path();
+                let text = format!("{}: {text}", record.op.word());
+                tracing::warn!(name = %self.job.home.name, seq, ?path, "damaged: {text}");
+                let shown = path.map(ToString::to_string).unwrap_or_default();
+                self.job.facts.error(format!("damaged: {shown}, {text}"));
+                self.trouble(seq, TroubleKind::Damaged, path, &text);
+                // A question is answered whatever is wrong: all of it differs.
+                if let Op::Compare { hashes, .. } = &record.op {
+                    let blocks = u32::try_from(hashes.len() / 16).unwrap_or(u32::MAX);
+                    let answer = Answer::Differs((0..blocks).collect());
+                    self.job.outbox.post(Message::Answer(record.seq, answer));
+                }
+                self.applier.forget();
+                Some(seq)
+            }
+        };
+        // The effect is there: what is left is to say so, however often that takes.
+        let coherent = self.insist(record, |worker| {
+            Ok(worker.job.home.applied(seq, |state| {
+                match record.op {
+                    Op::Mark(Mark::Incoherent) => state.coherent = false,
+                    Op::Mark(Mark::Coherent) if seq > state.damage => (state.coherent, state.damage) = (true, 0),
+                    _ => {}
+                }
+                if let Some(seq) = damage {
+                    state.damage = state.damage.max(seq);
+                    state.coherent = false;
+                }
+            })?)
+        })?;
+        self.job.outbox.applied(seq);
+        self.job.facts.applied(record.op.word(), seq, coherent.unwrap_or(false));
+        if record.op == Op::Mark(Mark::Barrier) {
+            self.syncer.now();
+        }
+        Some(())
+    }
+
+    /// One try: what comes before a first record, the note of what is about to be done, the record itself.
+    fn attempt(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Result<Option<Answer>, Fault> {
+        let home = self.job.home.clone();
+        let seq = record.seq.get();
+        if self.untouched {
+            Clean::remove(home.meta.as_fd())?;
+            self.untouched = false;
+        }
+        if *starts {
+            home.start(self.job.incarnation, seq - 1)?;
+            self.job.facts.position(home.position(), false);
+            *starts = false;
+        }
+        if !Applier::needs_intent(&record.op) {
+            return self.applier.apply(record, payload, None);
+        }
+        let noted = home.state().filter(|state| state.applying == seq).map(|state| state.inodes);
+        let redo = noted.is_some();
+        let inodes = match noted {
+            Some(inodes) => inodes,
+            None => {
+                let inodes = self.applier.inodes(&record.op);
+                home.intend(seq, inodes)?;
+                inodes
+            }
+        };
+        self.applier.apply(record, payload, redo.then_some(inodes))
+    }
+
+    /// Tries until it works (`Ok`), is found to be damage (`Err` with its text), or the session is over (`None`).
+    fn insist<T>(
+        &mut self,
+        record: &Record,
+        mut attempt: impl FnMut(&mut Self) -> Result<T, Fault>,
+    ) -> Option<Result<T, String>> {
+        let seq = record.seq.get();
+        let path = record.op.path();
+        let mut said: Option<String> = None;
+        let outcome = loop {
+            match attempt(self) {
+                Ok(done) => break Ok(done),
+                Err(Fault { kind: FaultKind::Damage, text }) => break Err(text),
+                Err(Fault { kind: FaultKind::Retry, text }) => {
+                    self.job.facts.blocked(path, &text);
+                    if said.as_ref() != Some(&text) {
+                        tracing::warn!(name = %self.job.home.name, seq, ?path, "blocked: {text}");
+                        self.trouble(seq, TroubleKind::Blocked, path, &text);
+                        said = Some(text);
+                    }
+                    // What was applied before is acknowledged, however long this takes.
+                    self.job.outbox.poke();
+                    if !self.job.queue.pause(RETRY) {
+                        return None;
+                    }
+                    self.job.outbox.alive();
+                    self.applier.idle();
+                }
+            }
+        };
+        if said.is_some() {
+            self.job.facts.update(|s| s.blocked = None);
+            self.trouble(seq, TroubleKind::Over, path, "");
+        }
+        Some(outcome)
+    }
+
+    /// The source has said goodbye: everything is made durable, and if the replica is whole, that is marked.
+    fn bye(&mut self) -> Flow {
+        self.applier.idle();
+        let begun = self.begun();
+        if begun
+            && self.syncer.sync().is_ok()
+            && !self.untouched
+            && let Some(state) = self.job.home.state().filter(|s| s.coherent && s.damage == 0)
+        {
+            let clean = Clean::new(platform::sys::now_ns(), state.incarnation, state.applied);
+            if let Err(e) = clean.write(self.job.home.meta.as_fd()) {
+                self.job.facts.error(format!("cannot mark the clean end: {}", crate::error::text(&e)));
+            }
+        }
+        self.job.outbox.post(Message::ByeAck(self.job.outbox.ack()));
+        Some(())
+    }
+}

@@ -1,0 +1,231 @@
+//! A network link between two UDP endpoints on this machine that can be cut, mended and slowed down. It forwards datagrams
+//! and knows nothing of what is in them.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Datagrams that wait for their delay, each way; beyond that they are dropped, as a router would.
+const QUEUE: usize = 20_000;
+
+/// Threads look at this interval whether the link is gone.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The link. Dropping it closes both sides.
+pub struct Link {
+    state: Arc<State>,
+    address: SocketAddr,
+}
+
+struct State {
+    far: Mutex<SocketAddr>,
+    cut: AtomicBool,
+    gone: AtomicBool,
+    delay_micros: AtomicU64,
+    forwarded: AtomicU64,
+}
+
+/// A datagram on its way: when it is due, through which socket, where to (`None`: where the socket is connected to).
+type Due = (Instant, Arc<UdpSocket>, Option<SocketAddr>, Vec<u8>);
+
+impl Link {
+    /// A link to `far`, open, without delay.
+    pub fn to(far: SocketAddr) -> io::Result<Self> {
+        let near = Arc::new(UdpSocket::bind("127.0.0.1:0")?);
+        near.set_read_timeout(Some(TICK))?;
+        let address = near.local_addr()?;
+        let state = Arc::new(State {
+            far: Mutex::new(far),
+            cut: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            delay_micros: AtomicU64::new(0),
+            forwarded: AtomicU64::new(0),
+        });
+        let shared = Arc::clone(&state);
+        thread::Builder::new().name("link".into()).spawn(move || forward(&shared, &near))?;
+        Ok(Self { state, address })
+    }
+
+    /// Where the near side connects to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Points the link somewhere else: new senders go there.
+    pub fn redirect(&self, far: SocketAddr) {
+        *self.state.far.lock().unwrap_or_else(PoisonError::into_inner) = far;
+    }
+
+    /// From now on every datagram is lost, both ways, those under way included.
+    pub fn cut(&self) {
+        self.state.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// Datagrams pass again.
+    pub fn mend(&self) {
+        self.state.cut.store(false, Ordering::SeqCst);
+    }
+
+    /// Each datagram takes this long, in each direction.
+    pub fn delay(&self, one_way: Duration) {
+        let micros = u64::try_from(one_way.as_micros()).unwrap_or(u64::MAX);
+        self.state.delay_micros.store(micros, Ordering::SeqCst);
+    }
+
+    /// Datagrams forwarded so far, both ways.
+    pub fn forwarded(&self) -> u64 {
+        self.state.forwarded.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.state.gone.store(true, Ordering::SeqCst);
+    }
+}
+
+impl State {
+    fn gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
+    }
+
+    /// Sends at once, or hands over to the thread that waits.
+    fn pass(&self, later: &SyncSender<Due>, socket: &Arc<UdpSocket>, to: Option<SocketAddr>, data: &[u8]) {
+        if self.is_cut() {
+            return;
+        }
+        match self.delay_micros.load(Ordering::SeqCst) {
+            0 => self.send(socket, to, data),
+            micros => {
+                let due = Instant::now() + Duration::from_micros(micros);
+                if let Err(TrySendError::Full(_)) = later.try_send((due, Arc::clone(socket), to, data.to_vec())) {
+                    eprintln!("link: more than {QUEUE} datagrams under way, one dropped");
+                }
+            }
+        }
+    }
+
+    fn send(&self, socket: &UdpSocket, to: Option<SocketAddr>, data: &[u8]) {
+        // A refused or failed datagram is a lost one: that is what UDP promises.
+        let sent = match to {
+            Some(to) => socket.send_to(data, to),
+            None => socket.send(data),
+        };
+        if sent.is_ok() {
+            self.forwarded.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Reads what near senders send; each has a socket of its own towards the far side.
+fn forward(state: &Arc<State>, near: &Arc<UdpSocket>) {
+    let (there, due) = sync_channel(QUEUE);
+    deliver(state, due);
+    let mut senders: HashMap<SocketAddr, (SocketAddr, Arc<UdpSocket>)> = HashMap::new();
+    let mut buffer = vec![0; 65536];
+    while !state.gone() {
+        let Ok((len, from)) = near.recv_from(&mut buffer) else { continue };
+        let far = *state.far.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = senders.get(&from).filter(|(to, _)| *to == far).map(|(_, socket)| Arc::clone(socket));
+        let socket = match known.map_or_else(|| answer(state, near, from, far), Ok) {
+            Ok(socket) => socket,
+            Err(error) => {
+                eprintln!("link: cannot open a socket towards {far}: {error}");
+                continue;
+            }
+        };
+        senders.insert(from, (far, Arc::clone(&socket)));
+        state.pass(&there, &socket, None, &buffer[..len]);
+    }
+}
+
+/// Opens the socket of one near sender and starts the thread that brings back the answers.
+fn answer(state: &Arc<State>, near: &Arc<UdpSocket>, from: SocketAddr, far: SocketAddr) -> io::Result<Arc<UdpSocket>> {
+    let socket = Arc::new(UdpSocket::bind("127.0.0.1:0")?);
+    socket.connect(far)?;
+    socket.set_read_timeout(Some(TICK))?;
+    let (state, near, reader) = (Arc::clone(state), Arc::clone(near), Arc::clone(&socket));
+    thread::Builder::new().name("link back".into()).spawn(move || {
+        let (back, due) = sync_channel(QUEUE);
+        deliver(&state, due);
+        let mut buffer = vec![0; 65536];
+        while !state.gone() {
+            match reader.recv(&mut buffer) {
+                Ok(len) => state.pass(&back, &near, Some(from), &buffer[..len]),
+                // Nobody listens on the far side at the moment: the error comes at once, so wait a little.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => thread::sleep(TICK / 10),
+                Err(_) => {}
+            }
+        }
+    })?;
+    Ok(socket)
+}
+
+/// Starts the thread that sends what is due. One delay applies to all, so first in is first out.
+fn deliver(state: &Arc<State>, due: Receiver<Due>) {
+    let state = Arc::clone(state);
+    thread::spawn(move || {
+        for (when, socket, to, data) in due {
+            thread::sleep(when.saturating_duration_since(Instant::now()));
+            if !state.is_cut() {
+                state.send(&socket, to, &data);
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn echo() -> (Link, UdpSocket) {
+        let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let link = Link::to(far.local_addr().unwrap()).unwrap();
+        thread::spawn(move || {
+            let mut buffer = [0; 100];
+            while let Ok((len, from)) = far.recv_from(&mut buffer) {
+                far.send_to(&buffer[..len], from).unwrap();
+            }
+        });
+        let near = UdpSocket::bind("127.0.0.1:0").unwrap();
+        near.connect(link.address()).unwrap();
+        near.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        (link, near)
+    }
+
+    #[test]
+    fn a_cut_link_loses_everything_and_a_mended_one_nothing() {
+        let (link, near) = echo();
+        let mut buffer = [0; 100];
+        let mut asked = |text: &[u8]| {
+            near.send(text).unwrap();
+            near.recv(&mut buffer).map(|len| buffer[..len].to_vec())
+        };
+        assert_eq!(asked(b"one").unwrap(), b"one");
+        link.cut();
+        assert!(asked(b"two").is_err());
+        link.mend();
+        assert_eq!(asked(b"three").unwrap(), b"three");
+        assert_eq!(link.forwarded(), 4);
+    }
+
+    #[test]
+    fn a_delay_counts_each_way() {
+        let (link, near) = echo();
+        link.delay(Duration::from_millis(50));
+        let start = Instant::now();
+        near.send(b"x").unwrap();
+        near.recv(&mut [0; 10]).unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
+    }
+}

@@ -1,0 +1,245 @@
+//! What a test does to a rig: mount, kill, restart, wait, compare; and how a rig is taken down.
+
+use super::status::{Document, Source, VERSION};
+use super::watchdog::{is_running, kill};
+use super::{NAME, Rig, Target, binary};
+use crate::command::{self, Outcome};
+use crate::compare;
+use crate::link::Link;
+use crate::wait::{PATIENCE, until};
+use rustix::mount::UnmountFlags;
+use rustix::process::Signal;
+use std::path::Path;
+use std::process::Command;
+
+impl Rig {
+    /// This node's fingerprint, as `replfs key` has it.
+    #[track_caller]
+    pub fn key(&self, state: &Path) -> String {
+        let outcome = binary::replfs(["key".as_ref(), "--state".as_ref(), state.as_os_str()]);
+        let key = outcome.ok().split_whitespace().find(|word| word.starts_with("SHA256:"));
+        let Some(key) = key else { panic!("{} printed no fingerprint: {}", outcome.line, outcome.stdout) };
+        key.to_owned()
+    }
+
+    /// Starts the target, again on the port it had; behind the link where there is one.
+    #[track_caller]
+    pub fn start_target(&mut self) {
+        if self.setup.local {
+            return;
+        }
+        let allow = self.key(&self.source_state());
+        self.start_target_allowing(&allow, "127.0.0.1:0");
+    }
+
+    /// Starts the target for some source; `listen` counts the first time.
+    #[track_caller]
+    pub fn start_target_allowing(&mut self, allow: &str, listen: &str) {
+        let before = std::fs::read_to_string(self.home().join("address")).unwrap_or_else(|_| listen.to_owned());
+        let target = Target::start(&self.root(), &self.target_state(), allow, &before, &self.setup.target);
+        self.watchdog.add(target.pid());
+        let _ = std::fs::write(self.home().join("address"), target.address.to_string());
+        self.target_key.clone_from(&target.fingerprint);
+        if self.setup.linked && self.link.is_none() {
+            let link = Link::to(target.address).unwrap_or_else(|e| panic!("cannot open the link: {e}"));
+            self.link = Some(link);
+        }
+        self.target = Some(target);
+    }
+
+    /// `kill -9` of the target daemon.
+    #[track_caller]
+    pub fn kill_target(&mut self) {
+        let Some(target) = self.target.take() else { panic!("no target runs in this rig") };
+        self.watchdog.remove(target.pid());
+        target.kill();
+    }
+
+    /// The words of `replfs mount` for this rig.
+    pub fn mount_words(&self) -> Vec<String> {
+        let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+        let mut words = vec![text(self.src()), text(self.mnt()), "--target".into(), self.target_argument()];
+        if !self.setup.local {
+            words.extend(["--target-key".into(), self.target_key.clone()]);
+        }
+        words.extend(["--name".into(), NAME.into(), "--state".into(), text(self.source_state())]);
+        words.extend(["--commit".into(), self.commit.as_str().into()]);
+        words.extend(self.setup.mount.iter().cloned());
+        words
+    }
+
+    /// Mounts with further words at the end, and gives how that ended.
+    #[track_caller]
+    pub fn try_mount(&mut self, more: &[&str]) -> Outcome {
+        let mut words = self.mount_words();
+        words.extend(more.iter().map(|w| (*w).to_owned()));
+        self.mounted(Command::new(binary::path()).arg("mount").args(words))
+    }
+
+    /// Runs a command that mounts this rig, and knows the daemon from then on if it succeeded.
+    #[track_caller]
+    pub fn mounted(&mut self, command: &mut Command) -> Outcome {
+        let outcome = command::run(command);
+        if outcome.code == 0
+            && let Some(source) = self.try_status()
+        {
+            self.watchdog.add(source.pid);
+            self.source_pid = Some(source.pid);
+        }
+        outcome
+    }
+
+    /// Mounts; panics unless that succeeded.
+    #[track_caller]
+    pub fn mount(&mut self) {
+        let outcome = self.try_mount(&[]);
+        assert!(
+            outcome.code == 0,
+            "{}: exit {}\n{}\nlog:\n{}",
+            outcome.line,
+            outcome.code,
+            outcome.stderr,
+            self.source_log()
+        );
+        assert!(
+            self.source_pid.is_some(),
+            "mounted, but `replfs status` does not show it: {:?}",
+            self.replfs("status", &[])
+        );
+    }
+
+    /// `kill -9` of the source daemon; returns once it is gone. The dead mount stays.
+    #[track_caller]
+    pub fn kill_source(&mut self) {
+        let pid = self.source_pid();
+        kill(pid, Signal::KILL);
+        self.wait_for_end(pid);
+    }
+
+    /// A signal to the source daemon.
+    #[track_caller]
+    pub fn signal_source(&self, signal: Signal) {
+        kill(self.source_pid(), signal);
+    }
+
+    /// Waits until the source daemon has ended.
+    #[track_caller]
+    pub fn wait_for_end(&mut self, pid: u32) {
+        until("the end of the source daemon", PATIENCE, || (!is_running(pid)).then_some(()));
+        self.watchdog.remove(pid);
+        self.source_pid = None;
+    }
+
+    /// `replfs umount`; panics unless everything reached the target.
+    #[track_caller]
+    pub fn unmount(&mut self) {
+        let pid = self.source_pid();
+        self.replfs("umount", &[&self.mnt().to_string_lossy()]).ok();
+        self.wait_for_end(pid);
+    }
+
+    /// The status of the mount, or `None` where nothing answers.
+    pub fn try_status(&self) -> Option<Source> {
+        let outcome = self.replfs("status", &["--json"]);
+        let document: Document = serde_json::from_str(&outcome.stdout).ok()?;
+        assert_eq!(document.version, VERSION, "version of the status document");
+        document.sources.into_iter().find(|source| source.name == NAME)
+    }
+
+    /// The status of the mount.
+    #[track_caller]
+    pub fn status(&self) -> Source {
+        let Some(status) = self.try_status() else {
+            panic!("no status: {:?}\nlog:\n{}", self.replfs("status", &["--json"]), self.source_log())
+        };
+        status
+    }
+
+    /// Waits until the status shows something.
+    #[track_caller]
+    pub fn wait_status(&self, what: &str, mut shows: impl FnMut(&Source) -> bool) -> Source {
+        let start = std::time::Instant::now();
+        loop {
+            let last = self.try_status();
+            if let Some(status) = last.as_ref().filter(|s| shows(s)) {
+                return status.clone();
+            }
+            let log = || self.source_log();
+            assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}\nlast status: {last:#?}\nlog:\n{}", log());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until everything so far is durable on the target and the replica coherent.
+    #[track_caller]
+    pub fn settle(&self) {
+        self.wait_status("connected, coherent, nothing waiting", Source::is_settled);
+        self.replfs("sync", &[&self.mnt().to_string_lossy(), "--timeout", "60s"]).ok();
+    }
+
+    /// Settles, then compares SRC with the replica exactly.
+    #[track_caller]
+    pub fn assert_equal(&self) {
+        self.settle();
+        self.assert_replica_equals(&self.src());
+    }
+
+    /// Compares a tree with the replica exactly.
+    #[track_caller]
+    pub fn assert_replica_equals(&self, tree: &Path) {
+        let report = compare::trees(tree, &self.replica()).unwrap_or_else(|e| panic!("cannot compare: {e:#}"));
+        assert!(
+            report.differences.is_empty(),
+            "the replica differs:\n{}\nlog:\n{}",
+            report.text(20),
+            self.source_log()
+        );
+    }
+
+    /// Compares at the end of a test: through the mount, and once more after it has been unmounted, when no daemon can
+    /// change anything.
+    #[track_caller]
+    pub fn finish(mut self) {
+        self.assert_equal();
+        let src = self.src();
+        self.unmount();
+        self.assert_replica_equals(&src);
+    }
+
+    /// Mounts something else below the rig's directory; it is unmounted with the rig.
+    #[track_caller]
+    pub fn mount_other(&mut self, kind: &str, options: &str, at: &Path) {
+        let at_text = at.to_string_lossy().into_owned();
+        command::tool(self.home(), "mount", ["-t", kind, "-o", options, "replfs-test", &at_text]);
+        self.mounts.push(at.to_owned());
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("source log:\n{}", self.source_log());
+            let log = std::fs::read_to_string(self.target_state().with_extension("log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("target log:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+        }
+        // The daemon first: with it gone, nothing that looks at the mount can hang.
+        for pid in self.watchdog.pids() {
+            kill(pid, Signal::KILL);
+        }
+        self.target = None;
+        let mnt = self.mnt();
+        while rustix::mount::unmount(&mnt, UnmountFlags::DETACH).is_ok() {}
+        for path in self.mounts.iter().rev() {
+            if let Err(error) = rustix::mount::unmount(path, UnmountFlags::DETACH) {
+                eprintln!("cannot unmount {}: {error}", path.display());
+            }
+        }
+        if let Some(home) = self.home.take() {
+            let place = home.path().to_owned();
+            if let Err(error) = home.close() {
+                eprintln!("cannot remove {}: {error}; `cargo xtask test` will", place.display());
+            }
+        }
+    }
+}

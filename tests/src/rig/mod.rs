@@ -1,0 +1,244 @@
+//! One source and one target on this machine, in a directory of their own: started, broken, mended, compared and cleaned
+//! away, whatever happens to the test. Each test has a rig to itself; nothing is shared but the binary.
+
+pub mod binary;
+mod drive;
+pub mod leftovers;
+pub mod status;
+mod target;
+pub mod watchdog;
+
+pub use target::Target;
+
+use crate::command::Outcome;
+use crate::link::Link;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use watchdog::Watchdog;
+
+/// All rigs live in directories of this name below [`PARENT`]; what is left of a killed run is found by it.
+pub const PREFIX: &str = "replfs-test-";
+
+/// Where rigs live.
+pub const PARENT: &str = "/tmp";
+
+/// NAME of the source in every rig.
+pub const NAME: &str = "tree";
+
+/// A commit mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// An application waits for the target.
+    Sync,
+    /// It does not.
+    Real,
+}
+
+impl Commit {
+    /// As the command line has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Real => "real",
+        }
+    }
+}
+
+/// What is special about a rig.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Source and target talk through a [`Link`].
+    pub linked: bool,
+    /// No target daemon: `--target ROOT/`.
+    pub local: bool,
+    /// SRC and MNT are the same directory.
+    pub in_place: bool,
+    /// Further options of `replfs mount`.
+    pub mount: Vec<String>,
+    /// Further options of `replfs target`.
+    pub target: Vec<String>,
+}
+
+impl Setup {
+    /// The same with one more word for `replfs mount`.
+    #[must_use]
+    pub fn option(mut self, words: &[&str]) -> Self {
+        self.mount.extend(words.iter().map(|w| (*w).to_owned()));
+        self
+    }
+
+    /// The same with a link between source and target.
+    #[must_use]
+    pub fn linked(mut self) -> Self {
+        self.linked = true;
+        self
+    }
+}
+
+/// The rig. Dropping it unmounts, kills what it started and removes its directory.
+pub struct Rig {
+    home: Option<TempDir>,
+    commit: Commit,
+    setup: Setup,
+    target: Option<Target>,
+    link: Option<Link>,
+    /// The target's fingerprint, also while it is away.
+    target_key: String,
+    source_pid: Option<u32>,
+    watchdog: Watchdog,
+    /// Mounts below the rig's directory that are not replfs, innermost last.
+    mounts: Vec<PathBuf>,
+}
+
+impl Rig {
+    /// A rig with nothing special, target started, SRC empty and mounted.
+    #[track_caller]
+    pub fn start(commit: Commit) -> Self {
+        Self::with(commit, Setup::default())
+    }
+
+    /// A rig, target started, SRC empty and mounted.
+    #[track_caller]
+    pub fn with(commit: Commit, setup: Setup) -> Self {
+        let mut rig = Self::prepare(commit, setup);
+        rig.mount();
+        rig
+    }
+
+    /// A rig with the target started, not yet mounted.
+    #[track_caller]
+    pub fn prepare(commit: Commit, setup: Setup) -> Self {
+        let mut rig = Self::bare(commit, setup);
+        rig.start_target();
+        rig
+    }
+
+    /// A rig where nothing runs yet: directories and the source's key only.
+    #[track_caller]
+    pub fn bare(commit: Commit, setup: Setup) -> Self {
+        binary::require_fuse();
+        let home = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .tempdir_in(PARENT)
+            .unwrap_or_else(|e| panic!("cannot make a directory in {PARENT}: {e}"));
+        for dir in ["src", "mnt", "root", "source", "target"] {
+            let path = home.path().join(dir);
+            std::fs::create_dir(&path).unwrap_or_else(|e| panic!("cannot make {}: {e}", path.display()));
+        }
+        // Other users take part in some tests.
+        std::os::unix::fs::chown(home.path(), Some(0), Some(0))
+            .and_then(|()| std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)))
+            .unwrap_or_else(|e| panic!("cannot open {} to others: {e}", home.path().display()));
+        leftovers::claim(home.path());
+        let watchdog = Watchdog::over(home.path());
+        Self {
+            home: Some(home),
+            commit,
+            setup,
+            target: None,
+            link: None,
+            target_key: String::new(),
+            source_pid: None,
+            watchdog,
+            mounts: Vec::new(),
+        }
+    }
+
+    /// Lets this rig live as long as its user likes: nothing ends it if it hangs.
+    pub fn without_watchdog(&mut self) {
+        self.watchdog.rest();
+    }
+
+    /// Where everything of this rig is.
+    pub fn home(&self) -> &Path {
+        self.home.as_ref().map_or(Path::new("/nonexistent"), TempDir::path)
+    }
+
+    /// SRC.
+    pub fn src(&self) -> PathBuf {
+        self.home().join("src")
+    }
+
+    /// MNT.
+    pub fn mnt(&self) -> PathBuf {
+        if self.setup.in_place { self.src() } else { self.home().join("mnt") }
+    }
+
+    /// ROOT.
+    pub fn root(&self) -> PathBuf {
+        self.home().join("root")
+    }
+
+    /// ROOT/NAME.
+    pub fn replica(&self) -> PathBuf {
+        self.root().join(NAME)
+    }
+
+    /// `--state` of the source.
+    pub fn source_state(&self) -> PathBuf {
+        self.home().join("source")
+    }
+
+    /// `--state` of the target.
+    pub fn target_state(&self) -> PathBuf {
+        self.home().join("target")
+    }
+
+    /// The mode of this rig.
+    pub fn commit(&self) -> Commit {
+        self.commit
+    }
+
+    /// The link; panics in a rig without.
+    #[track_caller]
+    pub fn link(&self) -> &Link {
+        let Some(link) = &self.link else { panic!("this rig has no link between source and target") };
+        link
+    }
+
+    /// The source daemon; panics while nothing is mounted.
+    #[track_caller]
+    pub fn source_pid(&self) -> u32 {
+        let Some(pid) = self.source_pid else { panic!("nothing is mounted in this rig") };
+        pid
+    }
+
+    /// The target daemon; panics while there is none.
+    #[track_caller]
+    pub fn target_pid(&self) -> u32 {
+        let Some(target) = &self.target else { panic!("no target runs in this rig") };
+        target.pid()
+    }
+
+    /// The target's fingerprint.
+    pub fn target_key(&self) -> &str {
+        &self.target_key
+    }
+
+    /// What `--target` is told.
+    pub fn target_argument(&self) -> String {
+        match (&self.link, &self.target) {
+            _ if self.setup.local => format!("{}/", self.root().display()),
+            (Some(link), _) => link.address().to_string(),
+            (None, Some(target)) => target.address.to_string(),
+            (None, None) => panic!("no target was ever started in this rig"),
+        }
+    }
+
+    /// Runs `replfs` on the source's side: a command, then `--state`, then its arguments.
+    #[track_caller]
+    pub fn replfs(&self, command: &str, args: &[&str]) -> Outcome {
+        let mut line: Vec<OsString> = vec![command.into(), "--state".into(), self.source_state().into()];
+        line.extend(args.iter().map(Into::into));
+        binary::replfs(line)
+    }
+
+    /// The end of the source's log, for messages.
+    pub fn source_log(&self) -> String {
+        let log = self.source_state().join("sources").join(NAME).join("log");
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}

@@ -1,0 +1,104 @@
+//! What `replfs status --json` says, as far as the suites look at it: a reader of its own, so that a change of the document
+//! that would break other programs breaks here first.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The version of the document that this reader knows.
+pub const VERSION: u32 = 1;
+
+/// The whole document.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Document {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Mounts.
+    pub sources: Vec<Source>,
+    /// Target daemons; only that they are listed matters here.
+    pub targets: Vec<serde_json::Value>,
+}
+
+/// One mount.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Source {
+    /// NAME.
+    pub name: String,
+    /// SRC.
+    pub source: String,
+    /// MNT.
+    pub mountpoint: String,
+    /// The daemon.
+    pub pid: u32,
+    /// `sync` or `real`.
+    pub commit: String,
+    /// Operations by kind.
+    pub operations: BTreeMap<String, u64>,
+    /// Highest number given out.
+    pub sequence: u64,
+    /// Bytes kept.
+    pub backlog_bytes: u64,
+    /// Bound of those.
+    pub backlog_limit: u64,
+    /// Other file systems below SRC.
+    pub submounts: Vec<String>,
+    /// One today.
+    pub targets: Vec<Target>,
+}
+
+/// One target of a mount.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Target {
+    /// As the user named it.
+    pub target: String,
+    /// `setup`, `connected`, `accumulating`, `mirroring`, `blocked` or `refused`.
+    pub state: String,
+    /// Changes were not kept.
+    pub mirror_due: bool,
+    /// The replica is a state that the source had.
+    pub coherent: bool,
+    /// The mode in force is weaker than the one asked for.
+    pub degraded: bool,
+    /// What is not yet applied.
+    pub lag: Lag,
+    /// Highest number applied.
+    pub applied: u64,
+    /// Highest number durable.
+    pub durable: u64,
+    /// Path and reason.
+    pub blocked: Option<String>,
+    /// Of the connection or the target.
+    pub last_error: Option<String>,
+    /// Connections after the first.
+    pub reconnects: u64,
+    /// Mirror passes finished.
+    pub passes: u64,
+}
+
+/// How far behind.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Lag {
+    /// Operations not yet applied.
+    pub operations: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Age of the oldest.
+    pub millis: u64,
+}
+
+impl Source {
+    /// The only target.
+    pub fn target(&self) -> &Target {
+        assert!(self.targets.len() == 1, "one target expected: {:?}", self.targets);
+        &self.targets[0]
+    }
+
+    /// Everything so far has reached the target, and the mode asked for is in force.
+    pub fn is_settled(&self) -> bool {
+        let target = self.target();
+        target.state == "connected"
+            && target.coherent
+            && !target.degraded
+            && !target.mirror_due
+            && target.lag.operations == 0
+    }
+}

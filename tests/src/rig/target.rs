@@ -1,0 +1,86 @@
+//! A target daemon in front, as a child of the test: started, told where it is by its "ready" line, killed.
+
+use super::binary;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// Longest time from start to "ready".
+const START: Duration = Duration::from_secs(30);
+
+/// A running daemon. Dropping it kills it.
+pub struct Target {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Who it is.
+    pub fingerprint: String,
+}
+
+impl Target {
+    /// Starts a daemon for ROOT that allows one source. `listen`: port 0 for any.
+    pub fn start(root: &Path, state: &Path, allow: &str, listen: &str, more: &[String]) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(state.with_extension("log"));
+        let stderr = log.map_or_else(|_| Stdio::inherit(), Stdio::from);
+        let mut child = Command::new(binary::path())
+            .arg("target")
+            .arg("--root")
+            .arg(root)
+            .args(["--allow", allow, "--listen", listen, "--state"])
+            .arg(state)
+            .args(more)
+            // Ctrl-C at a terminal is for the test or demo, which then ends this child in its own order.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", binary::path().display()));
+        let Some(stdout) = child.stdout.take() else { panic!("the target's standard output was not kept") };
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // Later lines are read too, so that the daemon never waits for a reader.
+                let _ = send.send(line);
+            }
+        });
+        let line = lines.recv_timeout(START).unwrap_or_default();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let parsed = match words.as_slice() {
+            ["ready", address, fingerprint] => address.parse().ok().map(|a: SocketAddr| (a, (*fingerprint).to_owned())),
+            _ => None,
+        };
+        let Some((address, fingerprint)) = parsed else {
+            let _ = child.kill();
+            let _ = child.wait();
+            let log = std::fs::read_to_string(state.with_extension("log")).unwrap_or_default();
+            panic!("the target printed {line:?} instead of \"ready ADDR:PORT FPR\"; its log:\n{log}");
+        };
+        Self { child, address, fingerprint }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,87 @@
+//! Ends what hangs: after its time it kills the daemons of a rig, so that calls in the mount return with an error and the
+//! test fails instead of standing still. Also writes down the processes, for the cleaner of a run that was killed itself.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The file in a rig's directory that lists its processes, one number per line.
+pub const PIDS: &str = "pids";
+
+/// The longest that one rig lives.
+const LIFE: Duration = Duration::from_secs(300);
+
+/// Watches the processes of one rig until it is dropped.
+pub struct Watchdog {
+    pids: Arc<Mutex<BTreeSet<u32>>>,
+    file: PathBuf,
+    alive: Option<Sender<()>>,
+}
+
+impl Watchdog {
+    /// Watches a rig that lives in `home`.
+    pub fn over(home: &Path) -> Self {
+        let (alive, rig) = channel::<()>();
+        let pids = Arc::new(Mutex::new(BTreeSet::new()));
+        let (watched, place) = (Arc::clone(&pids), home.to_owned());
+        std::thread::spawn(move || {
+            if rig.recv_timeout(LIFE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("the rig in {} is older than {LIFE:?}: its daemons are killed", place.display());
+                for pid in watched.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                    kill(*pid, Signal::KILL);
+                }
+            }
+        });
+        Self { pids, file: home.join(PIDS), alive: Some(alive) }
+    }
+
+    /// Stops watching the time; processes are still written down.
+    pub fn rest(&mut self) {
+        self.alive = None;
+    }
+
+    /// A process to watch.
+    pub fn add(&self, pid: u32) {
+        self.change(|pids| pids.insert(pid));
+    }
+
+    /// A process that has ended.
+    pub fn remove(&self, pid: u32) {
+        self.change(|pids| pids.remove(&pid));
+    }
+
+    /// All processes that run.
+    pub fn pids(&self) -> Vec<u32> {
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeSet<u32>) -> bool) {
+        let mut pids = self.pids.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut pids);
+        let lines: Vec<String> = pids.iter().map(ToString::to_string).collect();
+        if let Err(error) = std::fs::write(&self.file, lines.join("\n")) {
+            eprintln!("cannot write {}: {error}; a later run will not find these processes", self.file.display());
+        }
+    }
+}
+
+/// Sends a signal; a process that is gone already is as good.
+pub fn kill(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw)
+        && let Err(error) = kill_process(pid, signal)
+        && error != rustix::io::Errno::SRCH
+    {
+        eprintln!("cannot signal process {pid:?}: {error}");
+    }
+}
+
+/// Whether a process runs; one that has ended and was not waited for does not.
+pub fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which is in brackets and may itself contain brackets.
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}

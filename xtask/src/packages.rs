@@ -1,0 +1,43 @@
+//! The programs that the tests and the demo put through a mount, and the Debian packages that they are in.
+
+use crate::run;
+use anyhow::{Result, bail};
+use std::process::Command;
+
+/// A program and its package.
+const NEEDED: [(&str, &str); 7] = [
+    ("git", "git"),
+    ("sqlite3", "sqlite3"),
+    ("rsync", "rsync"),
+    ("setfacl", "acl"),
+    ("setfattr", "attr"),
+    ("tar", "tar"),
+    ("mount", "mount"),
+];
+
+/// Installs what is missing, as root on Debian or Ubuntu; anywhere else says what to install. `these`: the programs needed,
+/// all of them where it is empty.
+pub fn require(these: &[&str]) -> Result<()> {
+    let wanted = NEEDED.iter().filter(|(program, _)| these.is_empty() || these.contains(program));
+    let missing: Vec<&str> =
+        wanted.filter(|(program, _)| run::find(program).is_none()).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !rustix::process::geteuid().is_root() || run::find("apt-get").is_none() {
+        bail!("packages are missing: install {list} (Debian, Ubuntu: sudo apt-get install {list})");
+    }
+    println!("xtask: installs {list}");
+    let apt = |words: &[&str]| {
+        run::succeeds(Command::new("apt-get").args(["-q", "-y"]).args(words).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    let install: Vec<&str> = ["install", "--no-install-recommends"].into_iter().chain(missing).collect();
+    // The lists of a fresh machine are empty or old, so they are fetched first; where that fails, the old ones may do.
+    let updated = apt(&["update"])?;
+    if !apt(&install)? {
+        let hint = if updated { "" } else { " (the package lists could not be fetched either: no network?)" };
+        bail!("apt-get could not install {list}{hint}; install them by hand and run this again");
+    }
+    Ok(())
+}

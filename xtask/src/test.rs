@@ -1,0 +1,40 @@
+//! `cargo xtask test`: every test, from a clean start.
+
+use crate::{packages, run};
+use anyhow::{Result, bail};
+
+/// Runs all tests, or those whose names contain one of `filter`; whether all passed.
+pub fn run(filter: &[String]) -> Result<bool> {
+    require_fuse()?;
+    packages::require(&[])?;
+    remove_leftovers()?;
+    let binary = run::build()?;
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    // The suites wait for the disk and for each other's daemons a good deal, so there may be more of them than cores.
+    let threads = (threads + 1).clamp(2, 8).to_string();
+    let mut tests = run::cargo();
+    tests.args(["test", "--workspace", "--no-fail-fast", "--", "--test-threads", &threads]).args(filter);
+    run::succeeds(tests.env("REPLFS_BIN", binary))
+}
+
+/// Removes what earlier runs of the tests or the demo left behind when they were killed.
+pub fn remove_leftovers() -> Result<()> {
+    for path in replfs_tests::rig::leftovers::remove()? {
+        println!("xtask: removed {}, left by an earlier run", path.display());
+    }
+    Ok(())
+}
+
+/// Refuses where nothing could be mounted: tests that cannot run have not passed.
+pub fn require_fuse() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("run this as root (mounts, owners and device nodes are tested): sudo env \"PATH=$PATH\" cargo xtask ...");
+    }
+    if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse") {
+        bail!(
+            "/dev/fuse cannot be opened ({error}): load the module (modprobe fuse), or start the container with \
+             --device /dev/fuse --cap-add SYS_ADMIN"
+        );
+    }
+    Ok(())
+}
