@@ -7,7 +7,7 @@ use crate::pass;
 use crate::status::{CommitMode, Lag, PassProgress, SourceStatus, TargetState, TargetStatus};
 use bytes::Bytes;
 use platform::sys;
-use protocol::{Draft, Mark, Op, ReplicaId};
+use protocol::{Draft, Mark, Op};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -127,32 +127,6 @@ impl Srm {
             self.wake();
             if self.changed.wait_until(&mut core, deadline).timed_out() {
                 return Err(left(&core));
-            }
-        }
-    }
-
-    /// Whether anything is still to be brought to the target; for deciding whether waiting makes sense.
-    pub fn is_reachable(&self) -> bool {
-        matches!(self.core.lock().link, Link::Up)
-    }
-
-    /// The replica, once a target has answered.
-    pub fn replica(&self) -> Option<ReplicaId> {
-        self.core.lock().replica
-    }
-
-    /// Waits until the target has answered the first greeting, with a welcome or a refusal, or the time is over.
-    pub fn wait_for_first_answer(&self, timeout: Duration) -> Result<(), Option<String>> {
-        let deadline = Instant::now() + timeout;
-        let mut core = self.core.lock();
-        loop {
-            match core.link {
-                Link::Up => return Ok(()),
-                Link::Refused => return Err(core.last_error.clone()),
-                Link::Setup | Link::Down(_) => {}
-            }
-            if self.changed.wait_until(&mut core, deadline).timed_out() {
-                return Err(core.last_error.clone());
             }
         }
     }

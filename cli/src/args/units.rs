@@ -1,0 +1,99 @@
+//! Sizes and durations as people write them.
+
+use std::time::Duration;
+
+/// Longest duration that is accepted: it must be possible to add it to a point in time.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A size in bytes: a whole number, with `KiB`, `MiB`, `GiB` or `TiB` (or their first letter) behind it.
+pub fn size(text: &str) -> Result<u64, String> {
+    let (number, unit) = split(text).ok_or_else(|| bad_size(text))?;
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        "t" | "tib" => 40,
+        _ => return Err(bad_size(text)),
+    };
+    number.checked_mul(1 << shift).ok_or_else(|| format!("size '{text}' is too large"))
+}
+
+fn bad_size(text: &str) -> String {
+    format!("'{text}' is not a size; write bytes, or a number with KiB, MiB or GiB, such as 256MiB")
+}
+
+/// A duration: a whole number with `ms`, `s`, `m`, `h` or `d` behind it; without a unit it is seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("'{text}' is not a duration; write a number with ms, s, m or h, such as 500ms or 5s");
+    let (number, unit) = split(text).ok_or_else(bad)?;
+    let millis_each = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" | "min" => 60 * 1000,
+        "h" => 3600 * 1000,
+        "d" => 24 * 3600 * 1000,
+        _ => return Err(bad()),
+    };
+    number
+        .checked_mul(millis_each)
+        .map(Duration::from_millis)
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| format!("duration '{text}' is too long; at most 366d"))
+}
+
+/// Digits and what follows them.
+fn split(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, text[end..].trim_start()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_binary_units() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1", 1),
+            ("512B", 512),
+            ("4KiB", 4096),
+            ("4k", 4096),
+            ("256MiB", 256 << 20),
+            ("256 MiB", 256 << 20),
+            ("2GiB", 2 << 30),
+            ("1T", 1 << 40),
+        ] {
+            assert_eq!(size(text).unwrap(), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused_with_an_example() {
+        for text in ["", "MiB", "-1", "1.5GiB", "1MB", "1 M i B", "1MiBs"] {
+            assert!(size(text).unwrap_err().contains("256MiB"), "{text}");
+        }
+        assert!(size("99999999TiB").unwrap_err().contains("too large"));
+        assert!(size("99999999999999999999").is_err());
+    }
+
+    #[test]
+    fn durations_have_units_of_time() {
+        for (text, millis) in
+            [("0", 0), ("500ms", 500), ("5s", 5000), ("5", 5000), ("2m", 120_000), ("1h", 3_600_000), ("1d", 86_400_000)]
+        {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused_with_an_example() {
+        for text in ["", "s", "-5s", "1.5s", "5 weeks", "5S"] {
+            assert!(duration(text).unwrap_err().contains("500ms"), "{text}");
+        }
+        assert!(duration("367d").unwrap_err().contains("too long"));
+        assert!(duration("18446744073709551615h").unwrap_err().contains("too long"));
+    }
+}
