@@ -42,7 +42,8 @@ pub(crate) fn kind(kind: FileType) -> fuser::FileType {
 
 fn system_time(secs: i64, nanos: u64) -> SystemTime {
     let whole = Duration::from_secs(secs.unsigned_abs());
-    let time = if secs < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };
+    let time =
+        if secs < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };
     time.and_then(|time| time.checked_add(Duration::from_nanos(nanos))).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 

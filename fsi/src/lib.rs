@@ -23,6 +23,3 @@ mod space;
 mod xattrs;
 
 pub use mount::{MountOptions, Mounted, mount};
-
-#[cfg(test)]
-mod tests;

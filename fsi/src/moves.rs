@@ -67,13 +67,7 @@ impl Fs {
         result
     }
 
-    fn remove_found(
-        &self,
-        names: &mut Names,
-        side: &Side,
-        found: &Found,
-        flags: AtFlags,
-    ) -> Result<Done<()>, Failed> {
+    fn remove_found(&self, names: &mut Names, side: &Side, found: &Found, flags: AtFlags) -> Result<Done<()>, Failed> {
         rustix::fs::unlinkat(&side.fd, side.name.as_os_str(), flags)?;
         let parent_mtime = side.mtime()?;
         let gone = lost_name(names, side, found);
@@ -85,16 +79,12 @@ impl Fs {
         let ino = attr::stat_at(&side.fd, side.name.as_os_str())?.st_ino;
         let known = self.tree.get(ino).is_some();
         let (node, stat) = self.tree.lookup_at(names, side.fd.as_fd(), &side.dir, &side.name, 0)?;
+        self.adopt(names, &node);
         Ok(Found { node, stat, known })
     }
 
     /// Moves a name: `renameat2(2)` with its flags.
-    pub(crate) fn rename(
-        &self,
-        from: (u64, &OsStr),
-        to: (u64, &OsStr),
-        flags: u32,
-    ) -> Result<Done<()>, Failed> {
+    pub(crate) fn rename(&self, from: (u64, &OsStr), to: (u64, &OsStr), flags: u32) -> Result<Done<()>, Failed> {
         let (kind, flags) = rename_kind(flags)?;
         let (from_name, to_name) = (name(from.1)?, name(to.1)?);
         let (from_dir, to_dir) = (self.node(from.0)?, self.node(to.0)?);
@@ -184,7 +174,9 @@ fn lost_name(names: &mut Names, side: &Side, found: &Found) -> Gone {
     let directory = node.is_dir();
     let links_left = if directory { 0 } else { u64::from(found.stat.st_nlink).saturating_sub(1) };
     let orphan = last && !directory && (node.is_open() || (found.known && links_left > 0));
-    node.set_orphan(orphan || node.is_orphan());
+    if orphan {
+        node.set_orphan(true);
+    }
     Gone { node: node.id(), ino: node.ino(), links_left, orphan, directory }
 }
 

@@ -60,13 +60,7 @@ impl Fs {
 
     /// Creates and opens a regular file; its handle. One that the kernel did not know of is opened, unless `flags` has
     /// `O_EXCL`.
-    pub(crate) fn create(
-        &self,
-        new: New,
-        parent: u64,
-        text: &OsStr,
-        flags: i32,
-    ) -> Result<Done<(Entry, u64)>, Failed> {
+    pub(crate) fn create(&self, new: New, parent: u64, text: &OsStr, flags: i32) -> Result<Done<(Entry, u64)>, Failed> {
         let name = name(text)?;
         let dir = self.node(parent)?;
         let mut names = self.tree.names().write();
@@ -135,13 +129,7 @@ impl Fs {
     }
 
     /// Makes a symbolic link.
-    pub(crate) fn symlink(
-        &self,
-        caller: Caller,
-        parent: u64,
-        text: &OsStr,
-        to: &OsStr,
-    ) -> Result<Done<Entry>, Failed> {
+    pub(crate) fn symlink(&self, caller: Caller, parent: u64, text: &OsStr, to: &OsStr) -> Result<Done<Entry>, Failed> {
         let new = New { caller, mode: 0o777, umask: 0 };
         self.make(new, parent, text, NodeKind::Symlink(to.as_bytes().to_vec()), |dir, name| {
             Ok(rustix::fs::symlinkat(to, dir, name.as_os_str())?)

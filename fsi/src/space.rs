@@ -120,8 +120,7 @@ impl Fs {
         let before = self.perm_before(to.fd.as_fd())?;
         let wanted = usize::try_from(len.min(COPY_BYTES)).unwrap_or(usize::MAX);
         let (mut read_at, mut write_at) = (from_offset, to_offset);
-        let copied =
-            rustix::fs::copy_file_range(&from.fd, Some(&mut read_at), &to.fd, Some(&mut write_at), wanted)?;
+        let copied = rustix::fs::copy_file_range(&from.fd, Some(&mut read_at), &to.fd, Some(&mut write_at), wanted)?;
         if copied == 0 {
             return Ok(Done { value: 0, ticket: Ticket::NONE });
         }

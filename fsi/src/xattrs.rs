@@ -38,13 +38,7 @@ impl Fs {
     }
 
     /// Sets an attribute; `flags` as `setxattr(2)` has them.
-    pub(crate) fn setxattr(
-        &self,
-        ino: u64,
-        name: &OsStr,
-        value: &[u8],
-        flags: i32,
-    ) -> Result<Done<()>, Failed> {
+    pub(crate) fn setxattr(&self, ino: u64, name: &OsStr, value: &[u8], flags: i32) -> Result<Done<()>, Failed> {
         let node = self.node(ino)?;
         let names = self.tree.names().read();
         let fd = self.path_fd(&names, &node)?;
@@ -71,8 +65,7 @@ impl Fs {
         let stat = attr::stat(&fd)?;
         let mode = changed(&before, &stat);
         let name = name.as_bytes().to_vec();
-        let ticket =
-            self.record(&names, &node, &stat, Bytes::new(), |place| Op::RemoveXattr { place, name, mode });
+        let ticket = self.record(&names, &node, &stat, Bytes::new(), |place| Op::RemoveXattr { place, name, mode });
         Ok(Done { value: (), ticket })
     }
 }

@@ -182,11 +182,16 @@ impl Srm {
         Ok(())
     }
 
-    /// Size and times, after all content.
+    /// Space that is allocated and unwritten, then size and times, after all content.
     fn complete(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd) -> Result<(), Stop> {
         let names = self.tree.names().read();
         let _still = node.lock.lock();
         let Some(piece) = self.piece_state(number, &names, node, fd)? else { return Ok(()) };
+        for range in extent::unwritten(fd.as_fd()).map_err(|error| unreadable(node, &names, error))? {
+            let (place, mode) = (piece.place.clone(), AllocateMode::KeepSize);
+            let op = Op::Allocate { place, mode, offset: range.offset, len: range.len, mtime: piece.mtime, perm: None };
+            self.push(number, Draft::new(&op, Bytes::new()))?;
+        }
         let op = Op::SetAttr {
             place: piece.place,
             size: Some(piece.size),

@@ -411,8 +411,13 @@ impl Srm {
     /// The content of a small file that is all data, to travel with its record.
     fn whole(&self, names: &Names, node: &Node, snapshot: &Snapshot) -> io::Result<Option<Bytes>> {
         let size = snapshot.stat.st_size.cast_unsigned();
-        if size == 0 || size > CHUNK_BYTES {
-            return Ok(if size == 0 { Some(Bytes::new()) } else { None });
+        // More space than content: some may be allocated and unwritten.
+        let more = snapshot.stat.st_blocks.cast_unsigned() * 512 > size.next_multiple_of(4096);
+        if more || size > CHUNK_BYTES {
+            return Ok(None);
+        }
+        if size == 0 {
+            return Ok(Some(Bytes::new()));
         }
         let fd = self.tree.open(names, node, OFlags::RDONLY)?;
         if extent::segments(fd.as_fd(), 0, size)?.iter().any(|segment| segment.hole) {

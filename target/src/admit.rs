@@ -125,7 +125,8 @@ fn refuse_foreign(target: &Target, hello: &Hello) -> Result<(), Refused> {
     if hello.adopt || platform::sys::dir::is_empty(tree.as_fd()).map_err(|e| failed(hello, &e))? {
         return Ok(());
     }
-    let why = format!("'{}' on the target is not empty and belongs to nobody: empty it, or mount with adopt", hello.name);
+    let why =
+        format!("'{}' on the target is not empty and belongs to nobody: empty it, or mount with adopt", hello.name);
     Err(refused(RefusalCode::NotEmpty, why))
 }
 

@@ -5,6 +5,7 @@ use crate::position::{Boot, SlotFile, State};
 use parking_lot::Mutex;
 use protocol::{Incarnation, Name, Position, ReplicaId, SeqNo};
 use rustix::fs::AtFlags;
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -102,7 +103,11 @@ impl Home {
     /// Begins a run of numbers after `applied`: nothing is known of the replica, files without a name are gone.
     pub fn start(&self, incarnation: Incarnation, applied: u64) -> io::Result<()> {
         for orphan in platform::sys::dir::names(self.orphans.as_fd())? {
-            rustix::fs::unlinkat(&self.orphans, orphan.as_bytes(), AtFlags::empty())?;
+            match rustix::fs::unlinkat(&self.orphans, orphan.as_bytes(), AtFlags::empty()) {
+                // No file of ours: it stays.
+                Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
         self.book.lock().write(State::start(self.boot, incarnation, applied))
     }
@@ -138,13 +143,13 @@ impl Home {
         })
     }
 
-    /// Makes durable what is applied now. Answers the durable position and whether it moved.
-    pub fn make_durable(&self) -> Result<(u64, bool), SyncError> {
+    /// Makes durable what is applied now. Answers the durable position.
+    pub fn make_durable(&self) -> Result<u64, SyncError> {
         let mut durable = self.durable.lock();
         // Captured before the sync and written after it: what is applied meanwhile does not count (R14).
-        let Some(state) = self.state() else { return Ok((0, false)) };
+        let Some(state) = self.state() else { return Ok(0) };
         if durable.state.is_some_and(|d| State { boot: d.boot, ..state.at_rest() } == d) {
-            return Ok((state.applied, false));
+            return Ok(state.applied);
         }
         if let Some(text) = self.lost_writes.lock().as_ref() {
             return Err(SyncError { text: text.clone(), first: false, applied: state.applied });
@@ -161,7 +166,7 @@ impl Home {
             applied: state.applied,
         })?;
         durable.state = Some(resting);
-        Ok((state.applied, true))
+        Ok(state.applied)
     }
 
     /// Everything applied is durable, damage and coherence included.

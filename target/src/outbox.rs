@@ -6,7 +6,7 @@ use platform::wire::{Batch, write_message};
 use protocol::{Ack, Frame, Message, SeqNo};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -24,6 +24,9 @@ const STUCK: Duration = Duration::from_secs(10);
 struct Inner {
     messages: VecDeque<Message>,
     closed: bool,
+    /// Counts the runs of numbers of this session; zero before one has begun: positions are of another run then, and
+    /// are not told.
+    run: u32,
 }
 
 /// See the module.
@@ -40,10 +43,11 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// With what the source knows already.
-    pub fn new(applied: u64, durable: u64) -> Self {
+    /// `position`: the applied and durable numbers where the source goes on.
+    pub fn new(position: Option<(u64, u64)>) -> Self {
+        let (applied, durable) = position.unwrap_or_default();
         Self {
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner { run: u32::from(position.is_some()), ..Inner::default() }),
             room: Condvar::new(),
             wake: Notify::new(),
             applied: AtomicU64::new(applied),
@@ -51,6 +55,19 @@ impl Outbox {
             began: Instant::now(),
             alive_ms: AtomicU64::new(0),
         }
+    }
+
+    /// A run of numbers begins; the replica's own books have it already.
+    pub fn begin(&self) {
+        let mut inner = self.inner.lock();
+        inner.run += 1;
+        self.applied.store(0, Ordering::Release);
+        self.durable.store(0, Ordering::Release);
+    }
+
+    /// Which run of numbers of this session positions belong to now; zero before there is one.
+    pub fn run_now(&self) -> u32 {
+        self.inner.lock().run
     }
 
     /// Sends a message, waiting while too many wait. Dropped where the connection has ended.
@@ -82,10 +99,14 @@ impl Outbox {
         self.alive();
     }
 
-    /// Everything up to this is durable; leaves at once.
-    pub fn durable(&self, seq: u64) {
-        self.durable.store(seq, Ordering::Release);
-        self.poke();
+    /// Everything up to this is durable; leaves at once. `run`: what [`Self::run_now`] was before this was found.
+    pub fn durable(&self, seq: u64, run: u32) {
+        let inner = self.inner.lock();
+        if run == inner.run && run > 0 {
+            self.durable.store(seq, Ordering::Release);
+            drop(inner);
+            self.poke();
+        }
     }
 
     /// Sends an acknowledgement now if there is news.
@@ -169,7 +190,8 @@ impl Outbox {
                 return writer.shutdown().await;
             }
             // Time-out or waking: either way the state is looked at again.
-            let _ = tokio::time::timeout(HEARTBEAT.saturating_sub(last.elapsed()).max(FLOOR), self.wake.notified()).await;
+            let _ =
+                tokio::time::timeout(HEARTBEAT.saturating_sub(last.elapsed()).max(FLOOR), self.wake.notified()).await;
         }
     }
 

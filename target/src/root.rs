@@ -90,8 +90,8 @@ impl Target {
         let own = open_or_make(root.as_fd(), Path::new(OWN), 0o700).map_err(|e| fail(&own_path, e))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let lock_path = own_path.join("lock");
-        let lock = rustix::fs::openat(&own, "lock", flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|e| fail(&lock_path, e.into()))?;
+        let lock =
+            rustix::fs::openat(&own, "lock", flags, Mode::RUSR | Mode::WUSR).map_err(|e| fail(&lock_path, e.into()))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(TargetError::InUse { path }),

@@ -51,7 +51,9 @@ impl Target {
             Ok(Ok(Some(Message::Hello(hello)))) => hello,
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(WireError::Io(source))) => return Err(TargetError::Connection { name: peer.to_owned(), source }),
-            Ok(Err(WireError::Frame(e))) => return refuse(&mut reader, &mut writer, peer.to_owned(), unreadable(&e)).await,
+            Ok(Err(WireError::Frame(e))) => {
+                return refuse(&mut reader, &mut writer, peer.to_owned(), unreadable(&e)).await;
+            }
             Ok(Ok(Some(_))) => {
                 let why = refused(RefusalCode::Protocol, "the first message must be a hello");
                 return refuse(&mut reader, &mut writer, peer.to_owned(), why).await;
@@ -124,12 +126,7 @@ impl Session {
             p.incarnation == hello.incarnation && hello.oldest.prev() <= p.applied && p.applied <= hello.newest
         });
         let queue = Arc::new(Queue::default());
-        let outbox = match resumed {
-            Some(p) => Outbox::new(p.applied.get(), p.durable.get()),
-            // Positions of another run of numbers would be taken for positions of this one.
-            None => Outbox::new(0, 0),
-        };
-        let outbox = Arc::new(outbox);
+        let outbox = Arc::new(Outbox::new(resumed.map(|p| (p.applied.get(), p.durable.get()))));
         outbox.post(Message::HelloAck(HelloAck {
             version: VERSION,
             software: software.to_owned(),
@@ -155,7 +152,7 @@ impl Session {
             incarnation: hello.incarnation,
             newest: hello.newest.get(),
             resumed: resumed.is_some(),
-            ended,
+            ended: Some(ended),
         })
         .map_err(|e| refused(RefusalCode::Other, format!("the target cannot start a thread: {e}")))?;
         let received = resumed.map(|p| p.applied.get());

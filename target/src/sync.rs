@@ -44,8 +44,7 @@ impl Syncer {
         self.wake.notify_one();
     }
 
-    /// Until stopped. `starting` is when the session's own numbers have begun: before that, positions are of another
-    /// run and are not told.
+    /// Until stopped.
     pub fn run(&self) {
         loop {
             let deadline = Instant::now() + EVERY;
@@ -66,9 +65,10 @@ impl Syncer {
 
     /// Syncs now and tells the source.
     pub fn sync(&self) -> Result<(), ()> {
+        let run = self.outbox.run_now();
         match self.home.make_durable() {
-            Ok((seq, _)) => {
-                self.outbox.durable(seq);
+            Ok(seq) => {
+                self.outbox.durable(seq, run);
                 self.facts.update(|s| s.durable = seq);
                 Ok(())
             }

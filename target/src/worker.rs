@@ -37,7 +37,7 @@ pub(crate) struct Job {
     /// The source goes on where the replica is.
     pub resumed: bool,
     /// Dropped when nothing is applied any more.
-    pub ended: watch::Sender<()>,
+    pub ended: Option<watch::Sender<()>>,
 }
 
 struct Worker {
@@ -57,6 +57,9 @@ type Flow = Option<()>;
 pub(crate) fn start(job: Job) -> io::Result<()> {
     let syncer = Arc::new(Syncer::new(job.home.clone(), job.outbox.clone(), job.facts.clone()));
     thread::Builder::new().name("target-apply".into()).spawn(move || {
+        let mut job = job;
+        // Dropped last: who waits for the end may then touch the replica.
+        let _ended = job.ended.take();
         // A thread may have been given another umask by the one that started it.
         rustix::process::umask(rustix::fs::Mode::empty());
         let applier = Applier::new(job.home.clone(), job.facts.clone());
@@ -102,7 +105,7 @@ impl Worker {
             self.job.facts.error(format!("cannot start a thread: {e}"));
         }
         // After a take-over the next session syncs; waiting for the disk here would only hold it up.
-        if !self.job.queue.is_cancelled() && self.begun() {
+        if !self.job.queue.is_cancelled() && !self.job.home.is_durable() {
             // An error is in the status.
             let _ = self.syncer.sync();
         }
@@ -132,11 +135,6 @@ impl Worker {
                 return;
             }
         }
-    }
-
-    /// The positions are of this session's run of numbers.
-    fn begun(&self) -> bool {
-        self.job.home.state().is_some_and(|s| s.incarnation == self.job.incarnation)
     }
 
     /// Damage that an earlier session may not have heard of is told again (I4).
@@ -214,6 +212,7 @@ impl Worker {
         }
         if *starts {
             home.start(self.job.incarnation, seq - 1)?;
+            self.job.outbox.begin();
             self.job.facts.position(home.position(), false);
             *starts = false;
         }
@@ -273,7 +272,7 @@ impl Worker {
     /// The source has said goodbye: everything is made durable, and if the replica is whole, that is marked.
     fn bye(&mut self) -> Flow {
         self.applier.idle();
-        let begun = self.begun();
+        let begun = self.job.outbox.run_now() > 0;
         if begun
             && self.syncer.sync().is_ok()
             && !self.untouched

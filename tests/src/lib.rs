@@ -3,8 +3,10 @@
 
 pub mod command;
 pub mod compare;
+pub mod extents;
 pub mod link;
 pub mod load;
+pub mod mapping;
 pub mod rig;
 pub mod seed;
 pub mod tree;

@@ -91,6 +91,7 @@ impl Applier {
             Op::Reap { node } => self.reap(*node)?,
             Op::Fsync { place, data_only } => self.fsync(place, *data_only)?,
             Op::Ensure(ensure) => self.ensure(ensure, payload, manner)?,
+            Op::SetAside { path, parent_mtime } => self.set_aside_at(path, *parent_mtime, manner)?,
             Op::List { path, after, last, hash } => {
                 return self.list(path, after.as_ref(), last.as_ref(), *hash).map(|page| Some(Answer::Page(page)));
             }

@@ -48,10 +48,10 @@ pub(super) fn settle_xattrs(fd: BorrowedFd<'_>, wanted: &[(&[u8], &[u8])]) -> Re
     Ok(())
 }
 
-/// Removes an attribute; one that is not there is fine.
+/// Removes an attribute; one that is not there, or cannot be, is fine.
 fn remove(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), Fault> {
     match xattr::remove(fd, name) {
-        Err(e) if e.raw_os_error() == Some(libc::ENODATA) => Ok(()),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENODATA | libc::EOPNOTSUPP)) => Ok(()),
         result => Ok(result?),
     }
 }

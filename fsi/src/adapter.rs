@@ -1,0 +1,544 @@
+//! FUSE requests as calls of the file system, one each, and results as replies. No policy stands here.
+
+use crate::attrs::Wanted;
+use crate::convert::{attributes, caller, errno, generation, kind, nothing, set_time};
+use crate::data::Durable;
+use crate::fs::{Done, Failed, Fs, name};
+use crate::names::New;
+use bytes::Bytes;
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How long the kernel may believe names and attributes. Nothing changes SRC but this mount, and the kernel notices what
+/// it changes itself.
+const TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Largest write in bytes: what the kernel sends at most by default, and what one record may carry.
+const MAX_WRITE_BYTES: u32 = 1 << 20;
+
+/// Requests that the kernel may send ahead of need (read-ahead, writing back).
+const MAX_BACKGROUND: u16 = 64;
+
+/// What is asked of the kernel where it has it. Not among them, on purpose: `ATOMIC_O_TRUNC` (truncation comes as a SETATTR),
+/// `WRITEBACK_CACHE` (writes would come late, merged and with other times).
+const WANTED: InitFlags = InitFlags::FUSE_HANDLE_KILLPRIV_V2
+    .union(InitFlags::FUSE_POSIX_ACL)
+    .union(InitFlags::FUSE_DONT_MASK)
+    .union(InitFlags::FUSE_PARALLEL_DIROPS)
+    .union(InitFlags::FUSE_DO_READDIRPLUS)
+    .union(InitFlags::FUSE_READDIRPLUS_AUTO)
+    .union(InitFlags::FUSE_EXPLICIT_INVAL_DATA)
+    .union(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP)
+    .union(InitFlags::FUSE_CACHE_SYMLINKS)
+    .union(InitFlags::FUSE_ASYNC_DIO);
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The file system as fuser sees it.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    fs: Arc<Fs>,
+}
+
+impl Adapter {
+    pub(crate) fn new(fs: Arc<Fs>) -> Self {
+        Self { fs }
+    }
+
+    /// Answers when the commit mode says so.
+    fn finish<T: Send + 'static>(
+        &self,
+        outcome: Result<Done<T>, Failed>,
+        reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
+    ) {
+        finish(&self.fs, outcome, reply);
+    }
+
+    fn finish_entry(&self, outcome: Result<Done<crate::fs::Entry>, Failed>, reply: ReplyEntry) {
+        self.finish(outcome, move |result| match result {
+            Ok(entry) => reply.entry(&TTL, &attributes(&entry.stat), generation(&entry)),
+            Err(error) => reply.error(error),
+        });
+    }
+
+    fn finish_empty(&self, outcome: Result<Done<()>, Failed>, reply: ReplyEmpty) {
+        self.finish(outcome, move |result| empty(result, reply));
+    }
+
+    /// Runs a job that adds data to the backlog, now or when there is room. Nothing is locked yet, and this thread never
+    /// waits.
+    fn when_room(&self, job: impl FnOnce() + Send + 'static) {
+        if self.fs.srm.has_room() { job() } else { self.fs.srm.when_room(Box::new(job)) }
+    }
+}
+
+fn finish<T: Send + 'static>(
+    fs: &Fs,
+    outcome: Result<Done<T>, Failed>,
+    reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
+) {
+    let (result, ticket) = split(outcome);
+    fs.srm.commit(ticket, move || reply(result));
+}
+
+fn split<T>(outcome: Result<Done<T>, Failed>) -> (Result<T, Errno>, srm::Ticket) {
+    match outcome {
+        Ok(done) => (Ok(done.value), done.ticket),
+        Err(failed) => (Err(errno(&failed.error)), failed.ticket),
+    }
+}
+
+fn empty(result: Result<(), Errno>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(error),
+    }
+}
+
+fn written(result: Result<u32, Errno>, reply: ReplyWrite) {
+    match result {
+        Ok(len) => reply.written(len),
+        Err(error) => reply.error(error),
+    }
+}
+
+/// The value of an attribute, or how long it is, as the request's `size` (0: how long) asks.
+fn xattr(result: io::Result<Vec<u8>>, size: u32, reply: ReplyXattr) {
+    match result {
+        Ok(value) => match u32::try_from(value.len()) {
+            Ok(len) if size == 0 => reply.size(len),
+            Ok(len) if len <= size => reply.data(&value),
+            _ => reply.error(Errno::ERANGE),
+        },
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+/// How an opened file is cached. One that cannot be read cannot be mapped, and its writes are better passed on whole.
+fn caching(flags: i32) -> FopenFlags {
+    match OpenFlags(flags).acc_mode() {
+        OpenAccMode::O_WRONLY => FopenFlags::FOPEN_DIRECT_IO,
+        OpenAccMode::O_RDONLY | OpenAccMode::O_RDWR => FopenFlags::FOPEN_KEEP_CACHE,
+    }
+}
+
+// One line for each operation; what fuser has by default is right where one is missing.
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let supported = WANTED & config.capabilities();
+        if let Err(missing) = config.add_capabilities(supported) {
+            tracing::warn!(?missing, "the kernel does not do what it said it does");
+        }
+        // Both are within fuser's bounds.
+        let _previous = config.set_max_write(MAX_WRITE_BYTES);
+        let _previous = config.set_max_background(MAX_BACKGROUND);
+        Ok(())
+    }
+
+    fn destroy(&mut self) {
+        self.fs.close_all();
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.fs.lookup(parent.0, name) {
+            Ok(entry) => reply.entry(&TTL, &attributes(&entry.stat), generation(&entry)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                reply.entry(&TTL, &nothing(), Generation(0));
+            }
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        self.fs.forget(ino.0, nlookup);
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
+        match self.fs.getattr(ino.0, fh.map(u64::from)) {
+            Ok(stat) => reply.attr(&TTL, &attributes(&stat)),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let wanted = Wanted {
+            size,
+            uid,
+            gid,
+            mode: mode.map(|mode| mode & 0o7777),
+            atime: atime.map(set_time),
+            mtime: mtime.map(set_time),
+        };
+        let outcome = self.fs.setattr(caller(req), ino.0, fh.map(u64::from), &wanted);
+        self.finish(outcome, move |result| match result {
+            Ok(stat) => reply.attr(&TTL, &attributes(&stat)),
+            Err(error) => reply.error(error),
+        });
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.fs.readlink(ino.0) {
+            Ok(to) => reply.data(&to),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
+        let new = New { caller: caller(req), mode, umask };
+        self.finish_entry(self.fs.mknod(new, parent.0, name, rdev), reply);
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let new = New { caller: caller(req), mode, umask };
+        self.finish_entry(self.fs.mkdir(new, parent.0, name), reply);
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.finish_empty(self.fs.unlink(parent.0, name), reply);
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.finish_empty(self.fs.rmdir(parent.0, name), reply);
+    }
+
+    fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        self.finish_entry(self.fs.symlink(caller(req), parent.0, name, target.as_os_str()), reply);
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let outcome = self.fs.rename((parent.0, name), (newparent.0, newname), flags.bits());
+        self.finish_empty(outcome, reply);
+    }
+
+    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        self.finish_entry(self.fs.link(ino.0, newparent.0, newname), reply);
+    }
+
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match self.fs.open(ino.0, flags.0) {
+            Ok(handle) => reply.opened(FileHandle(handle), caching(flags.0)),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let new = New { caller: caller(req), mode, umask };
+        let outcome = self.fs.create(new, parent.0, name, flags);
+        self.finish(outcome, move |result| match result {
+            Ok((entry, handle)) => {
+                let attributes = attributes(&entry.stat);
+                reply.created(&TTL, &attributes, generation(&entry), FileHandle(handle), caching(flags));
+            }
+            Err(error) => reply.error(error),
+        });
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let size = size as usize;
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            match self.fs.read(fh.0, offset, &mut buffer[..size]) {
+                Ok(len) => reply.data(&buffer[..len]),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let file = match self.fs.files.get(fh.0) {
+            Ok(file) => file,
+            Err(error) => return reply.error(errno(&error)),
+        };
+        let data = Bytes::copy_from_slice(data);
+        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let fs = Arc::clone(&self.fs);
+        if write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+            // Mapped pages on their way out: neither room nor network is waited for, either may need the memory they hold.
+            let (result, ticket) = split(fs.write(&file, offset, data, kill, Durable::No));
+            drop(file);
+            return fs.srm.commit_local(ticket, move || written(result, reply));
+        }
+        let durable = Durable::from_flags(flags.0);
+        self.when_room(move || {
+            let outcome = fs.write(&file, offset, data, kill, durable);
+            drop(file);
+            finish(&fs, outcome, move |result| written(result, reply));
+        });
+    }
+
+    fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        // The kernel does not ask again: closing writes nothing that was not written before.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.release(fh.0);
+        reply.ok();
+    }
+
+    fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        self.finish_empty(self.fs.fsync(fh.0, datasync), reply);
+    }
+
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match self.fs.opendir(ino.0) {
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let mut some = false;
+        let result = self.fs.dirs.get(fh.0).and_then(|dir| {
+            dir.entries(offset, |entry| {
+                let full = reply.add(INodeNo(entry.ino), entry.next, kind(entry.kind), &entry.name);
+                some |= !full;
+                !full
+            })
+        });
+        match result {
+            Err(error) if !some => reply.error(errno(&error)),
+            // What is there is handed out; the error comes again at its place.
+            _ => reply.ok(),
+        }
+    }
+
+    fn readdirplus(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let mut some = false;
+        let result = self.fs.dirs.get(fh.0).and_then(|dir| {
+            dir.entries(offset, |entry| {
+                let full = if entry.is_dots() {
+                    // The kernel takes neither attributes nor a reference from these two.
+                    let attributes = fuser::FileAttr { ino: INodeNo(entry.ino), kind: kind(entry.kind), ..nothing() };
+                    reply.add(attributes.ino, entry.next, &entry.name, &TTL, &attributes, Generation(0))
+                } else {
+                    let found = name(&entry.name).and_then(|name| self.fs.lookup_at(dir.fd.as_fd(), &dir.node, &name));
+                    match found {
+                        Ok(found) => {
+                            let attributes = attributes(&found.stat);
+                            let generation = generation(&found);
+                            let full =
+                                reply.add(attributes.ino, entry.next, &entry.name, &TTL, &attributes, generation);
+                            if full {
+                                self.fs.forget(attributes.ino.0, 1);
+                            }
+                            full
+                        }
+                        // It has just gone.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
+                        // A name without attributes: the kernel looks it up when somebody asks.
+                        Err(_) => {
+                            let attributes = fuser::FileAttr { kind: kind(entry.kind), ..nothing() };
+                            reply.add(INodeNo(0), entry.next, &entry.name, &Duration::ZERO, &attributes, Generation(0))
+                        }
+                    }
+                };
+                some |= !full;
+                !full
+            })
+        });
+        match result {
+            Err(error) if !some => reply.error(errno(&error)),
+            _ => reply.ok(),
+        }
+    }
+
+    fn releasedir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        self.fs.releasedir(fh.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        self.finish_empty(self.fs.fsyncdir(fh.0, datasync), reply);
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let bytes32 = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        match self.fs.statfs() {
+            Ok(s) => reply.statfs(
+                s.f_blocks,
+                s.f_bfree,
+                s.f_bavail,
+                s.f_files,
+                s.f_ffree,
+                bytes32(s.f_bsize),
+                bytes32(s.f_namemax),
+                bytes32(s.f_frsize),
+            ),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        self.finish_empty(self.fs.setxattr(ino.0, name, value, flags), reply);
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        xattr(self.fs.getxattr(ino.0, name), size, reply);
+    }
+
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        xattr(self.fs.listxattr(caller(req), ino.0), size, reply);
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.finish_empty(self.fs.removexattr(ino.0, name), reply);
+    }
+
+    fn ioctl(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        _cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let file = match self.fs.files.get(fh.0) {
+            Ok(file) => file,
+            Err(error) => return reply.error(errno(&error)),
+        };
+        let fs = Arc::clone(&self.fs);
+        self.when_room(move || {
+            let outcome = fs.fallocate(&file, mode, offset, length);
+            drop(file);
+            finish(&fs, outcome, move |result| empty(result, reply));
+        });
+    }
+
+    fn lseek(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        match self.fs.lseek(fh.0, offset, whence) {
+            Ok(offset) => reply.offset(offset.cast_signed()),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        _ino_in: INodeNo,
+        fh_in: FileHandle,
+        offset_in: u64,
+        _ino_out: INodeNo,
+        fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let (from, to) = match (self.fs.files.get(fh_in.0), self.fs.files.get(fh_out.0)) {
+            (Ok(from), Ok(to)) => (from, to),
+            (Err(error), _) | (_, Err(error)) => return reply.error(errno(&error)),
+        };
+        let fs = Arc::clone(&self.fs);
+        self.when_room(move || {
+            let outcome = fs.copy(&from, offset_in, &to, offset_out, len);
+            drop((from, to));
+            finish(&fs, outcome, move |result| written(result, reply));
+        });
+    }
+}

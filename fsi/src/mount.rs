@@ -1,0 +1,210 @@
+//! The mount: how it is made, what keeps it going, how it ends.
+//!
+//! Nothing here looks at the mount point through the file system once something is mounted there: the daemon would wait
+//! for itself.
+
+use crate::adapter::Adapter;
+use crate::fs::Fs;
+use crate::mountinfo;
+use fuser::{Config, INodeNo, MountOption, Session, SessionACL};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountFlags, UnmountFlags};
+use srm::Srm;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Read-ahead in KiB where the kernel's is less.
+const READ_AHEAD_KIB: u32 = 1024;
+
+/// Request threads for each core where the options do not say: requests wait for the disk more than they compute.
+const THREADS_PER_CORE: usize = 3;
+
+/// What to mount, where and how.
+#[derive(Clone, Debug)]
+pub struct MountOptions {
+    /// Shown as the source of the mount: absolute SRC.
+    pub source_name: String,
+    /// MNT, absolute, without symbolic links.
+    pub mountpoint: PathBuf,
+    /// `ro`.
+    pub read_only: bool,
+    /// `nosuid`; without it setuid and setgid work.
+    pub nosuid: bool,
+    /// `nodev`; without it device files work.
+    pub nodev: bool,
+    /// `noexec`.
+    pub noexec: bool,
+    /// `noatime`.
+    pub noatime: bool,
+    /// Request threads; 0: as many as suit this machine.
+    pub threads: usize,
+}
+
+impl MountOptions {
+    fn flags(&self) -> MountFlags {
+        let mut flags = MountFlags::empty();
+        flags.set(MountFlags::RDONLY, self.read_only);
+        flags.set(MountFlags::NOSUID, self.nosuid);
+        flags.set(MountFlags::NODEV, self.nodev);
+        flags.set(MountFlags::NOEXEC, self.noexec);
+        flags.set(MountFlags::NOATIME, self.noatime);
+        flags
+    }
+
+    fn config(&self) -> Config {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if self.threads == 0 { cores * THREADS_PER_CORE } else { self.threads };
+        let mut config = Config::default();
+        config.n_threads = Some(threads.max(2));
+        config.clone_fd = true;
+        config.acl = SessionACL::All;
+        config
+    }
+
+    /// For an ordinary user, by way of fusermount3, which allows neither devices nor setuid nor other users.
+    fn user_config(&self) -> Config {
+        let mut config = self.config();
+        config.acl = SessionACL::Owner;
+        config.mount_options = vec![
+            MountOption::FSName(self.source_name.clone()),
+            MountOption::Subtype("replfs".to_owned()),
+            MountOption::DefaultPermissions,
+            MountOption::NoSuid,
+            MountOption::NoDev,
+        ];
+        for (wanted, option) in [
+            (self.read_only, MountOption::RO),
+            (self.noexec, MountOption::NoExec),
+            (self.noatime, MountOption::NoAtime),
+        ] {
+            if wanted {
+                config.mount_options.push(option);
+            }
+        }
+        config
+    }
+}
+
+/// A mount in use.
+#[derive(Debug)]
+pub struct Mounted {
+    mountpoint: PathBuf,
+    device: Option<String>,
+    session: JoinHandle<io::Result<()>>,
+}
+
+/// Mounts the SRM's tree. When this returns the mount is usable.
+///
+/// Errors are those of `mount(2)` and of the FUSE device, with the object they are about.
+pub fn mount(srm: Arc<Srm>, options: &MountOptions) -> io::Result<Mounted> {
+    let fs = Arc::new(Fs::new(srm));
+    let adapter = Adapter::new(Arc::clone(&fs));
+    let session = if rustix::process::geteuid().is_root() {
+        mount_as_root(adapter, options)?
+    } else {
+        Session::new(adapter, &options.mountpoint, &options.user_config())?
+    };
+    let device = mountinfo::device_at(&options.mountpoint)?;
+    if let Some(device) = &device {
+        raise_read_ahead(device);
+    }
+    let notifier = session.notifier();
+    fs.on_changed(move |ino| {
+        // An offset below zero leaves cached pages alone. A kernel that holds nothing has nothing to forget.
+        if let Err(error) = notifier.inval_inode(INodeNo(ino), -1, 0) {
+            tracing::debug!(ino, %error, "the kernel did not take a notice");
+        }
+    });
+    let thread = std::thread::Builder::new().name("fuse".to_owned()).spawn(move || session.run())?;
+    Ok(Mounted { mountpoint: options.mountpoint.clone(), device, session: thread })
+}
+
+fn mount_as_root(adapter: Adapter, options: &MountOptions) -> io::Result<Session<Adapter>> {
+    let device = Path::new("/dev/fuse");
+    let fd = rustix::fs::open(device, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| named(error, "/dev/fuse cannot be opened; is the kernel module fuse loaded"))?;
+    let data = CString::new(format!(
+        "fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
+        fd.as_raw_fd()
+    ))?;
+    rustix::mount::mount(
+        options.source_name.as_str(),
+        &options.mountpoint,
+        "fuse.replfs",
+        options.flags(),
+        data.as_c_str(),
+    )
+    .map_err(|error| named(error, &format!("cannot mount at {}", options.mountpoint.display())))?;
+    greet(adapter, fd, options).inspect_err(|_| {
+        // The device is closed by now; without this a dead mount would stay.
+        let _gone = rustix::mount::unmount(&options.mountpoint, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    })
+}
+
+/// The kernel's first request and the answer to it.
+fn greet(adapter: Adapter, fd: OwnedFd, options: &MountOptions) -> io::Result<Session<Adapter>> {
+    Session::from_fd(adapter, fd, SessionACL::All, options.config())
+}
+
+fn named(error: rustix::io::Errno, what: &str) -> io::Error {
+    let error = io::Error::from(error);
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// The kernel starts with 128 KiB. A mount with less read-ahead is slower, not wrong.
+fn raise_read_ahead(device: &str) {
+    let path = format!("/sys/class/bdi/{device}/read_ahead_kb");
+    let now = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    if now.is_none_or(|now| now < READ_AHEAD_KIB)
+        && let Err(error) = std::fs::write(&path, READ_AHEAD_KIB.to_string())
+    {
+        tracing::debug!(path, %error, "read-ahead stays as it is");
+    }
+}
+
+impl Mounted {
+    /// Waits until the mount is gone and all its files are closed.
+    pub fn wait(self) -> io::Result<()> {
+        self.session.join().map_err(|_| io::Error::other("the thread that serves the mount has panicked"))?
+    }
+
+    /// What unmounts: at once if it is not in use, else as soon as nobody uses it any more; new uses find nothing there
+    /// either way. What somebody else has mounted there in the meantime stays.
+    pub fn unmounter(&self) -> impl Fn() + Send + Clone + 'static {
+        let (mountpoint, device) = (self.mountpoint.clone(), self.device.clone());
+        move || {
+            if let Err(error) = unmount(&mountpoint, device.as_deref()) {
+                tracing::error!(mountpoint = %mountpoint.display(), %error, "cannot unmount");
+            }
+        }
+    }
+}
+
+fn unmount(mountpoint: &Path, device: Option<&str>) -> io::Result<()> {
+    if mountinfo::device_at(mountpoint)?.as_deref() != device {
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        return unmount_as_user(mountpoint);
+    }
+    match rustix::mount::unmount(mountpoint, UnmountFlags::NOFOLLOW) {
+        Err(rustix::io::Errno::BUSY) => {
+            Ok(rustix::mount::unmount(mountpoint, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn unmount_as_user(mountpoint: &Path) -> io::Result<()> {
+    let output =
+        Command::new("fusermount3").arg("-u").arg("-z").arg("--").arg(mountpoint).stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}

@@ -1,0 +1,93 @@
+//! Repair: making sure that at a path there is a node as the source has it. Can be done any number of times; what is in
+//! the way is set aside, never deleted (I7).
+
+use super::data::replace_content;
+use super::names::make;
+use super::node::{open_name, stat_name};
+use super::xattrs::settle_xattrs;
+use super::{Applier, Fault, Manner};
+use platform::sys::attr;
+use protocol::{Content, Ensure, NodeKind, RelPath, Time};
+use rustix::fs::{AtFlags, FileType};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+impl Applier {
+    pub(super) fn ensure(&mut self, wanted: &Ensure, payload: &[u8], manner: Manner) -> Result<(), Fault> {
+        if wanted.path.is_root() {
+            let tree = self.home.clone();
+            return self.settle_all(tree.tree.as_fd(), wanted);
+        }
+        self.files.remove(wanted.node);
+        let (dir, name) = self.parent(&wanted.path)?;
+        let there = self.usable(wanted, manner)?;
+        let existed = there.is_some();
+        let node = match there {
+            Some(node) => node,
+            None => make(dir.as_fd(), &name, &wanted.kind, wanted.attrs.mode)?,
+        };
+        if wanted.kind == NodeKind::File {
+            let fd = if existed { self.reopen(node.as_fd())? } else { node };
+            match wanted.content {
+                Content::Whole => replace_content(fd.as_fd(), payload)?,
+                Content::Keep => {
+                    if attr::stat(&fd)?.st_size.cast_unsigned() != wanted.size {
+                        rustix::fs::ftruncate(&fd, wanted.size)?;
+                    }
+                }
+            }
+            self.settle_all(fd.as_fd(), wanted)?;
+            self.files.insert(wanted.node, Arc::new(fd));
+        } else {
+            self.settle_all(node.as_fd(), wanted)?;
+        }
+        if let Some(mtime) = wanted.parent_mtime {
+            attr::set_times(dir.as_fd(), None, Some(mtime))?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that nothing is at a path.
+    pub(super) fn set_aside_at(&mut self, path: &RelPath, parent_mtime: Time, manner: Manner) -> Result<(), Fault> {
+        let (dir, name) = match self.parent(path) {
+            // With its directory gone, the name is gone.
+            Err(_) if self.is_missing(path)? => return Ok(()),
+            result => result?,
+        };
+        if stat_name(&dir, name.as_bytes())?.is_some() {
+            self.set_aside(dir.as_fd(), &name, path, manner.seq)?;
+        }
+        attr::set_times(dir.as_fd(), None, Some(parent_mtime))?;
+        Ok(())
+    }
+
+    /// What is there, if it can become what is wanted; otherwise it is out of the way afterwards.
+    fn usable(&mut self, wanted: &Ensure, manner: Manner) -> Result<Option<OwnedFd>, Fault> {
+        let (dir, name) = self.parent(&wanted.path)?;
+        let Some(stat) = stat_name(&dir, name.as_bytes())? else { return Ok(None) };
+        let node = open_name(&dir, name.as_bytes())?;
+        let kind = attr::kind(node.as_fd(), &stat)?;
+        // Equal kinds: the same target of a link, the same number of a device.
+        if kind == wanted.kind && !(wanted.fresh && kind == NodeKind::File) {
+            return Ok(Some(node));
+        }
+        if wanted.fresh && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1 {
+            // Its content keeps its other names: nothing is lost with this one.
+            rustix::fs::unlinkat(&dir, name.as_bytes(), AtFlags::empty())?;
+            self.files.clear();
+        } else {
+            self.set_aside(dir.as_fd(), &name, &wanted.path, manner.seq)?;
+        }
+        Ok(None)
+    }
+
+    /// Owner, extended attributes, permissions, times: in this order, because the earlier change the later.
+    fn settle_all(&self, fd: BorrowedFd<'_>, wanted: &Ensure) -> Result<(), Fault> {
+        self.settle(fd, wanted.attrs.owner, wanted.attrs.mode)?;
+        let xattrs: Vec<_> = wanted.xattrs.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        settle_xattrs(fd, &xattrs)?;
+        self.settle_mode(fd, wanted.attrs.mode)?;
+        attr::set_times(fd, Some(wanted.atime), Some(wanted.attrs.mtime))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! Repair: a page of a directory as it is now.
+
+use super::node::open_name;
+use super::{Applier, Fault};
+use platform::sys::resolve::open_beneath;
+use platform::sys::{attr, dir, proc_path, xattr};
+use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Page, RelPath};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A page ends after so many entries, ...
+const MAX_ENTRIES: usize = 1024;
+/// ... so many bytes of content hashed, ...
+const MAX_HASHED_BYTES: u64 = 16 << 20;
+/// ... or so many bytes of names and link targets: a page must fit a frame's header.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+
+/// The names of the directory that was listed last.
+pub(super) struct Listing {
+    path: RelPath,
+    names: Vec<Name>,
+}
+
+impl Applier {
+    pub(super) fn list(
+        &mut self,
+        path: &RelPath,
+        after: Option<&Name>,
+        last: Option<&Name>,
+        hash: bool,
+    ) -> Result<Page, Fault> {
+        let directory = match open_beneath(self.tree(), path, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(directory) => directory,
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {
+                return Ok(Page { exists: false, entries: Vec::new(), complete: true });
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let listing = match self.listing.take() {
+            Some(listing) if after.is_some() && listing.path == *path => listing,
+            _ => Listing { path: path.clone(), names: dir::names(directory.as_fd())? },
+        };
+        let page = self.page(&directory, &listing.names, after, last, hash);
+        self.listing = Some(listing);
+        page
+    }
+
+    fn page(
+        &self,
+        directory: &OwnedFd,
+        names: &[Name],
+        after: Option<&Name>,
+        last: Option<&Name>,
+        hash: bool,
+    ) -> Result<Page, Fault> {
+        let first = after.map_or(0, |after| names.partition_point(|name| name <= after));
+        let end = last.map_or(names.len(), |last| names.partition_point(|name| name <= last)).max(first);
+        let mut page = Page { exists: true, entries: Vec::new(), complete: true };
+        let (mut hashed, mut text) = (0, 0);
+        for name in &names[first..end] {
+            if page.entries.len() >= MAX_ENTRIES || hashed >= MAX_HASHED_BYTES || text >= MAX_TEXT_BYTES {
+                page.complete = false;
+                break;
+            }
+            // A name that went since the names were read is skipped.
+            let node = match open_name(directory, name.as_bytes()) {
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => continue,
+                result => result?,
+            };
+            let mut entry = self.entry(name, node.as_fd())?;
+            if hash && entry.kind == NodeKind::File && entry.size <= CHUNK_BYTES {
+                entry.content = Some(content_hash(node.as_fd(), entry.size)?);
+                hashed += entry.size;
+            }
+            text += name.as_bytes().len();
+            if let NodeKind::Symlink(to) = &entry.kind {
+                text += to.len();
+            }
+            page.entries.push(entry);
+        }
+        Ok(page)
+    }
+
+    fn entry(&self, name: &Name, node: BorrowedFd<'_>) -> Result<Entry, Fault> {
+        let stat = attr::stat(node)?;
+        let kind = attr::kind(node, &stat)?;
+        let is_file = kind == NodeKind::File;
+        // The kernel shows no negative sizes or blocks.
+        let only_file = |n: i64| if is_file { u64::try_from(n).unwrap_or(0) } else { 0 };
+        let mut pairs = xattr::all(node)?;
+        let xattrs = if pairs.is_empty() { [0; 16] } else { digest(&Entry::xattr_digest_input(&mut pairs)) };
+        Ok(Entry {
+            name: name.clone(),
+            attrs: attr::attrs(&stat),
+            size: only_file(stat.st_size),
+            blocks: only_file(stat.st_blocks),
+            links: stat.st_nlink,
+            inode: stat.st_ino,
+            xattrs,
+            suspect: self.home.clean.as_ref().is_none_or(|clean| clean.suspects(attr::ctime(&stat))),
+            content: None,
+            kind,
+        })
+    }
+}
+
+/// The first 16 bytes of BLAKE3.
+pub(super) fn digest(bytes: &[u8]) -> [u8; 16] {
+    let mut out = [0; 16];
+    out.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    out
+}
+
+/// Hash of a small file's content, without leaving a trace in its access time where that is allowed.
+fn content_hash(node: BorrowedFd<'_>, size: u64) -> Result<[u8; 16], Fault> {
+    let open = |flags| rustix::fs::open(proc_path(node), OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty());
+    let fd = match open(OFlags::NOATIME) {
+        Err(Errno::PERM) => open(OFlags::empty())?,
+        result => result?,
+    };
+    // One byte more than it had, to notice that it has grown: then it is another file, and the hash says so.
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(0) + 1];
+    let got = super::data::read_up_to(fd.as_fd(), &mut buffer, 0)?;
+    Ok(digest(&buffer[..got]))
+}

@@ -1,0 +1,54 @@
+//! Whether the blocks of a file are on disk: file systems that allocate late (ext4, xfs, btrfs) say of a freshly written
+//! file that its place is not decided yet (`FIEMAP_EXTENT_DELALLOC`), and fsync decides it.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+const FS_IOC_FIEMAP: libc::c_ulong = 0xC020_660B;
+const EXTENT_DELALLOC: u32 = 4;
+const MOST: u32 = 64;
+
+/// `struct fiemap` with room for a few extents (`linux/fiemap.h`).
+#[repr(C)]
+struct Map {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped: u32,
+    room: u32,
+    reserved: u32,
+    extents: [Extent; MOST as usize],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    logical: u64,
+    physical: u64,
+    length: u64,
+    reserved64: [u64; 2],
+    flags: u32,
+    reserved: [u32; 3],
+}
+
+/// Whether one of the first extents of a file waits for its place on disk. Errors: the file system has no FIEMAP.
+pub fn wait_for_disk(path: &Path) -> io::Result<bool> {
+    let file = std::fs::File::open(path)?;
+    let mut map = Map {
+        start: 0,
+        length: u64::MAX,
+        flags: 0,
+        mapped: 0,
+        room: MOST,
+        reserved: 0,
+        extents: [Extent::default(); MOST as usize],
+    };
+    // SAFETY: `map` has the layout that the kernel expects and room for `MOST` extents, as it says.
+    let answer = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP, &raw mut map) };
+    if answer != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mapped = map.mapped.min(MOST) as usize;
+    Ok(map.extents[..mapped].iter().any(|extent| extent.flags & EXTENT_DELALLOC != 0))
+}

@@ -1,0 +1,106 @@
+//! What `sync` mode promises beyond equal trees: nobody waits for a neighbour, and fsync means the same on both sides.
+#![allow(clippy::unwrap_used)]
+
+use replfs_tests::extents;
+use replfs_tests::rig::{Commit, Rig, Setup};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+#[test]
+fn sixty_four_writers_keep_their_operations_in_flight() {
+    const WRITES: u64 = 10;
+    let rig = Rig::with(Commit::Sync, Setup::default().linked());
+    let files: Vec<File> = (0..64).map(|n| File::create(rig.mnt().join(format!("file{n}"))).unwrap()).collect();
+    rig.settle();
+    rig.link().delay(Duration::from_millis(20));
+    let alone = per_second(&files[..1], WRITES);
+    let together = per_second(&files, WRITES);
+    println!("one writer {alone:.1} writes/s, 64 writers {together:.1} writes/s, ratio {:.1}", together / alone);
+    assert!(alone < 30.0, "a write takes a round trip of 40 ms, but {alone:.1} were made in a second");
+    assert!(together / alone > 8.0, "64 writers made {together:.1} writes/s, one alone {alone:.1}");
+    assert!(!rig.status().target().degraded);
+    rig.link().delay(Duration::ZERO);
+    rig.finish();
+}
+
+/// Writes per second of one thread per file.
+fn per_second(files: &[File], writes: u64) -> f64 {
+    let start = Barrier::new(files.len() + 1);
+    std::thread::scope(|scope| {
+        let work = |file: &File| {
+            start.wait();
+            for n in 0..writes {
+                file.write_all_at(&n.to_le_bytes(), n * 8).unwrap();
+            }
+        };
+        let threads: Vec<_> = files.iter().map(|file| scope.spawn(move || work(file))).collect();
+        start.wait();
+        let clock = Instant::now();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        files.len() as f64 * writes as f64 / clock.elapsed().as_secs_f64()
+    })
+}
+
+#[test]
+fn a_write_returns_after_the_target_has_it() {
+    let rig = Rig::with(Commit::Sync, Setup::default().linked());
+    rig.settle();
+    rig.link().delay(Duration::from_millis(5));
+    for n in 0..50 {
+        let name = format!("file{n}");
+        std::fs::write(rig.mnt().join(&name), &name).unwrap();
+        // No waiting: it is there, or the promise is broken.
+        assert_eq!(std::fs::read_to_string(rig.replica().join(&name)).unwrap(), name);
+        std::fs::rename(rig.mnt().join(&name), rig.mnt().join("now")).unwrap();
+        assert!(!rig.replica().join(&name).exists());
+        std::fs::remove_file(rig.mnt().join("now")).unwrap();
+        assert!(!rig.replica().join("now").exists());
+    }
+    rig.finish();
+}
+
+#[test]
+fn real_mode_does_not_wait_for_the_target() {
+    let rig = Rig::with(Commit::Real, Setup::default().linked());
+    let file = File::create(rig.mnt().join("file")).unwrap();
+    rig.settle();
+    rig.link().delay(Duration::from_millis(100));
+    let start = Instant::now();
+    for n in 0..20 {
+        file.write_all_at(b"x", n).unwrap();
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "20 writes over a link of 200 ms took {took:?}");
+    rig.link().delay(Duration::ZERO);
+    rig.finish();
+}
+
+#[test]
+fn fsync_and_synchronous_writes_reach_both_disks() {
+    let rig = Rig::start(Commit::Sync);
+    rig.settle();
+    let waits = |dir: &Path, name: &str| extents::wait_for_disk(&dir.join(name)).unwrap();
+    let both = |name: &str| (waits(&rig.src(), name), waits(&rig.replica(), name));
+    let file = File::create(rig.mnt().join("fsync")).unwrap();
+    file.write_all_at(&vec![1; 300_000], 0).unwrap();
+    let before = both("fsync");
+    file.sync_all().unwrap();
+    assert_eq!(both("fsync"), (false, false), "after fsync; before it: {before:?}");
+    file.write_all_at(&vec![1; 300_000], 300_000).unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(both("fsync"), (false, false), "after fdatasync");
+    for (name, flag) in [("o_sync", libc::O_SYNC), ("o_dsync", libc::O_DSYNC)] {
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flag).open(rig.mnt().join(name));
+        file.unwrap().write_all_at(&vec![2; 300_000], 0).unwrap();
+        assert_eq!(both(name), (false, false), "after a write to a file opened with {name}");
+    }
+    // A directory can be synced too.
+    File::open(rig.mnt()).unwrap().sync_all().unwrap();
+    rig.finish();
+}
