@@ -1,2 +1,58 @@
-//! Placeholder.
-fn main() {}
+//! The `replfs` program, which is also `mount.replfs` and `umount.replfs`: the only place where the layers meet.
+//!
+//! Here: which command, and how it ends. `args` reads the words; `source` mounts, `serve` is the target daemon, `control`
+//! is how commands talk to daemons; `status`, `umount`, `sync` and `keys` are commands; `exit` knows the exit codes.
+
+mod args;
+mod control;
+mod daemon;
+mod exit;
+mod keys;
+mod logging;
+mod namespace;
+mod notify;
+mod out;
+mod paths;
+mod serve;
+mod source;
+mod state;
+mod status;
+mod sync;
+mod umount;
+
+use args::mount_options::MountFlags;
+use args::{Command, Invocation};
+use exit::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().collect();
+    let outcome = match args::parse(&words) {
+        Ok(Invocation::Run(command, flags)) => run(command, flags),
+        Ok(Invocation::Print(text)) => out::text(&text),
+        Err(failure) => Err(failure),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // A daemon has told the process that started it, which prints it.
+            if !daemon::is_daemon() {
+                eprintln!("replfs: {failure}");
+            }
+            ExitCode::from(failure.code.number())
+        }
+    }
+}
+
+fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
+    match command {
+        Command::Target(args) => serve::run(&args),
+        Command::Mount(args) => source::mount(&args, flags),
+        Command::Umount(args) => umount::run(&args),
+        Command::Sync(args) => sync::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Key(args) => keys::print(&args),
+        // Answered where words are read.
+        Command::Help(_) => Ok(()),
+    }
+}

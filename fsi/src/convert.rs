@@ -67,7 +67,7 @@ pub(crate) fn set_time(wanted: TimeOrNow) -> SetTime {
 }
 
 /// Attributes as FUSE has them; the inode number is the backing file system's.
-#[allow(clippy::cast_possible_truncation)] // FUSE has 32 bits for block size, links and device; Linux uses no more
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // FUSE has 32 bits for block size, links and device; Linux uses no more
 pub(crate) fn attributes(stat: &Stat) -> FileAttr {
     FileAttr {
         ino: INodeNo(stat.st_ino),

@@ -26,6 +26,7 @@ const THREADS_PER_CORE: usize = 3;
 
 /// What to mount, where and how.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // mount(8)'s options, each of which is given or not
 pub struct MountOptions {
     /// Shown as the source of the mount: absolute SRC.
     pub source_name: String,

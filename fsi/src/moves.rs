@@ -172,7 +172,7 @@ fn lost_name(names: &mut Names, side: &Side, found: &Found) -> Gone {
     let node = &found.node;
     let last = node.remove_link(names, &side.dir, &side.name);
     let directory = node.is_dir();
-    let links_left = if directory { 0 } else { u64::from(found.stat.st_nlink).saturating_sub(1) };
+    let links_left = if directory { 0 } else { found.stat.st_nlink.saturating_sub(1) };
     let orphan = last && !directory && (node.is_open() || (found.known && links_left > 0));
     if orphan {
         node.set_orphan(true);

@@ -34,9 +34,9 @@ pub(crate) fn check(target: &Target, hello: &Hello, peer: &str) -> Result<(), Re
         Err(e) => return Err(failed(hello, &e)),
     };
     match Owner::read(meta.as_fd()).map_err(|e| failed(hello, &e))? {
-        Some(owner) if owner.owner != peer => Err(refused(
+        Some(owner) if owner.source != peer => Err(refused(
             RefusalCode::Owned,
-            format!("'{name}' belongs to another source ({}): choose another name", owner.owner),
+            format!("'{name}' belongs to another source ({}): choose another name", owner.source),
         )),
         _ => Ok(()),
     }

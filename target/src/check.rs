@@ -65,7 +65,7 @@ pub(crate) fn check(record: &Record, payload: &Bytes) -> Checked {
             that(!matches!(&from.at, At::Path(path) if path.is_root()), "a link to the root")?;
             time(*parent_mtime)
         }
-        Op::Unlink { path, parent_mtime, .. } => {
+        Op::Unlink { path, parent_mtime, .. } | Op::SetAside { path, parent_mtime } => {
             that(!path.is_root(), "the root as a name that goes")?;
             time(*parent_mtime)
         }
@@ -75,10 +75,6 @@ pub(crate) fn check(record: &Record, payload: &Bytes) -> Checked {
             time(*to_parent_mtime)
         }
         Op::Ensure(wanted) => ensure(wanted),
-        Op::SetAside { path, parent_mtime } => {
-            that(!path.is_root(), "the root as a name that goes")?;
-            time(*parent_mtime)
-        }
         Op::Compare { offset, len, block_bytes, hashes, .. } => {
             span(*offset, *len)?;
             that(*len <= CHUNK_BYTES && *block_bytes > 0, "a comparison out of bounds")?;

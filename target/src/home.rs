@@ -60,16 +60,16 @@ impl Home {
     /// Reads the books. After another boot without a clean end only the durable position counts, and the replica holds
     /// unknown parts of what came later: that is damage.
     pub fn open(name: Name, replica: ReplicaId, dirs: Directories, empty: bool) -> io::Result<Self> {
-        let boot = Boot::current()?;
+        let now = Boot::current()?;
         let (file, here) = SlotFile::open(dirs.meta.as_fd(), "position")?;
         let (durable_file, synced) = SlotFile::open(dirs.meta.as_fd(), "durable")?;
         let mut clean = Clean::read(dirs.meta.as_fd())?;
         let mut book = Book { file, state: here };
-        if here.is_none_or(|state| state.boot != boot) {
+        if here.is_none_or(|state| state.boot != now) {
             book.state = synced.map(|synced| {
                 let ended_clean = clean.as_ref().is_some_and(|c| c.is_of(synced.incarnation, synced.applied));
                 let damage = if ended_clean { synced.damage } else { synced.damage.max(synced.applied).max(1) };
-                State { boot, applying: 0, damage, coherent: synced.coherent && damage == 0, ..synced }
+                State { boot: now, applying: 0, damage, coherent: synced.coherent && damage == 0, ..synced }
             });
             if let Some(state) = &book.state {
                 book.file.store(state)?;
@@ -80,7 +80,7 @@ impl Home {
         let Directories { tree, meta, orphans, aside } = dirs;
         let durable = Mutex::new(Durable { file: durable_file, state: synced });
         let (book, lost_writes) = (Mutex::new(book), Mutex::new(None));
-        Ok(Self { name, replica, tree, meta, orphans, aside, clean, empty, boot, book, durable, lost_writes })
+        Ok(Self { name, replica, tree, meta, orphans, aside, clean, empty, boot: now, book, durable, lost_writes })
     }
 
     /// The state as of now; `None` before the first record ever.

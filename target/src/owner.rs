@@ -19,7 +19,8 @@ const MAX_BYTES: u64 = 64 << 10;
 pub(crate) struct Owner {
     version: u32,
     /// Fingerprint of the source.
-    pub owner: String,
+    #[serde(rename = "owner")]
+    pub source: String,
     replica: String,
     /// Of ROOT/NAME when it was made. It differs after a restart for some file systems: for people.
     pub device: u64,
@@ -28,8 +29,8 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    pub fn new(owner: &str, replica: ReplicaId, device: u64, inode: u64) -> Self {
-        Self { version: VERSION, owner: owner.to_owned(), replica: replica.to_string(), device, inode }
+    pub fn new(source: &str, replica: ReplicaId, device: u64, inode: u64) -> Self {
+        Self { version: VERSION, source: source.to_owned(), replica: replica.to_string(), device, inode }
     }
 
     /// The replica's id.

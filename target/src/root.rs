@@ -80,9 +80,12 @@ impl Target {
     pub fn open(config: TargetConfig) -> Result<Arc<Self>, TargetError> {
         rustix::process::umask(Mode::empty());
         let TargetConfig { root: path, software } = config;
-        let fail = |at: &Path, source: io::Error| match means_unwritable(&source) {
-            true => TargetError::Unwritable { path: at.to_owned(), source },
-            false => TargetError::System { what: format!("cannot open {}", at.display()), source },
+        let fail = |at: &Path, source: io::Error| {
+            if means_unwritable(&source) {
+                TargetError::Unwritable { path: at.to_owned(), source }
+            } else {
+                TargetError::System { what: format!("cannot open {}", at.display()), source }
+            }
         };
         let root = open_or_make(rustix::fs::CWD, &path, 0o755).map_err(|e| fail(&path, e))?;
         let path = path.canonicalize().map_err(|e| fail(&path, e))?;
@@ -188,7 +191,7 @@ impl Target {
             let (_, position) = crate::position::SlotFile::open(meta.as_fd(), "position")?;
             let (_, durable) = crate::position::SlotFile::open(meta.as_fd(), "durable")?;
             facts.update(|s| {
-                s.owner = owner.owner;
+                s.owner = owner.source;
                 s.incarnation = position.map(|p| p.incarnation.to_string());
                 s.applied = position.map_or(0, |p| p.applied);
                 s.durable = durable.map_or(0, |d| d.applied);

@@ -136,7 +136,7 @@ impl Session {
             empty: home.empty,
         }));
         slot.facts.update(|s| {
-            s.owner = peer.to_owned();
+            peer.clone_into(&mut s.owner);
             s.sessions += 1;
             s.blocked = None;
             s.aside_entries = crate::aside::count(std::os::fd::AsFd::as_fd(&home.meta));
@@ -234,6 +234,8 @@ impl Session {
                 }
                 Ok(Some(_)) => return End::Refused(refused(RefusalCode::Protocol, "a message out of order")),
                 Ok(None) => return End::Closed,
+                // After its goodbye a source may just go.
+                Err(WireError::Io(_)) if goodbye => return End::Closed,
                 Err(WireError::Io(e)) => return End::Lost(e),
                 Err(WireError::Frame(e)) => return End::Refused(unreadable(&e)),
             };

@@ -63,27 +63,19 @@ pub(crate) fn start(job: Job) -> io::Result<()> {
         // A thread may have been given another umask by the one that started it.
         rustix::process::umask(rustix::fs::Mode::empty());
         let applier = Applier::new(job.home.clone(), job.facts.clone());
-        let (queue, outbox) = (job.queue.clone(), job.outbox.clone());
         // Also when it panics: the session must not go on without anybody who applies.
-        let _end = scope_end(move || {
-            queue.cancel();
-            outbox.poke();
-        });
+        let _finish = Finish(job.queue.clone());
         Worker { job, applier, syncer, untouched: true, unacked: 0 }.run();
     })?;
     Ok(())
 }
 
-struct ScopeEnd<F: FnMut()>(F);
+struct Finish(Arc<Queue>);
 
-impl<F: FnMut()> Drop for ScopeEnd<F> {
+impl Drop for Finish {
     fn drop(&mut self) {
-        (self.0)();
+        self.0.finish();
     }
-}
-
-fn scope_end<F: FnMut()>(f: F) -> ScopeEnd<F> {
-    ScopeEnd(f)
 }
 
 impl Worker {
@@ -123,7 +115,10 @@ impl Worker {
                     }
                     flow
                 }
-                Popped::Item(Item::Bye, _) => self.bye(),
+                Popped::Item(Item::Bye, _) => {
+                    self.bye();
+                    Some(())
+                }
                 Popped::Idle => {
                     self.applier.idle();
                     self.job.outbox.alive();
@@ -220,16 +215,11 @@ impl Worker {
             return self.applier.apply(record, payload, None);
         }
         let noted = home.state().filter(|state| state.applying == seq).map(|state| state.inodes);
-        let redo = noted.is_some();
-        let inodes = match noted {
-            Some(inodes) => inodes,
-            None => {
-                let inodes = self.applier.inodes(&record.op);
-                home.intend(seq, inodes)?;
-                inodes
-            }
-        };
-        self.applier.apply(record, payload, redo.then_some(inodes))
+        if noted.is_none() {
+            let inodes = self.applier.inodes(&record.op);
+            home.intend(seq, inodes)?;
+        }
+        self.applier.apply(record, payload, noted)
     }
 
     /// Tries until it works (`Ok`), is found to be damage (`Err` with its text), or the session is over (`None`).
@@ -270,7 +260,7 @@ impl Worker {
     }
 
     /// The source has said goodbye: everything is made durable, and if the replica is whole, that is marked.
-    fn bye(&mut self) -> Flow {
+    fn bye(&mut self) {
         self.applier.idle();
         let begun = self.job.outbox.run_now() > 0;
         if begun
@@ -284,6 +274,5 @@ impl Worker {
             }
         }
         self.job.outbox.post(Message::ByeAck(self.job.outbox.ack()));
-        Some(())
     }
 }

@@ -83,8 +83,7 @@ fn a_cut_link_hangs_nobody_and_heals(commit: Commit) {
     let load = Load::start(&rig.mnt(), 4, seed());
     load.wait_for(300);
     rig.link().cut();
-    let away = rig.wait_status("the loss to be seen", |s| s.target().state == "accumulating");
-    assert!(!away.target().coherent || away.commit == commit.as_str(), "{away:?}");
+    rig.wait_status("the loss to be seen", |s| s.target().state == "accumulating");
     if commit == Commit::Sync {
         rig.wait_status("the mode to degrade", |s| s.target().degraded);
     }

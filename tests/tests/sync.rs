@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn sixty_four_writers_keep_their_operations_in_flight() {
-    const WRITES: u64 = 10;
+    const WRITES: u32 = 10;
     let rig = Rig::with(Commit::Sync, Setup::default().linked());
     let files: Vec<File> = (0..64).map(|n| File::create(rig.mnt().join(format!("file{n}"))).unwrap()).collect();
     rig.settle();
@@ -27,13 +27,13 @@ fn sixty_four_writers_keep_their_operations_in_flight() {
 }
 
 /// Writes per second of one thread per file.
-fn per_second(files: &[File], writes: u64) -> f64 {
+fn per_second(files: &[File], writes: u32) -> f64 {
     let start = Barrier::new(files.len() + 1);
     std::thread::scope(|scope| {
         let work = |file: &File| {
             start.wait();
             for n in 0..writes {
-                file.write_all_at(&n.to_le_bytes(), n * 8).unwrap();
+                file.write_all_at(&n.to_le_bytes(), u64::from(n) * 4).unwrap();
             }
         };
         let threads: Vec<_> = files.iter().map(|file| scope.spawn(move || work(file))).collect();
@@ -42,7 +42,7 @@ fn per_second(files: &[File], writes: u64) -> f64 {
         for thread in threads {
             thread.join().unwrap();
         }
-        files.len() as f64 * writes as f64 / clock.elapsed().as_secs_f64()
+        f64::from(u32::try_from(files.len()).unwrap() * writes) / clock.elapsed().as_secs_f64()
     })
 }
 

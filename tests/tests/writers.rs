@@ -52,7 +52,7 @@ fn a_second_mount_finds_what_changed_between(commit: Commit) {
     // Behind replfs' back: another size, the same size and time, a new name, a lost name, another kind, attributes.
     replfs_tests::command::shell(
         &rig.src(),
-        "d=package000/level0; echo longer >> $d/file0.rs
+        "d=$(dirname $(find package000 -name file0.rs)); echo longer >> $d/file0.rs
          touch -r $d/file1.rs ../stamp; printf '#' | dd of=$d/file1.rs conv=notrunc status=none; touch -r ../stamp $d/file1.rs
          echo new > $d/new; rm $d/file2.rs; rm $d/file3.rs; mkdir $d/file3.rs; chmod 600 $d/file4.rs; chown 5:6 $d/file5.rs
          setfattr -n user.late -v x $d/file6.rs; mv package001 package-one; ln $d/file7.rs $d/second-name",

@@ -81,9 +81,15 @@ mod tests {
 
     #[test]
     fn durations_have_units_of_time() {
-        for (text, millis) in
-            [("0", 0), ("500ms", 500), ("5s", 5000), ("5", 5000), ("2m", 120_000), ("1h", 3_600_000), ("1d", 86_400_000)]
-        {
+        for (text, millis) in [
+            ("0", 0),
+            ("500ms", 500),
+            ("5s", 5000),
+            ("5", 5000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+        ] {
             assert_eq!(duration(text).unwrap(), Duration::from_millis(millis), "{text}");
         }
     }

@@ -38,17 +38,7 @@ impl Applier {
         if (stat.st_uid, stat.st_gid) != (owner.uid, owner.gid) {
             self.chown(fd, owner)?;
         }
-        self.settle_mode(fd, mode)
-    }
-
-    /// Permissions where they are not what they should be.
-    pub(super) fn settle_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> Result<(), Fault> {
-        // Looked at only now: setting an owner takes setuid and setgid away, setting an ACL changes permissions.
-        let stat = attr::stat(fd)?;
-        if attr::perm(&stat) != mode && FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            chmod(fd, mode)?;
-        }
-        Ok(())
+        settle_mode(fd, mode)
     }
 
     /// Owner and group. Who is not root cannot give files away: that is counted, and everything else goes on.
@@ -70,15 +60,6 @@ impl Applier {
             result => Ok(result?),
         }
     }
-
-    /// What follows data: permissions where the operation changed them, and the time.
-    pub(super) fn after_data(&self, fd: BorrowedFd<'_>, (mtime, mode): (Time, Option<u32>)) -> Result<(), Fault> {
-        if let Some(mode) = mode {
-            chmod(fd, mode)?;
-        }
-        attr::set_times(fd, None, Some(mtime))?;
-        Ok(())
-    }
 }
 
 /// Permissions; symbolic links have none.
@@ -91,4 +72,23 @@ pub(super) fn chmod(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Fault> {
 
 pub(super) fn is_link(fd: BorrowedFd<'_>) -> Result<bool, Fault> {
     Ok(FileType::from_raw_mode(attr::stat(fd)?.st_mode) == FileType::Symlink)
+}
+
+/// Permissions where they are not what they should be.
+pub(super) fn settle_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Fault> {
+    // Looked at only now: setting an owner takes setuid and setgid away, setting an ACL changes permissions.
+    let stat = attr::stat(fd)?;
+    if attr::perm(&stat) != mode && FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        chmod(fd, mode)?;
+    }
+    Ok(())
+}
+
+/// What follows data: permissions where the operation changed them, and the time.
+pub(super) fn after_data(fd: BorrowedFd<'_>, (mtime, mode): (Time, Option<u32>)) -> Result<(), Fault> {
+    if let Some(mode) = mode {
+        chmod(fd, mode)?;
+    }
+    attr::set_times(fd, None, Some(mtime))?;
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Content: writing, allocating, copying, syncing.
 
+use super::attrs::after_data;
 use super::{Applier, Fault};
 use platform::sys::{attr, dir, extent};
 use protocol::{AllocateMode, NodeId, Place, Time};
@@ -52,7 +53,7 @@ impl Applier {
     ) -> Result<(), Fault> {
         let fd = self.file(place)?;
         write_all(fd.as_fd(), payload, offset)?;
-        self.after_data(fd.as_fd(), after)?;
+        after_data(fd.as_fd(), after)?;
         if durable {
             rustix::fs::fdatasync(&fd)?;
         }
@@ -84,7 +85,7 @@ impl Applier {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => emulate(fd.as_fd(), mode, &range)?,
             result => result?,
         }
-        self.after_data(fd.as_fd(), after)
+        after_data(fd.as_fd(), after)
     }
 
     pub(super) fn copy_range(
@@ -110,7 +111,7 @@ impl Applier {
                 Err(e) => return Err(e.into()),
             }
         }
-        self.after_data(fd.as_fd(), after)
+        after_data(fd.as_fd(), after)
     }
 
     pub(super) fn fsync(&mut self, place: &Place, data_only: bool) -> Result<(), Fault> {

@@ -1,6 +1,7 @@
 //! Repair: making sure that at a path there is a node as the source has it. Can be done any number of times; what is in
 //! the way is set aside, never deleted (I7).
 
+use super::attrs::settle_mode;
 use super::data::replace_content;
 use super::names::make;
 use super::node::{open_name, stat_name};
@@ -86,7 +87,7 @@ impl Applier {
         self.settle(fd, wanted.attrs.owner, wanted.attrs.mode)?;
         let xattrs: Vec<_> = wanted.xattrs.iter().map(|(name, value)| (&name[..], &value[..])).collect();
         settle_xattrs(fd, &xattrs)?;
-        self.settle_mode(fd, wanted.attrs.mode)?;
+        settle_mode(fd, wanted.attrs.mode)?;
         attr::set_times(fd, Some(wanted.atime), Some(wanted.attrs.mtime))?;
         Ok(())
     }

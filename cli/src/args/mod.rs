@@ -1,0 +1,250 @@
+//! The command line: what may be written, with its help. Parsing only; what the words mean together is decided where they
+//! are used.
+
+pub mod mount_options;
+mod parse;
+pub mod target_name;
+pub mod units;
+
+pub use parse::{Invocation, parse};
+
+use crate::exit;
+use clap::{Args, Parser, Subcommand};
+use srm::status::CommitMode;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A FUSE file system that replicates every change to another machine as it happens.
+#[derive(Debug, Parser)]
+#[command(name = "replfs", version, max_term_width = 110, disable_help_subcommand = true, args_override_self = true)]
+#[command(after_help = exit::table())]
+pub struct Line {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Receive replicas: runs in front, prints "ready ADDR:PORT FPR" when sources can connect
+    Target(TargetArgs),
+    /// Mount SRC at MNT and replicate what changes; returns when the mount is usable
+    Mount(Box<MountArgs>),
+    /// Unmount MNT and wait until everything is on the target; says what is left
+    Umount(UmountArgs),
+    /// Return when everything that was changed before is durable on the target
+    Sync(SyncArgs),
+    /// Show sources and targets of this machine
+    Status(StatusArgs),
+    /// Print this node's fingerprint; the key is made on first use
+    Key(KeyArgs),
+    /// Explain a command, or the exit codes
+    Help(HelpArgs),
+}
+
+const STATE_HELP: &str = "Directory for the key, the sources' state and the sockets [default: /var/lib/replfs and \
+    /run/replfs; for ordinary users ~/.local/state/replfs and $XDG_RUNTIME_DIR/replfs]";
+
+/// Where state is kept, for every command.
+#[derive(Clone, Debug, Default, Args)]
+pub struct StateArgs {
+    /// The key, the sources' state and the sockets.
+    #[arg(long = "state", value_name = "DIR", help = STATE_HELP)]
+    pub dir: Option<PathBuf>,
+}
+
+/// `replfs target`.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// Directory of the replicas: ROOT/NAME for each source; its last part is made when it is missing
+    #[arg(long, value_name = "ROOT")]
+    pub root: PathBuf,
+    /// Fingerprint of a source that may connect ('replfs key' on the source prints it); may be repeated
+    #[arg(long, value_name = "FPR", required = true)]
+    pub allow: Vec<String>,
+    /// Address and UDP port to listen on; port 0 takes any free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:7420")]
+    pub listen: SocketAddr,
+    /// Where state is kept.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `replfs mount`, `mount.replfs`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // the switches that mount(8) gives to its helpers
+pub struct MountArgs {
+    /// The directory to replicate
+    pub src: PathBuf,
+    /// The directory to mount it at; may be SRC itself
+    pub mnt: PathBuf,
+    /// What is replicated where and how.
+    #[command(flatten)]
+    pub replication: ReplicationArgs,
+    /// Mount options: ro nosuid nodev noexec noatime, and every long option without its dashes (commit=real,adopt)
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    pub options: Vec<OsString>,
+    /// Check everything that can be checked without touching anything, and do not mount
+    #[arg(short = 'f')]
+    pub fake: bool,
+    /// Pass over mount options that are unknown instead of refusing them
+    #[arg(short = 's')]
+    pub sloppy: bool,
+    /// Say what is being done
+    #[arg(short = 'v')]
+    pub verbose: bool,
+    /// For mount(8): has no effect, there is no mtab
+    #[arg(short = 'n')]
+    pub no_mtab: bool,
+    /// Mount in this mount namespace: a process id or the path of a namespace
+    #[arg(short = 'N', value_name = "NS")]
+    pub namespace: Option<PathBuf>,
+    /// For mount(8): the type that was asked for
+    #[arg(short = 't', value_name = "TYPE")]
+    pub kind: Option<String>,
+}
+
+/// What is replicated where and how: each is also a mount option.
+#[derive(Debug, Args)]
+pub struct ReplicationArgs {
+    /// Where the replica is kept: HOST[:7420] or [v6]:PORT, or, with a '/' in it, a directory ROOT on this machine
+    #[arg(long, value_name = "T")]
+    pub target: Vec<String>,
+    /// Fingerprint of the target ('replfs key' on the target prints it); needed unless the target is a directory
+    #[arg(long, value_name = "FPR")]
+    pub target_key: Option<String>,
+    /// When a changing call returns: sync, after source and target have it; real, once it is queued
+    #[arg(long, value_name = "MODE", default_value = "sync")]
+    pub commit: CommitMode,
+    /// Name of state, socket and replica [default: last part of SRC]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<OsString>,
+    /// With commit=sync: how long a call waits for a target that does not answer before the mode degrades
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
+    pub degrade_after: Duration,
+    /// How long the mount waits for the target's first answer
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
+    pub connect_timeout: Duration,
+    /// How long the daemon goes on sending after the unmount before it ends
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration)]
+    pub drain_timeout: Duration,
+    /// Changes kept in memory for a target that is away or slow, at least 1MiB; beyond it the directories are compared
+    /// when it is back
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = units::size)]
+    pub backlog: u64,
+    /// Take over a directory on the target that is not empty and belongs to nobody; what differs there is set aside
+    #[arg(long)]
+    pub adopt: bool,
+    /// SRC is another directory than at the last mount, and that is intended
+    #[arg(long)]
+    pub accept_changed_source: bool,
+    /// Stay in front and log to standard error
+    #[arg(long)]
+    pub foreground: bool,
+    /// Where state is kept.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `replfs umount`, `umount.replfs`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // the switches that umount(8) gives to its helpers
+pub struct UmountArgs {
+    /// Where the source is mounted
+    pub mnt: PathBuf,
+    /// How long to wait until everything is on the target
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration)]
+    pub timeout: Duration,
+    /// Unmount now although programs use it; they keep what they have open
+    #[arg(short = 'l', long)]
+    pub lazy: bool,
+    /// Give up requests that are under way
+    #[arg(short = 'f', long)]
+    pub force: bool,
+    /// For umount(8): has no effect, there is no mtab
+    #[arg(short = 'n')]
+    pub no_mtab: bool,
+    /// For umount(8): has no effect
+    #[arg(short = 'r')]
+    pub read_only: bool,
+    /// Say what is being done
+    #[arg(short = 'v')]
+    pub verbose: bool,
+    /// Unmount in this mount namespace: a process id or the path of a namespace
+    #[arg(short = 'N', value_name = "NS")]
+    pub namespace: Option<PathBuf>,
+    /// For umount(8): the type of the mount
+    #[arg(short = 't', value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Where state is kept.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `replfs sync`.
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Where the source is mounted, or its NAME
+    pub mnt: OsString,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration)]
+    pub timeout: Duration,
+    /// Where state is kept.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `replfs status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Only this one: where it is mounted, its NAME, or a target's ROOT [default: everything here]
+    #[arg(value_name = "MNT|NAME")]
+    pub which: Option<OsString>,
+    /// As a JSON document with a version; with --watch one per line
+    #[arg(long)]
+    pub json: bool,
+    /// Again every second, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+    /// Where state is kept.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `replfs key`.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// As a JSON document with a version
+    #[arg(long)]
+    pub json: bool,
+    /// Where state is kept.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `replfs help`.
+#[derive(Debug, Args)]
+pub struct HelpArgs {
+    /// A command, or "exit-codes"
+    pub topic: Option<String>,
+}
+
+/// `mount.replfs` and `umount.replfs` as commands of their own.
+#[derive(Debug, Parser)]
+#[command(name = "mount.replfs", version, max_term_width = 110, args_override_self = true, after_help = exit::table())]
+#[command(about = "Mount SRC at MNT and replicate what changes; called by mount -t replfs")]
+pub(crate) struct MountLine {
+    #[command(flatten)]
+    args: MountArgs,
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "umount.replfs", version, max_term_width = 110, args_override_self = true, after_help = exit::table())]
+#[command(about = "Unmount MNT and wait until everything is on the target; says what is left")]
+pub(crate) struct UmountLine {
+    #[command(flatten)]
+    args: UmountArgs,
+}

@@ -1,0 +1,124 @@
+//! How commands talk to daemons: one line of JSON with a request, one line of JSON with the response, over a socket that
+//! only its owner can reach. A daemon that ends says so, unasked, to whoever is connected. Here is what is said; `server` and
+//! `client` say it.
+
+pub mod client;
+pub mod server;
+mod socket;
+
+use crate::exit::Failure;
+use serde::{Deserialize, Serialize};
+use srm::status::SourceStatus;
+use std::time::Duration;
+use target::TargetStatus;
+
+/// What a command asks of a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "lowercase")]
+pub enum Request {
+    /// Who is there, and how is it doing?
+    Status,
+    /// Answer when everything that was changed before this is durable on the target.
+    Sync {
+        /// Or after this time.
+        timeout_ms: u64,
+    },
+    /// The source has been unmounted: answer when everything is on the target.
+    Drain {
+        /// Or after this time.
+        timeout_ms: u64,
+    },
+}
+
+/// What a daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "lowercase")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status {
+        /// Of whom.
+        #[serde(flatten)]
+        status: Box<Status>,
+    },
+    /// It is done.
+    Done,
+    /// The time is over.
+    Left(Left),
+    /// It cannot be done.
+    Failed(Failure),
+}
+
+/// The status of a daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// A mounted source.
+    Source(SourceStatus),
+    /// A target daemon.
+    Target(TargetDaemon),
+}
+
+/// A target daemon: what the target says of itself, and where it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetDaemon {
+    /// Process id.
+    pub pid: u32,
+    /// Address and port it listens on.
+    pub listen: String,
+    /// This node's fingerprint.
+    pub fingerprint: String,
+    /// ROOT and its replicas.
+    #[serde(flatten)]
+    pub status: TargetStatus,
+}
+
+/// What is not yet on the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Operations.
+    pub operations: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Source and target are still to be compared, or are being compared.
+    pub mirror: bool,
+}
+
+impl From<srm::Left> for Left {
+    fn from(left: srm::Left) -> Self {
+        Self { operations: left.lag.operations, bytes: left.lag.bytes, mirror: left.mirror }
+    }
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// The time is over.
+    Left(Left),
+    /// It cannot be done.
+    Failed(Failure),
+}
+
+impl From<srm::Left> for Unfinished {
+    fn from(left: srm::Left) -> Self {
+        Self::Left(left.into())
+    }
+}
+
+/// What a daemon can be asked. Called from threads of the control socket, several at once; each call may take its time.
+pub trait Control: Send + Sync + 'static {
+    /// How it is doing; at once.
+    fn status(&self) -> Status;
+
+    /// Returns when everything that was changed before the call is durable on the target, or the time is over.
+    fn sync(&self, timeout: Duration) -> Result<(), Unfinished>;
+
+    /// The source is being unmounted or has been. The daemon goes on sending for at least `timeout`, even where its own
+    /// drain-timeout is shorter. Returns when everything is on the target, or `timeout` is over; the daemon ends after
+    /// that by itself.
+    fn drain(&self, timeout: Duration) -> Result<(), Unfinished>;
+}
+
+/// A duration as it travels.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

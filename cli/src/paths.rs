@@ -1,0 +1,75 @@
+//! Paths made absolute, and which lies inside which, whatever is missing, linked or bound elsewhere.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+/// `path` without links, `.` and `..`, as far as it exists; what does not exist is taken as it is written.
+pub fn absolute(path: &Path) -> PathBuf {
+    let mut base = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut rest = Vec::new();
+    loop {
+        if let Ok(found) = base.canonicalize() {
+            base = found;
+            break;
+        }
+        match base.components().next_back() {
+            Some(last @ (Component::Normal(_) | Component::ParentDir)) => {
+                rest.push(last.as_os_str().to_owned());
+                base.pop();
+            }
+            _ => break,
+        }
+    }
+    for part in rest.iter().rev() {
+        if part == ".." {
+            base.pop();
+        } else {
+            base.push(part);
+        }
+    }
+    base
+}
+
+/// Whether `inner` is `outer` or lies somewhere below it. Both are absolute as [`absolute`] gives them. A directory that is
+/// seen at two places (a bind mount) is recognised by its inode.
+pub fn is_inside(inner: &Path, outer: &Path) -> bool {
+    let outer_id = identity(outer).ok();
+    inner.ancestors().any(|at| at == outer || (outer_id.is_some() && identity(at).ok() == outer_id))
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let meta = std::fs::metadata(path)?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_exists_is_resolved_and_what_does_not_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(home.join("real")).unwrap();
+        symlink("real", home.join("link")).unwrap();
+        assert_eq!(absolute(&home.join("link/x/../y")), home.join("real/y"));
+        assert_eq!(absolute(&home.join("link/.")), home.join("real"));
+        assert_eq!(absolute(&home.join("none/x")), home.join("none/x"));
+    }
+
+    #[test]
+    fn inside_is_told_by_names_and_by_inodes() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(home.join("a/b")).unwrap();
+        assert!(is_inside(&home.join("a/b/not-there"), &home.join("a")));
+        assert!(is_inside(&home.join("a"), &home.join("a")));
+        assert!(!is_inside(&home.join("a"), &home.join("a/b")));
+        assert!(!is_inside(&home.join("ab"), &home.join("a")));
+        symlink(home.join("a"), home.join("c")).unwrap();
+        assert!(is_inside(&home.join("c/b"), &home.join("a")), "seen elsewhere, the same directory");
+    }
+}

@@ -1,0 +1,136 @@
+//! From the arguments of a mount to a plan in which everything is parsed, checked, opened and locked, before anything is
+//! touched that others use.
+
+use super::asked::Asked;
+use super::identity::{self, Identity};
+use super::locks::Locks;
+use super::memory::Memory;
+use super::resolve::Resolved;
+use super::{mounts, root};
+use crate::args::MountArgs;
+use crate::args::mount_options::MountFlags;
+use crate::args::target_name::TargetPlace;
+use crate::exit::Failure;
+use crate::state::Places;
+use protocol::Name;
+use scm::key::Fingerprint;
+use srm::status::CommitMode;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that is known before the layers are put together.
+#[derive(Debug)]
+pub struct SourcePlan {
+    /// SRC, absolute, without links.
+    pub src: PathBuf,
+    /// MNT, absolute, without links.
+    pub mnt: PathBuf,
+    /// SRC and MNT are the same directory.
+    pub in_place: bool,
+    /// NAME.
+    pub name: Name,
+    /// Where the replica is; a local ROOT is absolute.
+    pub target: TargetPlace,
+    /// The same as the user named it, for status and messages.
+    pub target_text: String,
+    /// The target's fingerprint; `None` for a local ROOT only.
+    pub target_key: Option<Fingerprint>,
+    /// Commit mode.
+    pub commit: CommitMode,
+    /// How long a reply waits for a target that does not answer.
+    pub degrade_after: Duration,
+    /// How long the mount waits for the first answer.
+    pub connect_timeout: Duration,
+    /// How long the daemon goes on after the unmount.
+    pub drain_timeout: Duration,
+    /// Bound of the backlog in bytes.
+    pub backlog_bytes: u64,
+    /// Take over what is on the target and belongs to nobody.
+    pub adopt: bool,
+    /// Flags of the mount.
+    pub flags: MountFlags,
+    /// Stays in front.
+    pub foreground: bool,
+    /// SRC as it was before the mount, below which no other file system is reached where the system allows it (root).
+    pub root: OwnedFd,
+    /// Where other file systems are mounted below SRC.
+    pub submounts: Vec<String>,
+    /// Directories of this node; [`crate::keys::load`] gives the node's key.
+    pub places: Places,
+    /// What is remembered of this source.
+    pub state_dir: PathBuf,
+    /// What was remembered at the last mount: replica, clean end. Where SRC is accepted as another directory, or another
+    /// one is recorded, the clean end is forgotten: content is to be compared.
+    pub memory: Memory,
+    identity: Identity,
+    _locks: Locks,
+}
+
+impl SourcePlan {
+    /// Records which directory SRC is. From then on a mount under this NAME of any other one is refused. To be called once
+    /// the target has let this source in.
+    pub fn remember_source(&self) -> Result<(), Failure> {
+        identity::write(&self.state_dir, &self.identity)
+    }
+
+    /// The control socket of this source's daemon.
+    pub fn socket(&self) -> PathBuf {
+        self.places.source_socket(self.name.as_os_str())
+    }
+}
+
+/// Checks, opens and locks everything, and makes this source's state directory.
+pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan, Failure> {
+    let asked = Asked::read(args)?;
+    let replication = &args.replication;
+    mounts::clear_dead(&args.mnt)?;
+    let resolved = Resolved::find(args, &asked)?;
+    let name = asked.name.as_os_str();
+    let state_dir = resolved.places.make_source(name)?;
+    let locks = Locks::take(&resolved.src, &state_dir, &asked.name)?;
+    let identity = Identity::of(locks.src())?;
+    let same = identity::check(&state_dir, &resolved.src, &identity, replication.accept_changed_source)?;
+    let mut memory = Memory::read(&state_dir)?;
+    if !same {
+        memory.clean_end_secs = None;
+    }
+    Ok(SourcePlan {
+        root: root::open(locks.src())?,
+        submounts: mounts::below(&resolved.src, &resolved.mnt),
+        in_place: resolved.src == resolved.mnt,
+        src: resolved.src,
+        mnt: resolved.mnt,
+        name: asked.name,
+        target: resolved.target,
+        target_text: asked.target_text,
+        target_key: asked.target_key,
+        commit: replication.commit,
+        degrade_after: replication.degrade_after,
+        connect_timeout: replication.connect_timeout,
+        drain_timeout: replication.drain_timeout,
+        backlog_bytes: replication.backlog,
+        adopt: replication.adopt,
+        flags,
+        foreground: replication.foreground,
+        places: resolved.places,
+        state_dir,
+        memory,
+        identity,
+        _locks: locks,
+    })
+}
+
+/// The same checks for `-f`; nothing is made, and no lock is kept.
+pub(super) fn check_only(args: &MountArgs, _flags: MountFlags) -> Result<(), Failure> {
+    let asked = Asked::read(args)?;
+    if mounts::is_dead(&args.mnt) {
+        // It would be cleared, and is in the way of every further look.
+        return Ok(());
+    }
+    let resolved = Resolved::find(args, &asked)?;
+    let state_dir = resolved.places.source(asked.name.as_os_str());
+    let src = Locks::probe(&resolved.src, &state_dir, &asked.name)?;
+    identity::check(&state_dir, &resolved.src, &Identity::of(&src)?, args.replication.accept_changed_source)?;
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! Where the layers of a source meet: tree, SRM, connection, FUSE, control socket, signals.
+
+use super::SourcePlan;
+use super::feed::{FirstAnswer, SourceFeed};
+use super::local::LocalDialer;
+use super::memory::Memory;
+use super::watch::SourceDaemon;
+use crate::args::target_name::TargetPlace;
+use crate::control::server::Server;
+use crate::daemon::Ready;
+use crate::exit::{Code, Failure};
+use crate::serve::{self, Signals};
+use crate::{keys, notify};
+use fsi::{MountOptions, Mounted};
+use platform::tree::Tree;
+use protocol::RefusalCode;
+use scm::client::QuicDialer;
+use scm::key::NodeKey;
+use scm::session::{self, Dial, Feed};
+use srm::Srm;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use target::{Target, TargetConfig};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+/// What a target that answers at once may need beyond the time for connecting.
+const GREETING: Duration = Duration::from_secs(1);
+/// How long what still runs at the very end may take.
+const LAST: Duration = Duration::from_secs(1);
+
+/// The target itself, where it is a directory of this machine.
+type LocalTarget = Option<Arc<Target>>;
+
+const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the source until it is unmounted and drained.
+pub fn run(plan: &SourcePlan, ready: &Ready) -> Result<(), Failure> {
+    let key = Arc::new(keys::load(&plan.places)?);
+    let runtime =
+        Runtime::new().map_err(|e| Failure::io(Code::System, "cannot start the threads of the source daemon", &e))?;
+    let srm = start_srm(plan)?;
+    let (dialer, local) = dialer(plan, &runtime, key)?;
+    let feed = connect(plan, &runtime, &srm, dialer);
+    let warning = judge(plan, feed.first_answer(plan.connect_timeout + GREETING))?;
+    let daemon = SourceDaemon::new(Arc::clone(&srm));
+    let control = Server::start(&plan.socket(), Arc::clone(&daemon) as Arc<_>)?;
+    let mounted = fsi::mount(Arc::clone(&srm), &mount_options(plan))
+        .map_err(|error| Failure::new(Code::Mount, format!("cannot mount {}: {error}", plan.mnt.display())))?;
+    obey_signals(&runtime, &mounted)?;
+    tracing::info!(event = "mounted", source = %plan.src.display(), at = %plan.mnt.display(), "usable");
+    ready.mounted(warning);
+    if let Err(error) = mounted.wait() {
+        tracing::error!(event = "session-ended", %error, "the mount ended with an error");
+    }
+    notify::stopping();
+    let outcome = daemon.finish_cleanly(plan);
+    control.end(outcome);
+    srm.stop();
+    if let Some(target) = local {
+        runtime.block_on(target.shutdown());
+    }
+    runtime.shutdown_timeout(LAST);
+    tracing::info!(event = "ended", "unmounted");
+    Ok(())
+}
+
+fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
+    // From here on an end is unclean until it is known to be clean.
+    if plan.memory.clean_end_secs.is_some() {
+        Memory { clean_end_secs: None, ..plan.memory }.write(&plan.state_dir)?;
+    }
+    let system = |what: &str, e: &std::io::Error| Failure::io(Code::System, what, e);
+    let tree = Tree::new(plan.root.as_fd())
+        .map_err(|e| Failure::io(Code::Source, format!("cannot read {}", plan.src.display()), &e))?;
+    let config = srm::Config {
+        name: plan.name.clone(),
+        source: plan.src.to_string_lossy().into_owned(),
+        mountpoint: plan.mnt.to_string_lossy().into_owned(),
+        target: plan.target_text.clone(),
+        commit: plan.commit,
+        degrade_after: plan.degrade_after,
+        backlog_bytes: plan.backlog_bytes,
+        adopt: plan.adopt,
+        replica: plan.memory.replica,
+        clean_end_secs: plan.memory.clean_end_secs,
+        submounts: plan.submounts.clone(),
+        software: SOFTWARE.to_owned(),
+    };
+    Srm::start(Arc::new(tree), config).map_err(|e| system("cannot start the threads of the source daemon", &e))
+}
+
+/// What connects to the target, and the target itself where it is a local directory.
+fn dialer(
+    plan: &SourcePlan,
+    runtime: &Runtime,
+    key: Arc<NodeKey>,
+) -> Result<(Arc<dyn Dial>, LocalTarget), Failure> {
+    match (&plan.target, plan.target_key) {
+        (TargetPlace::Local(root), _) => {
+            let _within = runtime.enter();
+            let config = TargetConfig { root: root.clone(), software: SOFTWARE.to_owned() };
+            let target = Target::open(config).map_err(|error| serve::failure(&error))?;
+            let peer = key.fingerprint().to_string();
+            Ok((Arc::new(LocalDialer::new(Arc::clone(&target), peer)), Some(target)))
+        }
+        (TargetPlace::Remote { host, port }, Some(expected)) => {
+            let dialer = QuicDialer::new(host.clone(), *port, expected, key, plan.connect_timeout);
+            Ok((Arc::new(dialer), None))
+        }
+        (TargetPlace::Remote { .. }, None) => Err(Failure::usage(
+            "a target on the network needs its key: give --target-key ('replfs key' there prints it)",
+        )),
+    }
+}
+
+/// Starts the session that keeps the target up to date.
+fn connect(plan: &SourcePlan, runtime: &Runtime, srm: &Arc<Srm>, dialer: Arc<dyn Dial>) -> Arc<SourceFeed> {
+    let wake = Arc::new(Notify::new());
+    let waker = Arc::clone(&wake);
+    srm.on_wake(move || waker.notify_one());
+    let (known, state_dir) = (plan.memory.replica, plan.state_dir.clone());
+    let feed = SourceFeed::new(Arc::clone(srm), move |replica| {
+        // Another replica than the known one is refused before this; so it is new, or known.
+        if known != Some(replica)
+            && let Err(error) = (Memory { replica: Some(replica), clean_end_secs: None }).write(&state_dir)
+        {
+            tracing::error!(event = "state", %error, "which replica this source has could not be written down");
+        }
+    });
+    runtime.spawn(session::run(Arc::clone(&feed) as Arc<dyn Feed>, dialer, wake));
+    feed
+}
+
+/// What the first answer of the target means for the mount: go on, go on with a warning, or not at all.
+fn judge(plan: &SourcePlan, answer: Option<FirstAnswer>) -> Result<Option<String>, Failure> {
+    let first_time = plan.memory.replica.is_none();
+    let target = &plan.target_text;
+    let away = |reason: String| {
+        if first_time {
+            let text = format!("{reason}; at the very first mount the target must answer: start it, or check its name");
+            return Err(Failure::new(Code::Unreachable, text));
+        }
+        Ok(Some(format!("{reason}; changes are remembered and brought over when it is back (state accumulating)")))
+    };
+    match answer {
+        Some(FirstAnswer::Welcome) => {
+            plan.remember_source()?;
+            Ok(None)
+        }
+        Some(FirstAnswer::Key(text)) => Err(Failure::new(Code::Key, text)),
+        Some(FirstAnswer::Lost(reason)) => away(reason),
+        None => away(format!("cannot reach {target}: no answer within {:?}", plan.connect_timeout)),
+        Some(FirstAnswer::Refused(code, text)) => {
+            let code = match code {
+                RefusalCode::Unknown => Code::Key,
+                RefusalCode::Owned => Code::Owned,
+                RefusalCode::NotEmpty => Code::NotEmpty,
+                RefusalCode::Changed => Code::Changed,
+                RefusalCode::Unwritable if first_time => Code::Root,
+                RefusalCode::Unwritable | RefusalCode::Busy => return away(format!("{target}: {text}")),
+                RefusalCode::Version | RefusalCode::Protocol | RefusalCode::Other => Code::Mount,
+            };
+            Err(Failure::new(code, format!("{target}: {text}")))
+        }
+    }
+}
+
+fn mount_options(plan: &SourcePlan) -> MountOptions {
+    MountOptions {
+        source_name: plan.src.to_string_lossy().into_owned(),
+        mountpoint: plan.mnt.clone(),
+        read_only: plan.flags.read_only,
+        nosuid: plan.flags.nosuid,
+        nodev: plan.flags.nodev,
+        noexec: plan.flags.noexec,
+        noatime: plan.flags.noatime,
+        threads: 0,
+    }
+}
+
+/// SIGTERM and SIGINT unmount, and the daemon drains and ends; a second one ends at once.
+fn obey_signals(runtime: &Runtime, mounted: &Mounted) -> Result<(), Failure> {
+    let _within = runtime.enter();
+    let mut signals = Signals::new().map_err(|e| Failure::io(Code::System, "cannot listen to signals", &e))?;
+    let unmount = mounted.unmounter();
+    runtime.spawn(async move {
+        signals.next().await;
+        tracing::info!(event = "signal", "unmounting");
+        let unmounting = tokio::task::spawn_blocking(unmount);
+        tokio::select! {
+            _ = unmounting => {}
+            () = signals.next() => end_at_once(),
+        }
+        signals.next().await;
+        end_at_once();
+    });
+    Ok(())
+}
+
+fn end_at_once() {
+    tracing::warn!(event = "ended", "ended at once by a second signal; the next mount compares source and target");
+    std::process::exit(Code::System.number().into());
+}
+
+impl SourceDaemon {
+    /// Drains, and notes a clean end if everything got there.
+    fn finish_cleanly(&self, plan: &SourcePlan) -> Result<(), crate::control::Left> {
+        // Nothing was changed through the mount after this moment; what changes from now on has a later change time.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let outcome = self.finish(plan.drain_timeout);
+        match &outcome {
+            Ok(()) => {
+                let written = Memory::read(&plan.state_dir).and_then(|memory| {
+                    Memory { clean_end_secs: i64::try_from(now).ok(), ..memory }.write(&plan.state_dir)
+                });
+                if let Err(error) = written {
+                    tracing::warn!(event = "state", %error, "the clean end could not be noted; the next mount compares content");
+                }
+            }
+            Err(left) => tracing::warn!(
+                event = "backlog-left",
+                operations = left.operations,
+                bytes = left.bytes,
+                mirror = left.mirror,
+                "not everything is on the target; the next mount compares source and target"
+            ),
+        }
+        outcome
+    }
+}

@@ -1,0 +1,293 @@
+//! The status for people: one block per source and per target daemon, most important first, numbers with units.
+
+use crate::control::TargetDaemon;
+use srm::status::{SourceStatus, TargetState, TargetStatus};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use target::ReplicaStatus;
+
+/// Kinds of operations shown; the rest is in the JSON document.
+const MOST_KINDS: usize = 8;
+
+/// Writing to a string does not fail.
+macro_rules! line {
+    ($out:expr, $($arg:tt)*) => {{ let _ = writeln!($out, $($arg)*); }};
+}
+
+/// A mounted source with its targets.
+pub fn source(out: &mut String, source: &SourceStatus) {
+    line!(out, "source   {}: {} on {} (process {})", source.name, source.source, source.mountpoint, source.pid);
+    line!(
+        out,
+        "  done     {} operations, {} written{}",
+        total(&source.operations),
+        bytes(source.written_bytes),
+        kinds(&source.operations)
+    );
+    line!(out, "  backlog  {} of {}", bytes(source.backlog_bytes), bytes(source.backlog_limit));
+    for target in &source.targets {
+        target_of(out, source, target);
+    }
+    if !source.submounts.is_empty() {
+        line!(out, "  not replicated, other file systems: {}", source.submounts.join(", "));
+    }
+}
+
+fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
+    line!(out, "  target   {}: {}, {}", target.target, state(target), coherence(target));
+    let mode = if target.degraded { ", degraded: calls do not wait for the target" } else { "" };
+    line!(out, "  commit   {}{mode}", source.commit);
+    line!(
+        out,
+        "  lag      {} operations, {}, {}; applied {} of {}, durable {}",
+        target.lag.operations,
+        bytes(target.lag.bytes),
+        millis(target.lag.millis),
+        target.applied,
+        source.sequence,
+        target.durable
+    );
+    line!(
+        out,
+        "  sent     {} in {} operations, {} reconnects",
+        bytes(target.sent_bytes),
+        total(&target.operations),
+        target.reconnects
+    );
+    if target.state == TargetState::Mirroring || target.passes > 0 {
+        let pass = &target.pass;
+        line!(
+            out,
+            "  mirror   {} names in {} directories compared, {} waiting, {} differed, {} sent; {} finished",
+            pass.entries,
+            pass.directories,
+            pass.waiting,
+            pass.repaired,
+            bytes(pass.sent_bytes),
+            target.passes
+        );
+    }
+    if let Some(blocked) = &target.blocked {
+        line!(out, "  blocked: {blocked}");
+    }
+    if let Some(error) = &target.last_error {
+        line!(out, "  last error: {error}");
+    }
+}
+
+fn state(target: &TargetStatus) -> String {
+    let due = if target.mirror_due { " (mirror due)" } else { "" };
+    format!("{}{due}", target.state)
+}
+
+fn coherence(target: &TargetStatus) -> String {
+    match (target.coherent, target.incoherent_until) {
+        (true, _) => "coherent".to_owned(),
+        (false, Some(until)) => format!("incoherent until {until}"),
+        (false, None) => "incoherent".to_owned(),
+    }
+}
+
+/// A target daemon with its replicas.
+pub fn target(out: &mut String, target: &TargetDaemon) {
+    line!(out, "target   {} listening on {} (process {})", target.status.root, target.listen, target.pid);
+    line!(out, "  key      {}", target.fingerprint);
+    for replica in &target.status.sources {
+        replica_of(out, &target.status.root, replica);
+    }
+    if target.status.sources.is_empty() {
+        line!(out, "  no replica yet");
+    }
+}
+
+fn replica_of(out: &mut String, root: &str, replica: &ReplicaStatus) {
+    let connected = if replica.connected { "connected" } else { "not connected" };
+    let coherent = if replica.coherent { "coherent" } else { "incoherent" };
+    line!(out, "  replica  {}: {connected}, {coherent}; of {}", replica.name, replica.owner);
+    line!(
+        out,
+        "    applied {}, durable {}; {} received in {} sessions{}",
+        replica.applied,
+        replica.durable,
+        bytes(replica.bytes_received),
+        replica.sessions,
+        kinds(&replica.operations)
+    );
+    if replica.aside_entries > 0 {
+        line!(out, "    set aside: {} in {root}/.replfs/{}/aside", replica.aside_entries, replica.name);
+    }
+    if replica.owners_not_set > 0 {
+        line!(out, "    owners not set, not being root: {}", replica.owners_not_set);
+    }
+    if let Some(blocked) = &replica.blocked {
+        line!(out, "    blocked: {}, {}", blocked.path, blocked.reason);
+    }
+    if let Some(error) = &replica.last_error {
+        line!(out, "    last error: {error}");
+    }
+}
+
+fn total(operations: &BTreeMap<String, u64>) -> u64 {
+    operations.values().sum()
+}
+
+/// The most frequent kinds: `: write 7, create 2`; nothing where there are none.
+fn kinds(operations: &BTreeMap<String, u64>) -> String {
+    let mut sorted: Vec<_> = operations.iter().filter(|(_, count)| **count > 0).collect();
+    sorted.sort_by_key(|(word, count)| (std::cmp::Reverse(**count), (*word).clone()));
+    let mut shown: Vec<String> =
+        sorted.iter().take(MOST_KINDS).map(|(word, count)| format!("{word} {count}")).collect();
+    if sorted.len() > MOST_KINDS {
+        shown.push("...".to_owned());
+    }
+    if shown.is_empty() { String::new() } else { format!(": {}", shown.join(", ")) }
+}
+
+/// A number of bytes with a unit.
+#[allow(clippy::cast_precision_loss)] // one digit behind the point is shown
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// A time in milliseconds: seconds, or hours, minutes and seconds once there is a minute.
+pub fn millis(millis: u64) -> String {
+    let secs = millis / 1000;
+    if secs < 60 {
+        return format!("{secs}.{} s", millis % 1000 / 100);
+    }
+    format!("{}:{:02}:{:02}", secs / 3600, secs / 60 % 60, secs % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use srm::status::{CommitMode, Lag, PassProgress};
+
+    fn example() -> SourceStatus {
+        let operations = BTreeMap::from([("write".to_owned(), 1000), ("create".to_owned(), 20)]);
+        SourceStatus {
+            name: "data".to_owned(),
+            source: "/srv/data".to_owned(),
+            mountpoint: "/mnt/data".to_owned(),
+            pid: 77,
+            commit: CommitMode::Sync,
+            operations: operations.clone(),
+            written_bytes: 3 << 20,
+            sequence: 1020,
+            backlog_bytes: 0,
+            backlog_limit: 256 << 20,
+            submounts: Vec::new(),
+            targets: vec![TargetStatus {
+                target: "backup:7420".to_owned(),
+                state: TargetState::Connected,
+                mirror_due: false,
+                coherent: true,
+                incoherent_until: None,
+                degraded: false,
+                lag: Lag::default(),
+                applied: 1020,
+                durable: 1000,
+                blocked: None,
+                last_error: None,
+                reconnects: 0,
+                operations,
+                sent_bytes: 3 << 20,
+                pass: PassProgress::default(),
+                passes: 1,
+            }],
+        }
+    }
+
+    fn shown(change: impl FnOnce(&mut TargetStatus)) -> String {
+        let mut status = example();
+        change(&mut status.targets[0]);
+        let mut out = String::new();
+        source(&mut out, &status);
+        out
+    }
+
+    #[test]
+    fn a_healthy_source_is_shown_in_a_few_lines() {
+        let expected = "\
+source   data: /srv/data on /mnt/data (process 77)
+  done     1020 operations, 3.0 MiB written: write 1000, create 20
+  backlog  0 B of 256.0 MiB
+  target   backup:7420: connected, coherent
+  commit   sync
+  lag      0 operations, 0 B, 0.0 s; applied 1020 of 1020, durable 1000
+  sent     3.0 MiB in 1020 operations, 0 reconnects
+  mirror   0 names in 0 directories compared, 0 waiting, 0 differed, 0 B sent; 1 finished
+";
+        assert_eq!(shown(|_| {}), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_words() {
+        let away = shown(|t| {
+            t.state = TargetState::Accumulating;
+            t.mirror_due = true;
+            t.coherent = false;
+            t.degraded = true;
+            t.lag = Lag { operations: 5, bytes: 2048, millis: 3_723_400 };
+            t.last_error = Some("cannot reach backup:7420: timed out".to_owned());
+        });
+        assert!(away.contains("accumulating (mirror due), incoherent\n"), "{away}");
+        assert!(away.contains("commit   sync, degraded"), "{away}");
+        assert!(away.contains("lag      5 operations, 2.0 KiB, 1:02:03;"), "{away}");
+        assert!(away.contains("last error: cannot reach"), "{away}");
+        let mirroring = shown(|t| {
+            t.state = TargetState::Mirroring;
+            t.coherent = false;
+            t.incoherent_until = Some(4711);
+        });
+        assert!(mirroring.contains("mirroring, incoherent until 4711"), "{mirroring}");
+        let blocked = shown(|t| {
+            t.state = TargetState::Blocked;
+            t.blocked = Some("a/b, no space left on device".to_owned());
+        });
+        assert!(blocked.contains("\n  blocked: a/b, no space left on device\n"), "{blocked}");
+    }
+
+    #[test]
+    fn submounts_are_named() {
+        let mut out = String::new();
+        source(&mut out, &SourceStatus { submounts: vec!["/srv/data/x".to_owned()], ..example() });
+        assert!(out.contains("not replicated, other file systems: /srv/data/x\n"), "{out}");
+    }
+
+    #[test]
+    fn numbers_have_units_that_fit() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (1 << 20, "1.0 MiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(bytes(count), text, "{count}");
+        }
+        for (count, text) in [(0, "0.0 s"), (1_950, "1.9 s"), (59_999, "59.9 s"), (60_000, "0:01:00")] {
+            assert_eq!(millis(count), text, "{count}");
+        }
+    }
+
+    #[test]
+    fn only_the_most_frequent_kinds_are_shown() {
+        let many: BTreeMap<String, u64> = (1..=12).map(|n| (format!("kind{n:02}"), n)).collect();
+        let text = kinds(&many);
+        assert!(text.starts_with(": kind12 12, kind11 11") && text.ends_with(", ..."), "{text}");
+        assert_eq!(kinds(&BTreeMap::from([("write".to_owned(), 0)])), "");
+    }
+}

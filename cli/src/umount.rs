@@ -1,0 +1,103 @@
+//! `replfs umount`, `umount.replfs`: unmounts, and waits until everything is on the target.
+
+use crate::args::UmountArgs;
+use crate::control::client::{self, Client, Process};
+use crate::control::{Left, Request, Response, millis};
+use crate::exit::{Code, Failure};
+use crate::namespace;
+use crate::source::mounts;
+use crate::state::Places;
+use crate::status::text;
+use rustix::mount::UnmountFlags;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a daemon that has everything on the target may take to end.
+const END: Duration = Duration::from_secs(30);
+
+/// Unmounts MNT.
+pub fn run(args: &UmountArgs) -> Result<(), Failure> {
+    namespace::enter(args.namespace.as_deref())?;
+    let mnt = mounts::locate(&args.mnt);
+    if mounts::replfs_at(&mnt).is_none() {
+        let text = format!("nothing of replfs is mounted at {}; 'replfs status' lists what is", mnt.display());
+        return Err(Failure::new(Code::NoSuchMount, text));
+    }
+    if mounts::is_dead(&mnt) {
+        unmount(&mnt, UnmountFlags::DETACH)?;
+        eprintln!(
+            "replfs: the daemon of {} was dead; unmounted. The next mount compares source and target",
+            mnt.display()
+        );
+        return Ok(());
+    }
+    let places = Places::find(&args.state)?;
+    let shown = mnt.to_string_lossy();
+    let Some((client, pid)) = client::find_source(&places, |source| source.mountpoint == shown)? else {
+        let text = format!(
+            "no daemon of {} answers here; if it was mounted with --state DIR, give the same, or use umount(8)",
+            mnt.display()
+        );
+        return Err(Failure::new(Code::NoSuchMount, text));
+    };
+    let daemon = Process::open(pid);
+    let deadline = Instant::now() + args.timeout;
+    unmount(&mnt, flags(args))?;
+    if args.verbose {
+        eprintln!("replfs: {} is unmounted; waiting for the target", mnt.display());
+    }
+    drained(client, &mnt, args.timeout)?;
+    let rest = deadline.saturating_duration_since(Instant::now()).max(END);
+    match daemon {
+        Some(daemon) if !daemon.wait(rest) => Err(Failure::new(
+            Code::System,
+            format!("everything is on the target, but the daemon of {} (process {pid}) has not ended", mnt.display()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn flags(args: &UmountArgs) -> UnmountFlags {
+    let mut flags = UnmountFlags::NOFOLLOW;
+    flags.set(UnmountFlags::DETACH, args.lazy);
+    flags.set(UnmountFlags::FORCE, args.force);
+    flags
+}
+
+fn unmount(mnt: &Path, flags: UnmountFlags) -> Result<(), Failure> {
+    mounts::unmount(mnt, flags).map_err(|error| {
+        let what = format!("cannot unmount {}", mnt.display());
+        if error.kind() == io::ErrorKind::ResourceBusy {
+            let text = format!(
+                "{what}: programs use it; 'fuser -vm {}' shows them; end them, or unmount with --lazy",
+                mnt.display()
+            );
+            return Failure::new(Code::Mount, text);
+        }
+        Failure::io(Code::Mount, what, &error)
+    })
+}
+
+/// What becomes of what is left after an unmount.
+const THEN: &str = "the daemon goes on for its drain-timeout, and the next mount brings what is left then";
+
+/// Waits until everything is on the target.
+fn drained(mut client: Client, mnt: &Path, timeout: Duration) -> Result<(), Failure> {
+    match client.ask(Request::Drain { timeout_ms: millis(timeout) })? {
+        Response::Done => Ok(()),
+        Response::Left(left) => Err(backlog_left(mnt, timeout, left, THEN)),
+        Response::Failed(failure) => Err(failure),
+        Response::Status { .. } => Err(Failure::new(Code::System, "the daemon gave an answer to another question")),
+    }
+}
+
+/// The time is over.
+pub fn backlog_left(mnt: &Path, timeout: Duration, left: Left, then: &str) -> Failure {
+    let mut what = format!("{} operations ({})", left.operations, text::bytes(left.bytes));
+    if left.mirror {
+        what = format!("source and target are still to be compared, and {what}");
+    }
+    let text = format!("{}: not on the target after {}: {what}; {then}", mnt.display(), text::millis(millis(timeout)));
+    Failure::new(Code::BacklogLeft, text)
+}

@@ -1,0 +1,10 @@
+//! What applications see in a real mount (F3), with an SRM that has no target. Needs root and /dev/fuse.
+#![allow(clippy::unwrap_used)]
+
+mod attributes;
+mod directories;
+mod files;
+mod names;
+mod privilege;
+mod rig;
+mod sharing;

@@ -1,0 +1,433 @@
+//! A scripted source for tests: speaks the protocol over a pipe in memory, one expectation at a time.
+
+#![allow(dead_code)] // every test file uses a part of it
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)] // a test that fails says where
+
+use bytes::Bytes;
+use platform::wire::{read_message, write_message};
+use protocol::{
+    Ack, Answer, At, Attrs, Hello, HelloAck, Incarnation, Mark, Message, Name, NodeId, NodeKind, Op, Owner, Page, Place,
+    Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId, SeqNo, Time, Trouble, TroubleKind, VERSION,
+};
+use replfs_target::{Target, TargetConfig, TargetError};
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
+use tokio::task::JoinHandle;
+
+pub const PEER: &str = "SHA256:source";
+pub const NAME: &str = "tree";
+pub const TIMEOUT: Duration = Duration::from_secs(20);
+/// Any time that is not now.
+pub const T: Time = Time { secs: 1_234_567_890, nanos: 987_654_321 };
+/// Another one: directories get it from every change.
+pub const D: Time = Time { secs: 1_111_111_111, nanos: 123_456_789 };
+
+pub fn incarnation(n: u8) -> Incarnation {
+    Incarnation::from_bytes([n; 16])
+}
+
+pub fn path(text: &str) -> RelPath {
+    RelPath::new(text.as_bytes()).unwrap()
+}
+
+pub fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+pub fn at(node: u64, text: &str) -> Place {
+    Place { node: NodeId::new(node), at: At::Path(path(text)) }
+}
+
+pub fn orphan(node: u64) -> Place {
+    Place { node: NodeId::new(node), at: At::Orphan }
+}
+
+pub fn attrs(mode: u32) -> Attrs {
+    Attrs { mode, owner: me(), mtime: T }
+}
+
+pub fn me() -> Owner {
+    Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+pub fn create(node: u64, text: &str) -> Op {
+    make(node, text, NodeKind::File, 0o644)
+}
+
+pub fn mkdir(node: u64, text: &str) -> Op {
+    make(node, text, NodeKind::Directory, 0o755)
+}
+
+pub fn make(node: u64, text: &str, kind: NodeKind, mode: u32) -> Op {
+    Op::Create { path: path(text), node: NodeId::new(node), kind, attrs: attrs(mode), parent_mtime: D }
+}
+
+pub fn write(place: Place, offset: u64) -> Op {
+    Op::Write { place, offset, mtime: T, mode: None, durable: false }
+}
+
+pub fn unlink(node: u64, text: &str) -> Op {
+    Op::Unlink { path: path(text), gone: gone(node, false), directory: false, parent_mtime: D }
+}
+
+pub fn rmdir(node: u64, text: &str) -> Op {
+    Op::Unlink { path: path(text), gone: gone(node, false), directory: true, parent_mtime: D }
+}
+
+pub fn gone(node: u64, orphan: bool) -> Replaced {
+    Replaced { node: NodeId::new(node), orphan }
+}
+
+pub fn rename(node: u64, from: &str, to: &str, replaced: Option<Replaced>) -> Op {
+    Op::Rename {
+        from: path(from),
+        to: path(to),
+        kind: RenameKind::Replace,
+        node: NodeId::new(node),
+        replaced,
+        from_parent_mtime: D,
+        to_parent_mtime: D,
+    }
+}
+
+pub fn exchange(node: u64, from: &str, to: &str) -> Op {
+    Op::Rename {
+        from: path(from),
+        to: path(to),
+        kind: RenameKind::Exchange,
+        node: NodeId::new(node),
+        replaced: None,
+        from_parent_mtime: D,
+        to_parent_mtime: D,
+    }
+}
+
+pub fn link(from: Place, to: &str) -> Op {
+    Op::Link { from, to: path(to), parent_mtime: D }
+}
+
+/// ROOT in a directory of its own, and a target on it.
+pub struct Rig {
+    pub dir: tempfile::TempDir,
+    pub target: Arc<Target>,
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let target = open(dir.path()).unwrap();
+        Self { dir, target }
+    }
+
+    /// ROOT/NAME.
+    pub fn tree(&self) -> PathBuf {
+        self.dir.path().join("root").join(NAME)
+    }
+
+    /// A path in ROOT/NAME.
+    pub fn at(&self, text: &str) -> PathBuf {
+        self.tree().join(text)
+    }
+
+    /// ROOT/.replfs/NAME.
+    pub fn meta(&self) -> PathBuf {
+        self.dir.path().join("root/.replfs").join(NAME)
+    }
+
+    /// What was set aside: the original paths in the index, in order.
+    pub fn aside(&self) -> Vec<(String, PathBuf)> {
+        let Ok(index) = std::fs::read_to_string(self.meta().join("aside/index")) else { return Vec::new() };
+        index
+            .lines()
+            .map(|line| {
+                let words: Vec<_> = line.split(' ').collect();
+                (words[2].to_owned(), self.meta().join("aside").join(words[3]))
+            })
+            .collect()
+    }
+
+    /// Connects a source that begins its run of numbers now.
+    pub async fn connect(&self) -> Source {
+        Source::let_in(&self.target, hello(1)).await
+    }
+
+    /// The target daemon is started anew.
+    pub async fn restart(self) -> Self {
+        self.target.shutdown().await;
+        let Self { dir, target } = self;
+        // Sessions that were told to end hold it for a moment.
+        while Arc::strong_count(&target) > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(target);
+        let target = open(dir.path()).unwrap();
+        Self { dir, target }
+    }
+}
+
+pub fn open(dir: &Path) -> Result<Arc<Target>, TargetError> {
+    Target::open(TargetConfig { root: dir.join("root"), software: "test".to_owned() })
+}
+
+pub fn hello(run: u8) -> Hello {
+    Hello {
+        version: VERSION,
+        software: "test".to_owned(),
+        name: name(NAME),
+        incarnation: incarnation(run),
+        oldest: SeqNo::new(1),
+        newest: SeqNo::new(1_000_000),
+        replica: None,
+        adopt: false,
+    }
+}
+
+pub fn hello_with(run: u8, replica: ReplicaId) -> Hello {
+    Hello { replica: Some(replica), ..hello(run) }
+}
+
+/// One connection.
+pub struct Source {
+    pub reader: ReadHalf<DuplexStream>,
+    pub writer: WriteHalf<DuplexStream>,
+    pub welcome: HelloAck,
+    /// The last number sent.
+    pub seq: u64,
+    pub troubles: Vec<Trouble>,
+    pub answers: BTreeMap<u64, Answer>,
+    pub ack: Ack,
+    pub served: JoinHandle<Result<(), TargetError>>,
+}
+
+/// Connects as `peer`, says `hello`, and returns what came back.
+pub async fn greet(
+    target: &Arc<Target>,
+    peer: &str,
+    hello: Hello,
+) -> (Message, ReadHalf<DuplexStream>, WriteHalf<DuplexStream>, JoinHandle<Result<(), TargetError>>) {
+    let (mut reader, mut writer, served) = pipe(target, peer);
+    write_message(&mut writer, &Message::Hello(hello)).await.unwrap();
+    let answer = receive(&mut reader).await.expect("an answer to hello");
+    (answer, reader, writer, served)
+}
+
+pub fn pipe(
+    target: &Arc<Target>,
+    peer: &str,
+) -> (ReadHalf<DuplexStream>, WriteHalf<DuplexStream>, JoinHandle<Result<(), TargetError>>) {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let (reader, writer) = tokio::io::split(theirs);
+    let (target, peer) = (target.clone(), peer.to_owned());
+    let served = tokio::spawn(async move { target.serve(&peer, reader, writer).await });
+    let (reader, writer) = tokio::io::split(ours);
+    (reader, writer, served)
+}
+
+pub async fn receive(reader: &mut ReadHalf<DuplexStream>) -> Option<Message> {
+    tokio::time::timeout(TIMEOUT, read_message(reader)).await.expect("an answer in time").unwrap()
+}
+
+pub async fn refusal(target: &Arc<Target>, peer: &str, hello: Hello) -> Refused {
+    match greet(target, peer, hello).await.0 {
+        Message::Refused(refused) => refused,
+        other => panic!("let in: {other:?}"),
+    }
+}
+
+pub async fn refusal_code(target: &Arc<Target>, peer: &str, hello: Hello) -> RefusalCode {
+    refusal(target, peer, hello).await.code
+}
+
+impl Source {
+    pub async fn let_in(target: &Arc<Target>, hello: Hello) -> Self {
+        match greet(target, PEER, hello).await {
+            (Message::HelloAck(welcome), reader, writer, served) => {
+                let seq = welcome.position.filter(|p| p.incarnation == incarnation(1)).map_or(0, |p| p.applied.get());
+                let ack = Ack { applied: SeqNo::ZERO, durable: SeqNo::ZERO };
+                let (troubles, answers) = (Vec::new(), BTreeMap::new());
+                Self { reader, writer, welcome, seq, troubles, answers, ack, served }
+            }
+            (other, ..) => panic!("not let in: {other:?}"),
+        }
+    }
+
+    pub async fn send_as(&mut self, seq: u64, tolerant: bool, op: Op, payload: &[u8]) {
+        let record = Record { seq: SeqNo::new(seq), stamp: 0, tolerant, op };
+        let message = Message::Record(record, Bytes::copy_from_slice(payload));
+        write_message(&mut self.writer, &message).await.unwrap();
+    }
+
+    pub async fn send(&mut self, op: Op, payload: &[u8]) -> u64 {
+        self.seq += 1;
+        self.send_as(self.seq, false, op, payload).await;
+        self.seq
+    }
+
+    /// Reads until `enough`; `None` at the end of the stream.
+    pub async fn until(&mut self, mut enough: impl FnMut(&Self) -> bool) -> Option<()> {
+        while !enough(self) {
+            match receive(&mut self.reader).await? {
+                Message::Ack(ack) => {
+                    assert!(ack.durable <= ack.applied, "what is durable is applied: {ack:?}");
+                    self.ack = ack;
+                }
+                Message::Trouble(trouble) => self.troubles.push(trouble),
+                Message::Answer(seq, answer) => {
+                    assert!(self.ack.applied < seq, "an answer comes before the acknowledgement of its question");
+                    self.answers.insert(seq.get(), answer);
+                }
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        Some(())
+    }
+
+    pub async fn applied(&mut self, seq: u64) {
+        self.until(|s| s.ack.applied.get() >= seq).await.expect("acknowledged before the stream ends");
+    }
+
+    /// Sends one operation and waits until it is applied; it must do without trouble.
+    pub async fn ok(&mut self, op: Op) {
+        self.ok_with(op, b"").await;
+    }
+
+    pub async fn ok_with(&mut self, op: Op, payload: &[u8]) {
+        let seq = self.send(op, payload).await;
+        self.applied(seq).await;
+        assert_eq!(self.troubles, [], "no trouble");
+    }
+
+    /// The same, as part of a repair.
+    pub async fn tolerant(&mut self, op: Op, payload: &[u8]) {
+        self.seq += 1;
+        self.send_as(self.seq, true, op, payload).await;
+        self.applied(self.seq).await;
+        assert_eq!(self.troubles, [], "no trouble");
+    }
+
+    /// Sends one operation that must be reported as damage; answers the report.
+    pub async fn damaged(&mut self, tolerant: bool, op: Op, payload: &[u8]) -> Trouble {
+        self.seq += 1;
+        self.send_as(self.seq, tolerant, op, payload).await;
+        self.applied(self.seq).await;
+        let trouble = self.troubles.pop().expect("damage is reported before the acknowledgement");
+        assert_eq!((trouble.kind, trouble.seq.get()), (TroubleKind::Damaged, self.seq), "{trouble:?}");
+        assert_eq!(self.troubles, []);
+        trouble
+    }
+
+    pub async fn ask(&mut self, op: Op) -> Answer {
+        let seq = self.send(op, b"").await;
+        self.applied(seq).await;
+        self.answers.remove(&seq).expect("an answer before the acknowledgement")
+    }
+
+    pub async fn list(&mut self, text: &str, after: Option<&str>, last: Option<&str>, hash: bool) -> Page {
+        let op = Op::List { path: path(text), after: after.map(name), last: last.map(name), hash };
+        match self.ask(op).await {
+            Answer::Page(page) => page,
+            other @ Answer::Differs(_) => panic!("{other:?}"),
+        }
+    }
+
+    /// Marks the replica coherent, says goodbye and waits for the answer.
+    pub async fn bye(mut self) -> Ack {
+        self.ok(Op::Mark(Mark::Coherent)).await;
+        write_message(&mut self.writer, &Message::Bye).await.unwrap();
+        let ack = loop {
+            match receive(&mut self.reader).await.expect("an answer to goodbye") {
+                Message::ByeAck(ack) => break ack,
+                Message::Ack(_) => {}
+                other => panic!("unexpected {other:?}"),
+            }
+        };
+        self.hang_up().await;
+        ack
+    }
+
+    /// Ends the connection without a word, and waits until the target has noticed.
+    pub async fn hang_up(self) {
+        let Self { reader, writer, served, .. } = self;
+        drop((reader, writer));
+        tokio::time::timeout(TIMEOUT, served).await.expect("the session ends").unwrap().unwrap();
+    }
+
+    /// The refusal that ends this connection.
+    pub async fn refused(mut self) -> Refused {
+        loop {
+            match receive(&mut self.reader).await.expect("a reason before the stream ends") {
+                Message::Refused(refused) => {
+                    drop((self.reader, self.writer));
+                    let outcome = tokio::time::timeout(TIMEOUT, self.served).await.expect("the session ends").unwrap();
+                    assert!(matches!(outcome, Err(TargetError::Refused { .. })), "{outcome:?}");
+                    return refused;
+                }
+                Message::Ack(_) => {}
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+}
+
+/// Everything that a reader can see of a tree: one line per path, in order.
+pub fn snapshot(root: &Path) -> Vec<String> {
+    let mut out = Vec::new();
+    visit(root, root, &mut out);
+    out
+}
+
+fn visit(root: &Path, at: &Path, out: &mut Vec<String>) {
+    let meta = std::fs::symlink_metadata(at).unwrap();
+    let relative = at.strip_prefix(root).unwrap();
+    let content = if meta.is_file() {
+        format!("{:?}", String::from_utf8_lossy(&std::fs::read(at).unwrap()))
+    } else if meta.is_symlink() {
+        format!("-> {:?}", std::fs::read_link(at).unwrap())
+    } else {
+        format!("rdev {}", meta.rdev())
+    };
+    let fd = rustix::fs::open(
+        at,
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW,
+        rustix::fs::Mode::empty(),
+    )
+    .unwrap();
+    let mut xattrs = platform::sys::xattr::all(std::os::fd::AsFd::as_fd(&fd)).unwrap();
+    xattrs.sort();
+    let links = if meta.is_dir() { 0 } else { meta.nlink() };
+    out.push(format!(
+        "{} {:o} {}:{} {}.{} links {links} inode {} {content} {xattrs:?}",
+        String::from_utf8_lossy(relative.as_os_str().as_bytes()),
+        meta.mode(),
+        meta.uid(),
+        meta.gid(),
+        meta.mtime(),
+        meta.mtime_nsec(),
+        meta.ino(),
+    ));
+    if meta.is_dir() {
+        let mut names: Vec<_> = std::fs::read_dir(at).unwrap().map(|e| e.unwrap().path()).collect();
+        names.sort();
+        for name in names {
+            visit(root, &name, out);
+        }
+    }
+}
+
+pub fn mtime(at: &Path) -> Time {
+    let meta = std::fs::symlink_metadata(at).unwrap();
+    Time { secs: meta.mtime(), nanos: u32::try_from(meta.mtime_nsec()).unwrap() }
+}
+
+pub fn mode(at: &Path) -> u32 {
+    std::fs::symlink_metadata(at).unwrap().permissions().mode() & 0o7777
+}
