@@ -70,9 +70,9 @@ impl Places {
     /// The control socket of a source's daemon. A NAME too long for a socket's name is shortened, and told apart by a hash.
     pub fn source_socket(&self, name: &OsStr) -> PathBuf {
         const LONGEST: usize = 64;
-        let mut file = name.to_owned();
-        if name.len() > LONGEST {
-            file = OsStr::from_bytes(&name.as_bytes()[..LONGEST - 17]).to_owned();
+        let long = name.len() > LONGEST;
+        let mut file = OsStr::from_bytes(&name.as_bytes()[..if long { LONGEST - 17 } else { name.len() }]).to_owned();
+        if long {
             file.push(format!("-{}", short_hash(name.as_bytes())));
         }
         file.push(".sock");

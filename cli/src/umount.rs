@@ -24,22 +24,10 @@ pub fn run(args: &UmountArgs) -> Result<(), Failure> {
         let text = format!("nothing of replfs is mounted at {}; 'replfs status' lists what is", mnt.display());
         return Err(Failure::new(Code::NoSuchMount, text));
     }
-    if mounts::is_dead(&mnt) {
-        unmount(&mnt, UnmountFlags::DETACH)?;
-        eprintln!(
-            "replfs: the daemon of {} was dead; unmounted. The next mount compares source and target",
-            mnt.display()
-        );
-        return Ok(());
-    }
     let places = Places::find(&args.state)?;
     let shown = mnt.to_string_lossy();
     let Some((client, pid)) = client::find_source(&places, |source| source.mountpoint == shown)? else {
-        let text = format!(
-            "no daemon of {} answers here; if it was mounted with --state DIR, give the same, or use umount(8)",
-            mnt.display()
-        );
-        return Err(Failure::new(Code::NoSuchMount, text));
+        return without_daemon(&mnt);
     };
     let daemon = Process::open(pid);
     let deadline = Instant::now() + args.timeout;
@@ -56,6 +44,20 @@ pub fn run(args: &UmountArgs) -> Result<(), Failure> {
         )),
         _ => Ok(()),
     }
+}
+
+/// No daemon answers for a mount: it is dead, or has its state elsewhere.
+fn without_daemon(mnt: &Path) -> Result<(), Failure> {
+    let shown = mnt.display();
+    if mounts::is_dead(mnt) {
+        unmount(mnt, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?;
+        eprintln!("replfs: the daemon of {shown} was dead; unmounted. The next mount compares source and target");
+        return Ok(());
+    }
+    let text = format!(
+        "no daemon of {shown} answers here; if it was mounted with --state DIR, give the same, or use umount(8)"
+    );
+    Err(Failure::new(Code::NoSuchMount, text))
 }
 
 fn flags(args: &UmountArgs) -> UnmountFlags {
@@ -94,10 +96,29 @@ fn drained(mut client: Client, mnt: &Path, timeout: Duration) -> Result<(), Fail
 
 /// The time is over.
 pub fn backlog_left(mnt: &Path, timeout: Duration, left: Left, then: &str) -> Failure {
-    let mut what = format!("{} operations ({})", left.operations, text::bytes(left.bytes));
-    if left.mirror {
-        what = format!("source and target are still to be compared, and {what}");
-    }
+    let operations = format!("{} operations ({})", left.operations, text::bytes(left.bytes));
+    let what = match (left.mirror, left.operations) {
+        (false, _) => operations,
+        (true, 0) => "source and target are still to be compared".to_owned(),
+        (true, _) => format!("{operations}, and source and target are still to be compared"),
+    };
     let text = format!("{}: not on the target after {}: {what}; {then}", mnt.display(), text::millis(millis(timeout)));
     Failure::new(Code::BacklogLeft, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_said_in_numbers() {
+        let said = |operations, mirror| {
+            let left = Left { operations, bytes: operations * 1024, mirror };
+            backlog_left(Path::new("/mnt"), Duration::from_secs(5), left, "then")
+        };
+        assert_eq!(said(3, false).code, Code::BacklogLeft);
+        assert_eq!(said(3, false).message, "/mnt: not on the target after 5.0 s: 3 operations (3.0 KiB); then");
+        assert!(said(0, true).message.contains(": source and target are still to be compared; "));
+        assert!(said(2, true).message.contains(": 2 operations (2.0 KiB), and source and target"));
+    }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Home, NOBODY, replfs, run};
 use rustix::process::Signal;
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -125,15 +125,11 @@ fn watched_status_goes_on_until_its_reader_has_gone() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    let mut seen = Vec::new();
-    while seen.iter().filter(|b| **b == b'\n').count() < 2 {
-        let mut byte = [0];
-        stdout.read_exact(&mut byte).unwrap();
-        seen.push(byte[0]);
-    }
-    for line in String::from_utf8(seen).unwrap().lines() {
-        assert_eq!(serde_json::from_str::<serde_json::Value>(line).unwrap()["version"], 1);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..2 {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["version"], 1);
     }
     drop(stdout);
     assert!(child.wait().unwrap().code().is_some(), "it ends by itself");

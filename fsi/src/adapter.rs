@@ -31,7 +31,7 @@ const MAX_WRITE_BYTES: u32 = 1 << 20;
 const MAX_BACKGROUND: u16 = 64;
 
 /// What is asked of the kernel where it has it. Not among them, on purpose: `ATOMIC_O_TRUNC` (truncation comes as a SETATTR),
-/// `WRITEBACK_CACHE` (writes would come late, merged and with other times).
+/// `WRITEBACK_CACHE` (writes would come late, merged and with other times), `ASYNC_DIO` (the parts of one write would race).
 const WANTED: InitFlags = InitFlags::FUSE_HANDLE_KILLPRIV_V2
     .union(InitFlags::FUSE_POSIX_ACL)
     .union(InitFlags::FUSE_DONT_MASK)
@@ -40,8 +40,7 @@ const WANTED: InitFlags = InitFlags::FUSE_HANDLE_KILLPRIV_V2
     .union(InitFlags::FUSE_READDIRPLUS_AUTO)
     .union(InitFlags::FUSE_EXPLICIT_INVAL_DATA)
     .union(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP)
-    .union(InitFlags::FUSE_CACHE_SYMLINKS)
-    .union(InitFlags::FUSE_ASYNC_DIO);
+    .union(InitFlags::FUSE_CACHE_SYMLINKS);
 
 thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };

@@ -162,7 +162,11 @@ impl Fs {
                 }
             }
         }
-        before.filter(|before| *before != perm).map(|_| perm)
+        let changed = before.is_some_and(|before| before != perm);
+        if changed {
+            self.attributes_changed(node);
+        }
+        changed.then_some(perm)
     }
 
     /// Makes a file durable.

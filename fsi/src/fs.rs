@@ -4,12 +4,14 @@
 use crate::dirs::OpenDir;
 use crate::files::{Handles, OpenFile};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use platform::sys::{attr, proc_path};
 use platform::tree::{Names, Node, Tree};
 use protocol::{Name, Op, PathError, Place};
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 use srm::{Srm, Ticket};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,8 +33,13 @@ pub(crate) struct Fs {
     /// This process is root: the backing file system leaves setuid and setgid alone when it writes, and clearing them is
     /// up to the kernel's flags. Otherwise it clears them by itself.
     privileged: bool,
+    /// Removed directories by inode number, for whoever still works in one: nothing else could reach them any more.
+    kept: Mutex<HashMap<u64, OwnedFd>>,
     changed: OnceLock<Changed>,
 }
+
+/// Bound on removed directories that are kept open until the kernel forgets them.
+const KEPT: usize = 256;
 
 /// A result with what its reply waits for.
 #[derive(Debug)]
@@ -92,6 +99,7 @@ impl Fs {
             files: Handles::default(),
             dirs: Handles::default(),
             privileged: rustix::process::geteuid().is_root(),
+            kept: Mutex::default(),
             changed: OnceLock::new(),
         }
     }
@@ -117,16 +125,37 @@ impl Fs {
         self.tree.get(ino).ok_or_else(|| Errno::STALE.into())
     }
 
-    /// Opens a node. Where nodes cannot be opened by handle, one without a name is reached through an open file of it.
+    /// Opens a node. One without a name that cannot be opened any more is reached through what holds it open here.
     pub(crate) fn open_node(&self, names: &Names, node: &Arc<Node>, flags: OFlags) -> io::Result<OwnedFd> {
         match self.tree.open(names, node, flags) {
-            Err(error) if !self.tree.opens_by_handle() && !node.has_name() => {
-                let Some(file) = self.files.find(|file| Arc::ptr_eq(&file.node, node)) else { return Err(error) };
-                let flags = flags | OFlags::CLOEXEC;
-                Ok(rustix::fs::open(proc_path(file.fd.as_fd()), flags, Mode::empty())?)
+            Err(error) if !node.has_name() => {
+                let reopen =
+                    |fd: BorrowedFd<'_>| Ok(rustix::fs::open(proc_path(fd), flags | OFlags::CLOEXEC, Mode::empty())?);
+                if node.is_dir() {
+                    return self.kept.lock().get(&node.ino()).map_or(Err(error), |fd| reopen(fd.as_fd()));
+                }
+                match self.files.find(|file| Arc::ptr_eq(&file.node, node)) {
+                    Some(file) => reopen(file.fd.as_fd()),
+                    None => Err(error),
+                }
             }
             result => result,
         }
+    }
+
+    /// A directory is about to be removed.
+    pub(crate) fn keep(&self, names: &Names, node: &Arc<Node>) {
+        let mut kept = self.kept.lock();
+        if kept.len() < KEPT
+            && let Ok(fd) = self.tree.open(names, node, OFlags::PATH)
+        {
+            kept.insert(node.ino(), fd);
+        }
+    }
+
+    /// Nobody works in a removed directory any more, or it was not removed.
+    pub(crate) fn unkeep(&self, ino: u64) {
+        self.kept.lock().remove(&ino);
     }
 
     /// An `O_PATH` descriptor of a node.
@@ -185,6 +214,7 @@ impl Fs {
                 self.reap(&names, &node);
             }
         }
+        self.unkeep(ino);
         self.tree.forget(ino, count);
     }
 

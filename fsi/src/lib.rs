@@ -23,3 +23,6 @@ mod space;
 mod xattrs;
 
 pub use mount::{MountOptions, Mounted, mount};
+
+#[cfg(test)]
+mod tests;

@@ -110,6 +110,13 @@ pub fn mount(srm: Arc<Srm>, options: &MountOptions) -> io::Result<Mounted> {
     } else {
         Session::new(adapter, &options.mountpoint, &options.user_config())?
     };
+    serve(&fs, session, options).inspect_err(|_| {
+        // Nobody answers there any more.
+        let _gone = rustix::mount::unmount(&options.mountpoint, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    })
+}
+
+fn serve(fs: &Fs, session: Session<Adapter>, options: &MountOptions) -> io::Result<Mounted> {
     let device = mountinfo::device_at(&options.mountpoint)?;
     if let Some(device) = &device {
         raise_read_ahead(device);

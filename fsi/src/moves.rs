@@ -61,7 +61,13 @@ impl Fs {
         let mut names = self.tree.names().write();
         let side = Side { fd: self.path_fd(&names, &dir)?, dir, name };
         let found = self.find(&names, &side)?;
+        if found.node.is_dir() {
+            self.keep(&names, &found.node);
+        }
         let result = self.remove_found(&mut names, &side, &found, flags);
+        if result.is_err() {
+            self.unkeep(found.node.ino());
+        }
         drop(names);
         self.tree.settle(found.node);
         result
@@ -76,10 +82,10 @@ impl Fs {
     }
 
     fn find(&self, names: &Names, side: &Side) -> io::Result<Found> {
-        let ino = attr::stat_at(&side.fd, side.name.as_os_str())?.st_ino;
-        let known = self.tree.get(ino).is_some();
+        let newest = self.tree.fresh_id();
         let (node, stat) = self.tree.lookup_at(names, side.fd.as_fd(), &side.dir, &side.name, 0)?;
         self.adopt(names, &node);
+        let known = node.id() < newest;
         Ok(Found { node, stat, known })
     }
 

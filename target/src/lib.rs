@@ -15,6 +15,7 @@ mod check;
 mod clean;
 mod error;
 mod home;
+mod inbox;
 mod outbox;
 mod owner;
 mod position;
@@ -28,3 +29,11 @@ mod worker;
 pub use error::{ErrorKind, TargetError};
 pub use root::{Target, TargetConfig};
 pub use status::{Blocked, ReplicaStatus, STATUS_VERSION, TargetStatus};
+
+#[cfg(test)]
+extern crate self as replfs_target;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[cfg(test)]
+mod redo_tests;

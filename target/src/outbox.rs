@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 /// Messages that may wait; whoever posts one more waits. A source that does not read what it asked for cannot fill
 /// memory.
-const MAX_MESSAGES: usize = 64;
+const MAX_MESSAGES: usize = 16;
 /// An acknowledgement leaves at least this often, as long as the applier is alive.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// An applier that shows no sign of life for this long is taken for stuck, and no heartbeat speaks for it. A sync of a

@@ -2,16 +2,15 @@
 //! threads of its own (`worker`).
 
 use crate::admit::{self, refused};
-use crate::check::check;
 use crate::error::TargetError;
 use crate::home::Home;
+use crate::inbox::{End, Inbox, unreadable};
 use crate::outbox::Outbox;
-use crate::queue::{Item, Queue};
+use crate::queue::Queue;
 use crate::root::{Slot, Target};
 use crate::worker;
 use platform::wire::{WireError, read_message, write_message};
-use protocol::{FrameError, Hello, HelloAck, Message, RefusalCode, Refused, SeqNo, VERSION};
-use std::io;
+use protocol::{Hello, HelloAck, Message, RefusalCode, Refused, VERSION};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
@@ -24,18 +23,6 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a refused source may take to hang up.
 const LISTEN_OUT: Duration = Duration::from_secs(2);
 const READ_BUFFER_BYTES: usize = 64 << 10;
-
-/// How reading ended.
-enum End {
-    /// The stream ended, after a Bye or without.
-    Closed,
-    /// The stream failed.
-    Lost(io::Error),
-    /// The source is told why, and the connection ends.
-    Refused(Refused),
-    /// The session was ended from here: another one of the same source, or the target shuts down.
-    Cancelled,
-}
 
 impl Target {
     /// Serves one source, whose key has the fingerprint `peer`, until its connection ends: on its own, for something that
@@ -110,13 +97,10 @@ impl Target {
 
 /// A source that was let in.
 struct Session {
-    queue: Arc<Queue>,
+    inbox: Inbox,
     outbox: Arc<Outbox>,
     /// Closed when nothing is applied any more.
     done: watch::Receiver<()>,
-    /// The last number received; `None` until a run of numbers begins with the first record.
-    received: Option<u64>,
-    facts: Arc<crate::status::Facts>,
 }
 
 impl Session {
@@ -156,7 +140,8 @@ impl Session {
         })
         .map_err(|e| refused(RefusalCode::Other, format!("the target cannot start a thread: {e}")))?;
         let received = resumed.map(|p| p.applied.get());
-        Ok(Self { queue, outbox, done, received, facts: slot.facts.clone() })
+        let inbox = Inbox { queue, facts: slot.facts.clone(), received };
+        Ok(Self { inbox, outbox, done })
     }
 
     async fn run<R, W>(mut self, name: String, mut reader: R, writer: W) -> Result<(), TargetError>
@@ -164,7 +149,7 @@ impl Session {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let (queue, outbox) = (self.queue.clone(), self.outbox.clone());
+        let (queue, outbox) = (self.inbox.queue.clone(), self.outbox.clone());
         // Whatever ends this future, a dropped task included, ends the session.
         let guard = EndGuard(queue.clone(), outbox.clone());
         let mut sender = tokio::spawn({
@@ -179,7 +164,7 @@ impl Session {
         });
         let mut done = self.done.clone();
         let end = tokio::select! {
-            end = self.receive(&mut reader) => end,
+            end = self.inbox.receive(&mut reader) => end,
             () = queue.cancelled() => End::Cancelled,
             () = finished(&mut done) => End::Closed,
         };
@@ -194,7 +179,7 @@ impl Session {
             }
         };
         if let Err(error) = &outcome {
-            self.facts.error(error.to_string());
+            self.inbox.facts.error(error.to_string());
         }
         queue.finish();
         tokio::select! {
@@ -217,62 +202,6 @@ impl Session {
         drop(guard);
         outcome
     }
-
-    /// Reads messages until the stream ends. Never waits for anything but room in the queue.
-    async fn receive(&mut self, reader: &mut (impl AsyncRead + Unpin)) -> End {
-        let mut goodbye = false;
-        loop {
-            let (record, payload) = match read_message(reader).await {
-                Ok(Some(Message::Record(record, payload))) if !goodbye => (record, payload),
-                Ok(Some(Message::Heartbeat)) => continue,
-                Ok(Some(Message::Bye)) if !goodbye => {
-                    goodbye = true;
-                    if !self.queue.push(Item::Bye).await {
-                        return End::Closed;
-                    }
-                    continue;
-                }
-                Ok(Some(_)) => return End::Refused(refused(RefusalCode::Protocol, "a message out of order")),
-                Ok(None) => return End::Closed,
-                // After its goodbye a source may just go.
-                Err(WireError::Io(_)) if goodbye => return End::Closed,
-                Err(WireError::Io(e)) => return End::Lost(e),
-                Err(WireError::Frame(e)) => return End::Refused(unreadable(&e)),
-            };
-            self.facts.update(|s| s.bytes_received += payload.len() as u64);
-            if let Err(why) = check(&record, &payload) {
-                let why = format!("operation {}: {why}", record.seq);
-                return End::Refused(refused(RefusalCode::Protocol, why));
-            }
-            match self.place_of(record.seq) {
-                Ok(Some(starts)) => {
-                    if !self.queue.push(Item::Record { record, payload, starts }).await {
-                        return End::Closed;
-                    }
-                }
-                // It was applied before.
-                Ok(None) => {}
-                Err(why) => return End::Refused(why),
-            }
-        }
-    }
-
-    /// Whether a record is new, and if so, whether a run of numbers begins with it.
-    fn place_of(&mut self, seq: SeqNo) -> Result<Option<bool>, Refused> {
-        let starts = self.received.is_none();
-        let last = self.received.unwrap_or(seq.prev().get());
-        if seq == SeqNo::ZERO {
-            return Err(refused(RefusalCode::Protocol, "an operation without a number"));
-        }
-        if seq.get() <= last {
-            return Ok(None);
-        }
-        if seq.get() != last + 1 {
-            return Err(refused(RefusalCode::Protocol, format!("operation {seq} came after {last}")));
-        }
-        self.received = Some(seq.get());
-        Ok(Some(starts))
-    }
 }
 
 struct EndGuard(Arc<Queue>, Arc<Outbox>);
@@ -287,11 +216,6 @@ impl Drop for EndGuard {
 async fn finished(done: &mut watch::Receiver<()>) {
     // Nothing is ever sent: an error is the end.
     while done.changed().await.is_ok() {}
-}
-
-fn unreadable(error: &FrameError) -> Refused {
-    let code = if matches!(error, FrameError::Version(_)) { RefusalCode::Version } else { RefusalCode::Protocol };
-    refused(code, format!("unreadable frame: {error}"))
 }
 
 /// Lets the source end the connection, for a while: ending it here could discard the last words on their way.

@@ -14,15 +14,15 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// After this long without a record, files are closed (T1); also how often an idle applier shows that it is alive.
 const IDLE: Duration = Duration::from_secs(1);
 /// Between two tries of a record that is blocked.
 const RETRY: Duration = Duration::from_secs(1);
-/// So many records at most are applied before one acknowledgement, even while more are waiting.
-const ACK_EVERY: u32 = 32;
+/// While more records are waiting, what was applied is acknowledged this often.
+const ACK_EVERY: Duration = Duration::from_micros(500);
 
 /// What a session gives its threads.
 pub(crate) struct Job {
@@ -46,8 +46,8 @@ struct Worker {
     syncer: Arc<Syncer>,
     /// Nothing was applied in this session yet.
     untouched: bool,
-    /// Records since the last acknowledgement.
-    unacked: u32,
+    /// When an acknowledgement was last asked for.
+    acked: Instant,
 }
 
 /// Whether a worker goes on, or its session is over.
@@ -65,7 +65,7 @@ pub(crate) fn start(job: Job) -> io::Result<()> {
         let applier = Applier::new(job.home.clone(), job.facts.clone());
         // Also when it panics: the session must not go on without anybody who applies.
         let _finish = Finish(job.queue.clone());
-        Worker { job, applier, syncer, untouched: true, unacked: 0 }.run();
+        Worker { job, applier, syncer, untouched: true, acked: Instant::now() }.run();
     })?;
     Ok(())
 }
@@ -108,9 +108,8 @@ impl Worker {
             let flow = match self.job.queue.pop(IDLE) {
                 Popped::Item(Item::Record { record, payload, starts }, more) => {
                     let flow = self.record(&record, &payload, starts);
-                    self.unacked += 1;
-                    if !more || self.unacked >= ACK_EVERY {
-                        self.unacked = 0;
+                    if !more || self.acked.elapsed() >= ACK_EVERY {
+                        self.acked = Instant::now();
                         self.job.outbox.poke();
                     }
                     flow
@@ -171,7 +170,7 @@ impl Worker {
                     let answer = Answer::Differs((0..blocks).collect());
                     self.job.outbox.post(Message::Answer(record.seq, answer));
                 }
-                self.applier.forget();
+                self.applier.idle();
                 Some(seq)
             }
         };
@@ -265,7 +264,7 @@ impl Worker {
         let begun = self.job.outbox.run_now() > 0;
         if begun
             && self.syncer.sync().is_ok()
-            && !self.untouched
+            && (!self.untouched || self.job.home.clean.is_none())
             && let Some(state) = self.job.home.state().filter(|s| s.coherent && s.damage == 0)
         {
             let clean = Clean::new(platform::sys::now_ns(), state.incarnation, state.applied);

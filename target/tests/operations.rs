@@ -143,7 +143,7 @@ async fn holes_allocations_and_copies_are_made_where_the_source_made_them() {
     let rig = Rig::new();
     let mut source = rig.connect().await;
     source.ok(create(2, "f")).await;
-    source.ok_with(write(at(2, "f"), 0), &[7; 65536]).await;
+    source.ok_with(write(at(2, "f"), 0), &vec![7; 65536]).await;
     let allocate = |mode, offset, len| Op::Allocate { place: at(2, "f"), mode, offset, len, mtime: D, perm: None };
     source.ok(allocate(AllocateMode::Punch, 4096, 8192)).await;
     source.ok(allocate(AllocateMode::Allocate, 65536, 4096)).await;
@@ -183,7 +183,8 @@ async fn extended_attributes_and_acls_come_and_go() {
     source.ok_with(set(b"user.empty", None), b"").await;
     // user::rw- user:1000:r-- group::r-- mask::r-- other::---
     let mut acl = 2u32.to_le_bytes().to_vec();
-    for (tag, perm, id) in [(1u16, 6u16, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)]
+    for (tag, perm, id) in
+        [(1u16, 6u16, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)]
     {
         acl.extend_from_slice(&tag.to_le_bytes());
         acl.extend_from_slice(&perm.to_le_bytes());
@@ -216,7 +217,8 @@ async fn a_default_acl_and_a_setgid_directory_give_what_the_source_said() {
     let mut source = rig.connect().await;
     source.ok(make(2, "d", NodeKind::Directory, 0o2775)).await;
     let mut acl = 2u32.to_le_bytes().to_vec();
-    for (tag, perm, id) in [(1u16, 7u16, u32::MAX), (2, 7, 1000), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 0, u32::MAX)]
+    for (tag, perm, id) in
+        [(1u16, 7u16, u32::MAX), (2, 7, 1000), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 0, u32::MAX)]
     {
         acl.extend_from_slice(&tag.to_le_bytes());
         acl.extend_from_slice(&perm.to_le_bytes());

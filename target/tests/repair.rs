@@ -49,14 +49,9 @@ fn put(rig: &Rig, text: &str, shape: &str) {
             fs::write(at.join("inside"), "theirs").unwrap();
         }
         "symlink" => symlink("/etc/passwd", at).unwrap(),
-        "fifo" => rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &at,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR,
-            0,
-        )
-        .unwrap(),
+        "fifo" => {
+            rustix::fs::mknodat(rustix::fs::CWD, &at, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        }
         other => panic!("{other}"),
     }
 }
@@ -79,9 +74,7 @@ async fn ensure_gives_what_is_wanted_whatever_is_there_and_loses_nothing() {
                     whole(node, &text, payload)
                 }
                 "keep" => Op::Ensure(Box::new(Ensure { size: 3, ..ensure(node, &text, NodeKind::File) })),
-                "fresh" => {
-                    Op::Ensure(Box::new(Ensure { size: 2, fresh: true, ..ensure(node, &text, NodeKind::File) }))
-                }
+                "fresh" => Op::Ensure(Box::new(Ensure { size: 2, fresh: true, ..ensure(node, &text, NodeKind::File) })),
                 "dir" => Op::Ensure(Box::new(ensure(node, &text, NodeKind::Directory))),
                 "link" => Op::Ensure(Box::new(ensure(node, &text, NodeKind::Symlink(b"elsewhere".to_vec())))),
                 _ => Op::Ensure(Box::new(ensure(node, &text, NodeKind::Fifo))),
@@ -283,7 +276,8 @@ async fn a_symbolic_link_in_the_replica_is_never_followed() {
     source.ok(create(4, "f")).await;
     let before = snapshot(&outside);
     for tolerant in [false, true] {
-        let set = |place| Op::SetAttr { place, size: None, owner: None, mode: Some(0o777), atime: None, mtime: Some(T) };
+        let set =
+            |place| Op::SetAttr { place, size: None, owner: None, mode: Some(0o777), atime: None, mtime: Some(T) };
         let truncate =
             Op::SetAttr { place: at(8, "direct"), size: Some(0), owner: None, mode: None, atime: None, mtime: None };
         for (op, payload) in [

@@ -298,7 +298,8 @@ async fn frames_that_do_not_parse_end_the_connection_and_touch_nothing() {
         [&frame.front[..], &frame.payload[..]].concat()
     };
     let whole = good(write(at(2, "f"), 0), b"data");
-    let mut attacks: Vec<Vec<u8>> = vec![b"GET / HTTP/1.1\r\nHost: example.org\r\nAccept: text/html, everything else\r\n\r\n".to_vec()];
+    let mut attacks: Vec<Vec<u8>> =
+        vec![b"GET / HTTP/1.1\r\nHost: example.org\r\nAccept: text/html, everything else\r\n\r\n".to_vec()];
     for at in [2, 3, 8, 44, whole.len() - 1] {
         let mut bytes = whole.clone();
         bytes[at] ^= 0xff;
@@ -328,6 +329,8 @@ async fn frames_that_do_not_parse_end_the_connection_and_touch_nothing() {
     for attack in attacks {
         let mut source = Source::let_in(&rig.target, hello_with(1, replica)).await;
         source.writer.write_all(&attack).await.unwrap();
+        // A length that was made larger takes what follows for its own.
+        source.writer.write_all(&[0; 1024]).await.unwrap();
         let refused = source.refused().await;
         assert!(matches!(refused.code, RefusalCode::Protocol | RefusalCode::Version), "{refused:?} for {attack:x?}");
         assert!(!refused.text.is_empty());

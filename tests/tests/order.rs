@@ -66,6 +66,7 @@ fn a_reader_of_the_replica_sees_a_prefix(commit: Commit) {
         reader.join().unwrap()
     });
     println!("{looks} looks at {COUNT} rounds");
+    drop((first, second));
     rig.finish();
 }
 
@@ -104,6 +105,7 @@ fn writes_that_race_renames_reach_the_right_file(commit: Commit) {
         }
         done.store(true, Ordering::SeqCst);
     });
+    drop(files);
     rig.finish();
 }
 
@@ -161,6 +163,7 @@ fn a_directory_renamed_above_an_open_file_takes_it_along(commit: Commit) {
         rustix::fs::mkdirat(&dir, &*name, rustix::fs::Mode::from_raw_mode(0o700)).unwrap();
         fs::remove_dir_all(mnt.join(from)).unwrap();
     }
+    drop((file, dir));
     rig.finish();
 }
 

@@ -174,14 +174,20 @@ fn a_directory_of_nobody_is_39_until_it_is_adopted_and_loses_nothing() {
 
 #[test]
 fn a_root_that_cannot_be_written_is_40() {
-    for local in [true, false] {
-        let mut rig = Rig::bare(MODE, Setup { local, ..Setup::default() });
-        let root = rig.root();
-        rig.mount_other("tmpfs", "size=8m,mode=755", &root);
-        rig.start_target();
-        tool(rig.home(), "mount", ["-o", "remount,ro", &root.to_string_lossy()]);
-        refused(&rig.try_mount(&[]), 40);
-    }
+    let mut rig = Rig::bare(MODE, Setup { local: true, ..Setup::default() });
+    let root = rig.root();
+    rig.mount_other("tmpfs", "ro,size=8m,mode=755", &root);
+    refused(&rig.try_mount(&[]), 40);
+}
+
+#[test]
+fn a_root_that_is_full_is_40() {
+    let mut rig = Rig::bare(MODE, Setup::default());
+    let root = rig.root();
+    rig.mount_other("tmpfs", "size=1m,mode=755", &root);
+    rig.start_target();
+    shell(&root, "! dd if=/dev/zero of=filler bs=4k status=none 2>/dev/null");
+    refused(&rig.try_mount(&[]), 40);
 }
 
 #[test]
@@ -210,7 +216,7 @@ fn a_port_in_use_is_42() {
 
 #[test]
 fn a_backlog_left_at_the_time_out_is_43_and_says_how_much() {
-    let mut rig = filled();
+    let mut rig = Rig::prepare(MODE, Setup::default().option(&["--drain-timeout", "3s"]));
     rig.mount();
     rig.settle();
     rig.kill_target();
@@ -221,8 +227,6 @@ fn a_backlog_left_at_the_time_out_is_43_and_says_how_much() {
     let outcome = rig.replfs("umount", &[&rig.mnt().to_string_lossy(), "--timeout", "1s"]);
     refused(&outcome, 43);
     assert!(outcome.stderr.chars().any(|c| c.is_ascii_digit()), "it says how much is left: {}", outcome.stderr);
-    replfs_tests::rig::watchdog::kill(pid, rustix::process::Signal::TERM);
-    replfs_tests::rig::watchdog::kill(pid, rustix::process::Signal::TERM);
     rig.wait_for_end(pid);
     rig.start_target();
     rig.mount();

@@ -23,6 +23,7 @@ fn sixty_four_writers_keep_their_operations_in_flight() {
     assert!(together / alone > 8.0, "64 writers made {together:.1} writes/s, one alone {alone:.1}");
     assert!(!rig.status().target().degraded);
     rig.link().delay(Duration::ZERO);
+    drop(files);
     rig.finish();
 }
 
@@ -77,6 +78,7 @@ fn real_mode_does_not_wait_for_the_target() {
     let took = start.elapsed();
     assert!(took < Duration::from_secs(2), "20 writes over a link of 200 ms took {took:?}");
     rig.link().delay(Duration::ZERO);
+    drop(file);
     rig.finish();
 }
 
@@ -94,6 +96,7 @@ fn fsync_and_synchronous_writes_reach_both_disks() {
     file.write_all_at(&vec![1; 300_000], 300_000).unwrap();
     file.sync_data().unwrap();
     assert_eq!(both("fsync"), (false, false), "after fdatasync");
+    drop(file);
     for (name, flag) in [("o_sync", libc::O_SYNC), ("o_dsync", libc::O_DSYNC)] {
         let file =
             OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flag).open(rig.mnt().join(name));

@@ -65,7 +65,8 @@ fn with_options(called: Called, words: &[OsString], args: &MountArgs) -> Result<
     let is_own =
         |key: &str| known.get_arguments().any(|arg| arg.get_long() == Some(key) && !matches!(key, "help" | "version"));
     let options = mount_options::parse(&args.options, is_own, args.sloppy)?;
-    for unknown in &options.unknown {
+    // A daemon is started with the same words, after they were read once.
+    for unknown in options.unknown.iter().filter(|_| !crate::daemon::is_daemon()) {
         eprintln!("replfs: passing over unknown mount option '{unknown}'");
     }
     let at = if called == Called::Mount { 1 } else { 2 };

@@ -61,10 +61,12 @@ fn become_daemon(args: &MountArgs, flags: MountFlags, ready: &Ready) -> Result<(
     run::run(&plan, ready)
 }
 
-/// Tells the one that waits why it failed; the log knows it in any case.
+/// Tells the one that waits why it failed, and the log where standard error is not the log.
 fn tell(ready: &Ready, outcome: Result<(), Failure>) -> Result<(), Failure> {
     if let Err(failure) = &outcome {
-        tracing::error!(event = "failed", code = failure.code.number(), "{failure}");
+        if daemon::is_daemon() {
+            tracing::error!(event = "failed", code = failure.code.number(), "{failure}");
+        }
         ready.failed(failure);
     }
     outcome

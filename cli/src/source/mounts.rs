@@ -91,9 +91,10 @@ pub fn locate(path: &Path) -> PathBuf {
     crate::paths::absolute(path)
 }
 
-/// Whether the daemon of what is mounted at `path` is gone.
+/// Whether the daemon of what is mounted at `path` is gone. Asks what is never answered from a cache.
 pub fn is_dead(path: &Path) -> bool {
-    std::fs::metadata(path).is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN))
+    // Aborted: asked at the very moment of its end.
+    matches!(rustix::fs::statfs(path), Err(rustix::io::Errno::NOTCONN | rustix::io::Errno::CONNABORTED))
 }
 
 /// Takes away what a killed daemon of ours left mounted at `mnt`.

@@ -26,8 +26,6 @@ pub struct SourcePlan {
     pub src: PathBuf,
     /// MNT, absolute, without links.
     pub mnt: PathBuf,
-    /// SRC and MNT are the same directory.
-    pub in_place: bool,
     /// NAME.
     pub name: Name,
     /// Where the replica is; a local ROOT is absolute.
@@ -50,8 +48,6 @@ pub struct SourcePlan {
     pub adopt: bool,
     /// Flags of the mount.
     pub flags: MountFlags,
-    /// Stays in front.
-    pub foreground: bool,
     /// SRC as it was before the mount, below which no other file system is reached where the system allows it (root).
     pub root: OwnedFd,
     /// Where other file systems are mounted below SRC.
@@ -98,7 +94,6 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
     Ok(SourcePlan {
         root: root::open(locks.src())?,
         submounts: mounts::below(&resolved.src, &resolved.mnt),
-        in_place: resolved.src == resolved.mnt,
         src: resolved.src,
         mnt: resolved.mnt,
         name: asked.name,
@@ -112,7 +107,6 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         backlog_bytes: replication.backlog,
         adopt: replication.adopt,
         flags,
-        foreground: replication.foreground,
         places: resolved.places,
         state_dir,
         memory,

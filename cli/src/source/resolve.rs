@@ -95,9 +95,11 @@ pub(super) fn mounted_already(src: &Path, mnt: &Path) -> Failure {
 /// A directory that must be there.
 fn directory(code: Code, what: &str, path: &Path) -> Result<PathBuf, Failure> {
     let fail = |why: &str| Failure::new(code, format!("{what} {}: {why}", path.display()));
+    if mounts::is_dead(path) {
+        return Err(fail("a dead mount is there; clear it with 'umount -l', then mount again"));
+    }
     let found = path.canonicalize().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => fail("there is no such directory; make it, or mount what it is on"),
-        io::ErrorKind::NotConnected => fail("a dead mount is there; clear it with 'umount -l', then mount again"),
         _ => fail(&reason(&error)),
     })?;
     let meta = std::fs::metadata(&found).map_err(|error| fail(&reason(&error)))?;

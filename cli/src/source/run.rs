@@ -92,11 +92,7 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
 }
 
 /// What connects to the target, and the target itself where it is a local directory.
-fn dialer(
-    plan: &SourcePlan,
-    runtime: &Runtime,
-    key: Arc<NodeKey>,
-) -> Result<(Arc<dyn Dial>, LocalTarget), Failure> {
+fn dialer(plan: &SourcePlan, runtime: &Runtime, key: Arc<NodeKey>) -> Result<(Arc<dyn Dial>, LocalTarget), Failure> {
     match (&plan.target, plan.target_key) {
         (TargetPlace::Local(root), _) => {
             let _within = runtime.enter();

@@ -52,13 +52,13 @@ fn show(args: &StatusArgs, document: &Document) -> Result<(), Failure> {
     for source in &document.sources {
         match serde_json::from_value(source.clone()) {
             Ok(source) => text::source(&mut shown, &source),
-            Err(e) => shown += &format!("source: its daemon is of another version ({e}); --json shows what it says\n"),
+            Err(e) => shown.push_str(&other_version("source", &e)),
         }
     }
     for target in &document.targets {
         match serde_json::from_value(target.clone()) {
             Ok(target) => text::target(&mut shown, &target),
-            Err(e) => shown += &format!("target: its daemon is of another version ({e}); --json shows what it says\n"),
+            Err(e) => shown.push_str(&other_version("target", &e)),
         }
     }
     if shown.is_empty() {
@@ -71,6 +71,10 @@ fn show(args: &StatusArgs, document: &Document) -> Result<(), Failure> {
         shown.push('\n');
     }
     out::text(&shown)
+}
+
+fn other_version(what: &str, error: &serde_json::Error) -> String {
+    format!("{what}: its daemon is of another version ({error}); --json shows what it says\n")
 }
 
 /// Asks every daemon that answers.

@@ -4,7 +4,11 @@
 mod attributes;
 mod directories;
 mod files;
+mod model;
 mod names;
+mod order;
 mod privilege;
+mod recorder;
+mod records;
 mod rig;
 mod sharing;

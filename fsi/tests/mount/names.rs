@@ -137,3 +137,15 @@ fn a_removed_directory_is_nowhere_but_still_usable_by_its_descriptor() {
     let made = rustix::fs::mkdirat(&dir, "x", Mode::RWXU);
     assert_eq!(errno(made), libc::ENOENT);
 }
+
+#[test]
+fn a_process_may_work_in_a_removed_directory() {
+    let rig = Rig::new();
+    fs::create_dir(rig.at("d")).unwrap();
+    let output = rig.sh("cd d && rmdir ../d && sync -f .. && stat -c %h . && ! ls x").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n", "{output:?}");
+    fs::create_dir(rig.at("d")).unwrap();
+    fs::write(rig.at("d/f"), "").unwrap();
+    assert!(fs::remove_dir(rig.at("d")).is_err());
+    assert!(rig.at("d/f").exists());
+}

@@ -1,8 +1,10 @@
 //! A mount for one test, and programs that run in it as processes of their own.
 
+use crate::recorder::Recorder;
 use platform::tree::Tree;
 use replfs_fsi::{MountOptions, Mounted, mount};
 use srm::Srm;
+use srm::status::CommitMode;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -33,6 +35,16 @@ impl Rig {
 
     /// With a backing directory that `fill` has filled.
     pub fn with(fill: impl FnOnce(&Path)) -> Self {
+        Self::build(fill, Srm::detached).0
+    }
+
+    /// With a target that keeps what it is sent.
+    pub fn recorded(commit: CommitMode, fill: impl FnOnce(&Path)) -> (Self, Recorder) {
+        let (rig, srm) = Self::build(fill, |tree| Recorder::srm(tree, commit));
+        (rig, Recorder::connect(srm))
+    }
+
+    fn build(fill: impl FnOnce(&Path), start: impl FnOnce(Arc<Tree>) -> Arc<Srm>) -> (Self, Arc<Srm>) {
         let temp = tempfile::Builder::new().permissions(permissions(0o755)).tempdir().unwrap();
         let (src, mnt) = (temp.path().join("src"), temp.path().join("mnt"));
         std::fs::create_dir(&src).unwrap();
@@ -49,8 +61,9 @@ impl Rig {
             noatime: false,
             threads: 4,
         };
-        let mounted = mount(Srm::detached(tree), &options).unwrap();
-        Self { mnt, src, mounted: Some(mounted), _temp: temp }
+        let srm = start(tree);
+        let mounted = mount(Arc::clone(&srm), &options).unwrap();
+        (Self { mnt, src, mounted: Some(mounted), _temp: temp }, srm)
     }
 
     /// A path in the mount.

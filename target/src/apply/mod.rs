@@ -105,16 +105,11 @@ impl Applier {
         Ok(None)
     }
 
-    /// Closes all descriptors: no record came for a while, and others may want to unmount, or to move directories.
+    /// Closes all descriptors and forgets all names: no record came for a while, and others may want to unmount or to
+    /// move directories; or something was found that was not expected.
     pub fn idle(&mut self) {
         self.files.clear();
-        self.parents.clear();
-    }
-
-    /// Forgets everything known of the replica, because something else was found there.
-    pub fn forget(&mut self) {
-        self.idle();
-        self.listing = None;
+        self.directories_moved();
     }
 
     /// Directories may now have other paths.
@@ -127,7 +122,8 @@ impl Applier {
     fn set_aside(&mut self, dir: BorrowedFd<'_>, name: &Name, path: &RelPath, seq: u64) -> Result<(), Fault> {
         self.aside.take(dir, name, path, seq)?;
         self.facts.update(|s| s.aside_entries += 1);
-        self.forget();
+        // What stands at a path, and where a node is, is not what it was.
+        self.idle();
         Ok(())
     }
 

@@ -1,13 +1,20 @@
 //! A scripted source for tests: speaks the protocol over a pipe in memory, one expectation at a time.
 
-#![allow(dead_code)] // every test file uses a part of it
+#![allow(dead_code, unused_imports)] // every test file uses a part of it
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)] // a test that fails says where
+
+mod ops;
+mod snapshot;
+
+pub use ops::*;
+pub use snapshot::*;
 
 use bytes::Bytes;
 use platform::wire::{read_message, write_message};
 use protocol::{
-    Ack, Answer, At, Attrs, Hello, HelloAck, Incarnation, Mark, Message, Name, NodeId, NodeKind, Op, Owner, Page, Place,
-    Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId, SeqNo, Time, Trouble, TroubleKind, VERSION,
+    Ack, Answer, At, Attrs, Hello, HelloAck, Incarnation, Mark, Message, Name, NodeId, NodeKind, Op, Owner, Page,
+    Place, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId, SeqNo, Time, Trouble, TroubleKind,
+    VERSION,
 };
 use replfs_target::{Target, TargetConfig, TargetError};
 use std::collections::BTreeMap;
@@ -22,99 +29,6 @@ use tokio::task::JoinHandle;
 pub const PEER: &str = "SHA256:source";
 pub const NAME: &str = "tree";
 pub const TIMEOUT: Duration = Duration::from_secs(20);
-/// Any time that is not now.
-pub const T: Time = Time { secs: 1_234_567_890, nanos: 987_654_321 };
-/// Another one: directories get it from every change.
-pub const D: Time = Time { secs: 1_111_111_111, nanos: 123_456_789 };
-
-pub fn incarnation(n: u8) -> Incarnation {
-    Incarnation::from_bytes([n; 16])
-}
-
-pub fn path(text: &str) -> RelPath {
-    RelPath::new(text.as_bytes()).unwrap()
-}
-
-pub fn name(text: &str) -> Name {
-    Name::new(text.as_bytes()).unwrap()
-}
-
-pub fn at(node: u64, text: &str) -> Place {
-    Place { node: NodeId::new(node), at: At::Path(path(text)) }
-}
-
-pub fn orphan(node: u64) -> Place {
-    Place { node: NodeId::new(node), at: At::Orphan }
-}
-
-pub fn attrs(mode: u32) -> Attrs {
-    Attrs { mode, owner: me(), mtime: T }
-}
-
-pub fn me() -> Owner {
-    Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
-}
-
-pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-pub fn create(node: u64, text: &str) -> Op {
-    make(node, text, NodeKind::File, 0o644)
-}
-
-pub fn mkdir(node: u64, text: &str) -> Op {
-    make(node, text, NodeKind::Directory, 0o755)
-}
-
-pub fn make(node: u64, text: &str, kind: NodeKind, mode: u32) -> Op {
-    Op::Create { path: path(text), node: NodeId::new(node), kind, attrs: attrs(mode), parent_mtime: D }
-}
-
-pub fn write(place: Place, offset: u64) -> Op {
-    Op::Write { place, offset, mtime: T, mode: None, durable: false }
-}
-
-pub fn unlink(node: u64, text: &str) -> Op {
-    Op::Unlink { path: path(text), gone: gone(node, false), directory: false, parent_mtime: D }
-}
-
-pub fn rmdir(node: u64, text: &str) -> Op {
-    Op::Unlink { path: path(text), gone: gone(node, false), directory: true, parent_mtime: D }
-}
-
-pub fn gone(node: u64, orphan: bool) -> Replaced {
-    Replaced { node: NodeId::new(node), orphan }
-}
-
-pub fn rename(node: u64, from: &str, to: &str, replaced: Option<Replaced>) -> Op {
-    Op::Rename {
-        from: path(from),
-        to: path(to),
-        kind: RenameKind::Replace,
-        node: NodeId::new(node),
-        replaced,
-        from_parent_mtime: D,
-        to_parent_mtime: D,
-    }
-}
-
-pub fn exchange(node: u64, from: &str, to: &str) -> Op {
-    Op::Rename {
-        from: path(from),
-        to: path(to),
-        kind: RenameKind::Exchange,
-        node: NodeId::new(node),
-        replaced: None,
-        from_parent_mtime: D,
-        to_parent_mtime: D,
-    }
-}
-
-pub fn link(from: Place, to: &str) -> Op {
-    Op::Link { from, to: path(to), parent_mtime: D }
-}
-
 /// ROOT in a directory of its own, and a target on it.
 pub struct Rig {
     pub dir: tempfile::TempDir,
@@ -376,58 +290,4 @@ impl Source {
             }
         }
     }
-}
-
-/// Everything that a reader can see of a tree: one line per path, in order.
-pub fn snapshot(root: &Path) -> Vec<String> {
-    let mut out = Vec::new();
-    visit(root, root, &mut out);
-    out
-}
-
-fn visit(root: &Path, at: &Path, out: &mut Vec<String>) {
-    let meta = std::fs::symlink_metadata(at).unwrap();
-    let relative = at.strip_prefix(root).unwrap();
-    let content = if meta.is_file() {
-        format!("{:?}", String::from_utf8_lossy(&std::fs::read(at).unwrap()))
-    } else if meta.is_symlink() {
-        format!("-> {:?}", std::fs::read_link(at).unwrap())
-    } else {
-        format!("rdev {}", meta.rdev())
-    };
-    let fd = rustix::fs::open(
-        at,
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW,
-        rustix::fs::Mode::empty(),
-    )
-    .unwrap();
-    let mut xattrs = platform::sys::xattr::all(std::os::fd::AsFd::as_fd(&fd)).unwrap();
-    xattrs.sort();
-    let links = if meta.is_dir() { 0 } else { meta.nlink() };
-    out.push(format!(
-        "{} {:o} {}:{} {}.{} links {links} inode {} {content} {xattrs:?}",
-        String::from_utf8_lossy(relative.as_os_str().as_bytes()),
-        meta.mode(),
-        meta.uid(),
-        meta.gid(),
-        meta.mtime(),
-        meta.mtime_nsec(),
-        meta.ino(),
-    ));
-    if meta.is_dir() {
-        let mut names: Vec<_> = std::fs::read_dir(at).unwrap().map(|e| e.unwrap().path()).collect();
-        names.sort();
-        for name in names {
-            visit(root, &name, out);
-        }
-    }
-}
-
-pub fn mtime(at: &Path) -> Time {
-    let meta = std::fs::symlink_metadata(at).unwrap();
-    Time { secs: meta.mtime(), nanos: u32::try_from(meta.mtime_nsec()).unwrap() }
-}
-
-pub fn mode(at: &Path) -> u32 {
-    std::fs::symlink_metadata(at).unwrap().permissions().mode() & 0o7777
 }

@@ -1,0 +1,135 @@
+//! No room, no rights: the stream stands where it is, says so, and goes on by itself. Needs root for a small file system
+//! of its own.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+use protocol::{Op, RefusalCode, TroubleKind};
+use replfs_target::{Target, TargetConfig};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file system of one MiB, mounted as long as this lives.
+struct Small {
+    dir: tempfile::TempDir,
+    target: Option<Arc<Target>>,
+}
+
+impl Small {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        mount("tmpfs", dir.path(), "tmpfs", MountFlags::empty(), Some(c"size=1m,mode=755"))
+            .expect("mounting a tmpfs: run the tests as root");
+        let target = open_at(dir.path()).unwrap();
+        Self { dir, target: Some(target) }
+    }
+
+    fn target(&self) -> &Arc<Target> {
+        self.target.as_ref().unwrap()
+    }
+
+    fn at(&self, text: &str) -> PathBuf {
+        self.dir.path().join(NAME).join(text)
+    }
+}
+
+fn open_at(root: &Path) -> Result<Arc<Target>, replfs_target::TargetError> {
+    Target::open(TargetConfig { root: root.to_owned(), software: "test".to_owned() })
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        self.target = None;
+        // What keeps it busy ends with the test.
+        let _ = unmount(self.dir.path(), UnmountFlags::DETACH);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_the_stream_at_that_record_until_there_is_room() {
+    let small = Small::new();
+    let mut source = Source::let_in(small.target(), hello(1)).await;
+    source.ok(create(2, "f")).await;
+    fs::write(small.dir.path().join("ballast"), vec![1; 800 << 10]).unwrap();
+    let blocked = source.send(write(at(2, "f"), 0), &vec![7; 600 << 10]).await;
+    let after = source.send(create(3, "later"), b"").await;
+    source.until(|s| !s.troubles.is_empty()).await.unwrap();
+    let trouble = source.troubles.remove(0);
+    assert_eq!((trouble.kind, trouble.seq.get()), (TroubleKind::Blocked, blocked));
+    assert_eq!((trouble.path, trouble.text.as_str()), (Some(path("f")), "no space left on device"));
+    let entry = small.target().status().sources.remove(0);
+    assert_eq!(entry.blocked.unwrap().path, "f");
+    // Nothing that comes later overtakes, and what was applied stays acknowledged.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert!(!small.at("later").exists());
+    assert_eq!(small.target().status().sources[0].applied, blocked - 1);
+    fs::remove_file(small.dir.path().join("ballast")).unwrap();
+    source.applied(after).await;
+    assert_eq!(source.troubles.iter().map(|t| t.kind).collect::<Vec<_>>(), [TroubleKind::Over]);
+    assert_eq!(fs::metadata(small.at("f")).unwrap().len(), 600 << 10);
+    assert!(small.at("later").exists());
+    assert_eq!(small.target().status().sources[0].blocked, None);
+}
+
+#[tokio::test]
+async fn a_create_without_room_is_done_when_there_is_some() {
+    let small = Small::new();
+    let mut source = Source::let_in(small.target(), hello(1)).await;
+    source.ok(mkdir(2, "d")).await;
+    let dir = small.dir.path();
+    let used = rustix::fs::statvfs(dir).unwrap();
+    let inodes = std::ffi::CString::new(format!("nr_inodes={}", used.f_files - used.f_ffree)).unwrap();
+    mount_remount(dir, MountFlags::empty(), inodes.as_c_str()).unwrap();
+    source.send(create(3, "d/f"), b"").await;
+    source.until(|s| !s.troubles.is_empty()).await.unwrap();
+    assert_eq!(source.troubles.remove(0).kind, TroubleKind::Blocked);
+    mount_remount(dir, MountFlags::empty(), c"nr_inodes=1000").unwrap();
+    let seq = source.seq;
+    source.applied(seq).await;
+    assert_eq!((mode(&small.at("d/f")), mtime(&small.at("d"))), (0o644, D));
+}
+
+#[tokio::test]
+async fn a_blocked_session_ends_when_its_connection_does_and_resumes() {
+    let small = Small::new();
+    let mut source = Source::let_in(small.target(), hello(1)).await;
+    let replica = source.welcome.replica;
+    source.ok(create(2, "f")).await;
+    fs::write(small.dir.path().join("ballast"), vec![1; 800 << 10]).unwrap();
+    let blocked = source.send(write(at(2, "f"), 0), &vec![7; 600 << 10]).await;
+    source.until(|s| !s.troubles.is_empty()).await.unwrap();
+    source.hang_up().await;
+    let mut source = Source::let_in(small.target(), hello_with(1, replica)).await;
+    assert_eq!(source.welcome.position.unwrap().applied.get(), blocked - 1);
+    source.send(write(at(2, "f"), 0), &vec![7; 600 << 10]).await;
+    source.until(|s| !s.troubles.is_empty()).await.unwrap();
+    // A newer connection takes over from a blocked one.
+    let mut newer = Source::let_in(small.target(), hello_with(1, replica)).await;
+    fs::remove_file(small.dir.path().join("ballast")).unwrap();
+    newer.ok_with(write(at(2, "f"), 0), &vec![7; 600 << 10]).await;
+    newer.ok(Op::Mark(protocol::Mark::Coherent)).await;
+}
+
+#[tokio::test]
+async fn a_root_that_cannot_be_written_is_refused_in_clear_words() {
+    let mut small = Small::new();
+    let source = Source::let_in(small.target(), hello(1)).await;
+    let replica = source.welcome.replica;
+    source.hang_up().await;
+    fs::write(small.dir.path().join("ballast"), vec![1; 2 << 20]).unwrap_err();
+    let full = protocol::Hello { name: name("other"), ..hello(1) };
+    assert_eq!(refusal_code(small.target(), PEER, full).await, RefusalCode::Unwritable);
+    // The one that is there is served: it may be deletions that come.
+    Source::let_in(small.target(), hello_with(1, replica)).await.hang_up().await;
+    while Arc::strong_count(small.target()) > 1 {
+        tokio::task::yield_now().await;
+    }
+    small.target = None;
+    mount_remount(small.dir.path(), MountFlags::RDONLY, c"").unwrap();
+    let error = open_at(small.dir.path()).unwrap_err();
+    assert_eq!(error.kind().exit_code(), 40, "{error}");
+}
