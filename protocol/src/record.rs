@@ -81,7 +81,7 @@ pub struct Ensure {
     pub node: NodeId,
     /// Its kind; what is there of another kind is set aside.
     pub kind: NodeKind,
-    /// A regular file that is there under this name is not used but replaced by a new one, because on the target
+    /// What is there under this name, and is no directory, is not used but replaced by a new node, because on the target
     /// it shares its inode with a name that it does not share it with on the source.
     pub fresh: bool,
     /// Owner, permissions and modification time.
@@ -325,9 +325,10 @@ impl Op {
         }
     }
 
-    /// The path to name in an error about this operation; `None` for those that have none.
-    pub fn path(&self) -> Option<&RelPath> {
-        let place = match self {
+    /// The node whose data or attributes this operation changes, makes durable or asks about; `None` for operations on
+    /// names and marks.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
             Self::Write { place, .. }
             | Self::SetAttr { place, .. }
             | Self::Allocate { place, .. }
@@ -335,18 +336,24 @@ impl Op {
             | Self::SetXattr { place, .. }
             | Self::RemoveXattr { place, .. }
             | Self::Fsync { place, .. }
-            | Self::Compare { place, .. } => place,
+            | Self::Compare { place, .. } => Some(place),
+            _ => None,
+        }
+    }
+
+    /// The path to name in an error about this operation; `None` for those that have none.
+    pub fn path(&self) -> Option<&RelPath> {
+        match self {
             Self::Create { path, .. }
             | Self::Unlink { path, .. }
             | Self::SetAside { path, .. }
-            | Self::List { path, .. } => return Some(path),
-            Self::Link { to, .. } | Self::Rename { to, .. } => return Some(to),
-            Self::Ensure(ensure) => return Some(&ensure.path),
-            Self::Reap { .. } | Self::Mark(_) => return None,
-        };
-        match &place.at {
-            At::Path(path) => Some(path),
-            At::Orphan => None,
+            | Self::List { path, .. } => Some(path),
+            Self::Link { to, .. } | Self::Rename { to, .. } => Some(to),
+            Self::Ensure(ensure) => Some(&ensure.path),
+            _ => match &self.place()?.at {
+                At::Path(path) => Some(path),
+                At::Orphan => None,
+            },
         }
     }
 }

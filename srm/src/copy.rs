@@ -6,7 +6,8 @@ use crate::ensure::digest16;
 use crate::gate::Source;
 use crate::pass::{Stop, is_gone, unreadable};
 use bytes::Bytes;
-use platform::sys::{attr, extent};
+use platform::sys::attr;
+use platform::sys::extent::{self, Segment};
 use platform::tree::{Names, Node};
 use protocol::{AllocateMode, Answer, At, CHUNK_BYTES, COMPARE_BLOCK_BYTES, Draft, Op, Place, Time};
 use rustix::fs::OFlags;
@@ -15,6 +16,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
+
+/// Largest block of a file system, in bytes.
+const LARGEST_BLOCK: u64 = 64 << 10;
 
 /// How many pieces of a file are compared at once.
 const AHEAD: usize = 8;
@@ -123,7 +127,7 @@ impl Srm {
             let place = piece.place.clone();
             match (segment.hole, source) {
                 (true, Source::Fresh) => {}
-                (true, Source::Unknown) => self.push(number, punch(place, segment.offset, segment.len, piece.mtime))?,
+                (true, Source::Unknown) => self.push(number, punch(place, segment, &piece))?,
                 (false, Source::Fresh) => {
                     let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
                     self.push_data(number, place, segment.offset, data, piece.mtime)?;
@@ -172,7 +176,7 @@ impl Srm {
             let bad = |error| unreadable(node, &names, error);
             for segment in extent::segments(fd.as_fd(), from, to - from).map_err(bad)? {
                 if segment.hole {
-                    self.push(number, punch(piece.place.clone(), segment.offset, segment.len, piece.mtime))?;
+                    self.push(number, punch(piece.place.clone(), segment, &piece))?;
                 } else {
                     let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
                     self.push_data(number, piece.place.clone(), segment.offset, data, piece.mtime)?;
@@ -212,8 +216,12 @@ impl Srm {
     }
 }
 
-fn punch(place: Place, offset: u64, len: u64, mtime: Time) -> Draft {
-    let op = Op::Allocate { place, mode: AllocateMode::Punch, offset, len, mtime, perm: None };
+/// A hole. At the end of the file it goes on to the end of the block: the part of a block would be zeroed and stay.
+fn punch(place: Place, hole: Segment, piece: &Piece) -> Draft {
+    let end = hole.offset + hole.len;
+    let end = if end == piece.size { end.next_multiple_of(LARGEST_BLOCK) } else { end };
+    let (mode, mtime) = (AllocateMode::Punch, piece.mtime);
+    let op = Op::Allocate { place, mode, offset: hole.offset, len: end - hole.offset, mtime, perm: None };
     Draft::new(&op, Bytes::new())
 }
 

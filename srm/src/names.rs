@@ -202,7 +202,15 @@ impl Srm {
                 self.send_names(&mut core, Draft::new(&op, Bytes::new()))
             }
             Plan::LinkAndUnlink(clean) => self.link_and_unlink(names, &mut core, rename, (from, to), replaced, &clean),
-            Plan::Nothing => core.absorb(0),
+            Plan::Nothing => {
+                let times = [(rename.from_dir, rename.from_parent_mtime), (rename.to_dir, rename.to_parent_mtime)];
+                for (dir, mtime) in times {
+                    if let Some(path) = dir.path(names) {
+                        let _no_reply_waits = self.send_names(&mut core, touched(dir, path, mtime));
+                    }
+                }
+                core.absorb(0)
+            }
         };
         if let Gate::Pass(pass) = &mut core.gate {
             pass.look_at(rename.to_dir, rename.to, rename.node);
@@ -283,6 +291,13 @@ impl Renamed<'_> {
             to_parent_mtime: self.to_parent_mtime,
         }
     }
+}
+
+/// A directory's time changed, by names that are looked at later.
+fn touched(dir: &Node, path: RelPath, mtime: Time) -> Draft {
+    let place = Place { node: dir.id(), at: At::Path(path) };
+    let op = Op::SetAttr { place, size: None, owner: None, mode: None, atime: None, mtime: Some(mtime) };
+    Draft::new(&op, Bytes::new())
 }
 
 /// What is sent of a rename while a pass runs.

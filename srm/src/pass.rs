@@ -354,7 +354,7 @@ impl Srm {
                 }
                 return Ok(());
             }
-            Verdict::Attributes => (Content::Keep, Bytes::new(), None),
+            Verdict::Attributes { .. } => (Content::Keep, Bytes::new(), None),
             Verdict::Content { source, .. } => {
                 match self.whole(names, node, &snapshot).map_err(|error| unreadable(node, names, error))? {
                     Some(data) => (Content::Whole, data, None),
@@ -362,7 +362,7 @@ impl Srm {
                 }
             }
         };
-        let fresh = matches!(verdict, Verdict::Content { fresh: true, .. });
+        let fresh = matches!(verdict, Verdict::Content { fresh: true, .. } | Verdict::Attributes { fresh: true });
         let sent = payload.len() as u64;
         let how = How { fresh, content, parent_mtime: Some(parent_mtime) };
         let draft = Draft::new(&ensure(node, path, snapshot, how), payload);
@@ -430,7 +430,7 @@ impl Srm {
     fn judge(&self, number: u64, node: &Node, mine: &Snapshot, known: Known<'_>) -> Result<Verdict, Stop> {
         let is_file = node.kind() == FileType::RegularFile;
         let anew = |fresh| {
-            if is_file { Verdict::Content { source: Source::Fresh, fresh } } else { Verdict::Attributes }
+            if is_file { Verdict::Content { source: Source::Fresh, fresh } } else { Verdict::Attributes { fresh } }
         };
         let theirs = match known {
             Known::Nothing => return Ok(anew(true)),
@@ -441,7 +441,7 @@ impl Srm {
         let mut core = self.core.lock();
         let pass = core.gate.pass(number).ok_or(Stop::Over)?;
         if !node.is_dir() && theirs.links > 1 {
-            let other = mine.stat.st_nlink == 1 || !pass.claim(theirs.inode, node.ino());
+            let other = theirs.links > mine.stat.st_nlink || !pass.claim(theirs.inode, node.ino());
             if other {
                 return Ok(anew(true));
             }
@@ -452,7 +452,7 @@ impl Srm {
             && theirs.kind == mine.kind
             && theirs.xattrs == xattr_digest(&mine.xattrs);
         if !is_file {
-            return Ok(if attributes { Verdict::Same } else { Verdict::Attributes });
+            return Ok(if attributes { Verdict::Same } else { Verdict::Attributes { fresh: false } });
         }
         let size = mine.stat.st_size.cast_unsigned();
         let alike = theirs.size == size && theirs.blocks == mine.stat.st_blocks.cast_unsigned();
@@ -464,7 +464,7 @@ impl Srm {
             };
         Ok(match (content, attributes) {
             (true, true) => Verdict::Same,
-            (true, false) => Verdict::Attributes,
+            (true, false) => Verdict::Attributes { fresh: false },
             (false, _) => Verdict::Content { source: Source::Unknown, fresh: false },
         })
     }
@@ -486,7 +486,7 @@ enum Verdict {
     /// Nothing.
     Same,
     /// Everything but content.
-    Attributes,
+    Attributes { fresh: bool },
     /// Content too.
     Content { source: Source, fresh: bool },
 }

@@ -202,3 +202,43 @@ impl Outbox {
 
 /// The shortest wait for a heartbeat that is due, so that a stuck applier does not make a busy loop.
 const FLOOR: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use protocol::{Trouble, TroubleKind};
+
+    #[test]
+    fn a_durable_position_of_another_run_of_numbers_is_never_told() {
+        let outbox = Outbox::new(None);
+        let run = outbox.run_now();
+        outbox.durable(5000, run);
+        outbox.begin();
+        // A sync that began before the run did ends after that.
+        outbox.durable(5000, run);
+        outbox.applied(6000);
+        assert_eq!(outbox.ack().durable, SeqNo::ZERO);
+        outbox.durable(5999, outbox.run_now());
+        assert_eq!(outbox.ack(), Ack { applied: SeqNo::new(6000), durable: SeqNo::new(5999) });
+    }
+
+    #[tokio::test]
+    async fn what_is_said_of_a_record_leaves_before_its_acknowledgement() {
+        let outbox = Outbox::new(Some((0, 0)));
+        outbox.post(Message::Trouble(Trouble {
+            seq: SeqNo::new(1),
+            kind: TroubleKind::Damaged,
+            path: None,
+            text: String::new(),
+        }));
+        outbox.applied(1);
+        outbox.close();
+        let mut sent = Vec::new();
+        outbox.run(&mut sent).await.unwrap();
+        let mut sent = &sent[..];
+        let first = platform::wire::read_message(&mut sent).await.unwrap();
+        let second = platform::wire::read_message(&mut sent).await.unwrap();
+        assert!(matches!((first, second), (Some(Message::Trouble(_)), Some(Message::Ack(_)))));
+    }
+}

@@ -48,7 +48,7 @@ fn ensure(kind: NodeKind, text: &str) -> Op {
         size: if kind == NodeKind::File { 5 } else { 0 },
         kind,
         fresh: false,
-        attrs: attrs(0o604),
+        attrs: attrs(0o704),
         atime: D,
         content: Content::Keep,
         xattrs: vec![(b"user.x".to_vec().into(), b"y".to_vec().into())],

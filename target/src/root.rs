@@ -218,7 +218,7 @@ impl Slot {
         *self.current.lock() = Some(Current { queue, home, done });
     }
 
-    fn cancel(&self) {
+    pub fn cancel(&self) {
         if let Some(current) = &*self.current.lock() {
             current.queue.cancel();
         }

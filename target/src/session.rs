@@ -91,7 +91,12 @@ impl Target {
         });
         let home =
             opened.await.unwrap_or_else(|e| Err(refused(RefusalCode::Other, format!("the target failed: {e}"))))?;
-        Session::begin(slot, &hello, &peer, Arc::new(home), &self.software)
+        let session = Session::begin(slot, &hello, &peer, Arc::new(home), &self.software);
+        if self.is_closing() {
+            // The shutdown may have looked at this replica before.
+            slot.cancel();
+        }
+        session
     }
 }
 

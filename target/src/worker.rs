@@ -78,6 +78,14 @@ impl Drop for Finish {
     }
 }
 
+struct StopSync(Arc<Syncer>);
+
+impl Drop for StopSync {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 impl Worker {
     fn run(mut self) {
         if self.job.resumed {
@@ -86,11 +94,12 @@ impl Worker {
         let syncing = thread::scope(|scope| {
             let syncer = self.syncer.clone();
             let handle = thread::Builder::new().name("target-sync".into()).spawn_scoped(scope, move || syncer.run());
+            // Also when applying panics: the scope waits for that thread.
+            let _stop = StopSync(self.syncer.clone());
             let started = handle.map(drop);
             if started.is_ok() {
                 self.apply_all();
             }
-            self.syncer.stop();
             started
         });
         if let Err(e) = syncing {

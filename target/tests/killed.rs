@@ -9,11 +9,26 @@ use bytes::Bytes;
 use common::*;
 use platform::wire::{read_message, write_message};
 use protocol::{Frame, Message, NodeId, Op, Record, ReplicaId, SeqNo};
+use replfs_target::{Target, TargetConfig};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
+
+/// Set for the process that is killed: ROOT, and the socket to serve it on.
+const SERVE: &str = "REPLFS_TEST_SERVE";
+const SERVE_AT: &str = "REPLFS_TEST_SERVE_AT";
+
+async fn serve(root: PathBuf) -> ! {
+    let target = Target::open(TargetConfig { root, software: "test".to_owned() }).unwrap();
+    let listener = UnixListener::bind(std::env::var_os(SERVE_AT).unwrap()).unwrap();
+    loop {
+        let (reader, writer) = listener.accept().await.unwrap().0.into_split();
+        let target = target.clone();
+        tokio::spawn(async move { target.serve(PEER, reader, writer).await });
+    }
+}
 
 /// Numbers from a seed.
 struct Dice(u64);
@@ -60,12 +75,12 @@ impl Model {
             return (create(fresh, &self.path(self.files.len() - 1)), none);
         }
         let pick = dice.below(self.files.len());
-        let (path, node) = (self.path(pick), self.files[pick].2);
+        let (path, id) = (self.path(pick), self.files[pick].2);
         match dice.below(9) {
             0 => {
                 let to = dice.below(self.dirs.len());
-                self.files[pick] = (to, format!("f{fresh}"), node);
-                (rename(node, &path, &self.path(pick), None), none)
+                self.files[pick] = (to, format!("f{fresh}"), id);
+                (rename(id, &path, &self.path(pick), None), none)
             }
             1 => {
                 // Over another file; which may still be open.
@@ -75,41 +90,36 @@ impl Model {
                 if orphan {
                     self.orphans.push(gone_node);
                 }
-                if gone_node == node {
+                if gone_node == id {
                     // Two names of one file: rename(2) does nothing then.
-                    return (write(at(node, &path), 3), b"same".to_vec());
+                    return (write(at(id, &path), 3), b"same".to_vec());
                 }
-                self.files[pick] = (self.files[other].0, self.files[other].1.clone(), node);
+                self.files[pick] = (self.files[other].0, self.files[other].1.clone(), id);
                 self.files.remove(other);
-                (rename(node, &path, &to, Some(gone(gone_node, orphan))), none)
+                (rename(id, &path, &to, Some(gone(gone_node, orphan))), none)
             }
             2 => {
                 let other = (pick + 1) % self.files.len();
                 let to = self.path(other);
                 let other_node = self.files[other].2;
                 self.files[pick].2 = other_node;
-                self.files[other].2 = node;
-                (exchange(node, &path, &to), none)
+                self.files[other].2 = id;
+                (exchange(id, &path, &to), none)
             }
             3 => {
                 let orphan = dice.below(2) == 0 && !self.has_other_name(pick);
                 if orphan {
-                    self.orphans.push(node);
+                    self.orphans.push(id);
                 }
                 self.files.remove(pick);
                 (
-                    Op::Unlink {
-                        path: common::path(&path),
-                        gone: gone(node, orphan),
-                        directory: false,
-                        parent_mtime: D,
-                    },
+                    Op::Unlink { path: common::path(&path), gone: gone(id, orphan), directory: false, parent_mtime: D },
                     none,
                 )
             }
             4 => {
-                self.files.push((dice.below(self.dirs.len()), format!("l{fresh}"), node));
-                (link(at(node, &path), &self.path(self.files.len() - 1)), none)
+                self.files.push((dice.below(self.dirs.len()), format!("l{fresh}"), id));
+                (link(at(id, &path), &self.path(self.files.len() - 1)), none)
             }
             5 => {
                 let dir = dice.below(self.dirs.len());
@@ -123,7 +133,7 @@ impl Model {
                 }
                 (Op::Reap { node: NodeId::new(self.orphans.remove(at)) }, none)
             }
-            _ => (write(at(node, &path), fresh % 50), fresh.to_string().into_bytes()),
+            _ => (write(at(id, &path), fresh % 50), fresh.to_string().into_bytes()),
         }
     }
 
@@ -140,13 +150,15 @@ struct Daemon {
 impl Daemon {
     fn start(dir: &Path, round: usize) -> Self {
         let socket = dir.join(format!("socket{round}"));
-        let serve = std::env::current_exe().unwrap().parent().unwrap().join("../examples/serve");
-        let child = Command::new(&serve)
-            .arg(dir.join("root"))
-            .arg(&socket)
+        // This very test, which serves when it finds the variable.
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_killed_target_goes_on_where_it_was"])
+            .env(SERVE, dir.join("root"))
+            .env(SERVE_AT, &socket)
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .spawn()
-            .unwrap_or_else(|e| panic!("{}: {e}; run all of cargo test -p replfs-target", serve.display()));
+            .unwrap();
         Self { child, socket }
     }
 
@@ -230,6 +242,9 @@ fn shape(dir: &Path) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_target_goes_on_where_it_was() {
+    if let Some(root) = std::env::var_os(SERVE) {
+        serve(root.into()).await;
+    }
     let seed = platform::sys::now_ns() | 1;
     eprintln!("seed {seed}");
     let mut dice = Dice(seed);

@@ -15,7 +15,7 @@ fn ensure(node: u64, text: &str, kind: NodeKind) -> Ensure {
         node: NodeId::new(node),
         kind,
         fresh: false,
-        attrs: attrs(0o640),
+        attrs: attrs(0o740),
         atime: D,
         size: 0,
         content: Content::Keep,
@@ -100,7 +100,7 @@ async fn ensure_gives_what_is_wanted_whatever_is_there_and_loses_nothing() {
                 _ => assert!(std::os::unix::fs::FileTypeExt::is_fifo(&meta.file_type())),
             }
             if want != "link" {
-                assert_eq!(mode(&rig.at(&text)), 0o640);
+                assert_eq!(mode(&rig.at(&text)), 0o740);
             }
             assert_eq!((mtime(&rig.at(&text)), mtime(&rig.tree()), meta.atime()), (T, D, D.secs), "{text}");
             // What went is in the index and still there; what was usable, or has other names, is not.
@@ -274,6 +274,16 @@ async fn a_symbolic_link_in_the_replica_is_never_followed() {
     let victim = outside.join("victim").as_os_str().as_encoded_bytes().to_vec();
     source.ok(make(3, "direct", NodeKind::Symlink(victim), 0o777)).await;
     source.ok(create(4, "f")).await;
+    // One that stays inside, too: what it points to has a path of its own.
+    source.ok(mkdir(10, "real")).await;
+    source.ok(create(11, "real/file")).await;
+    source.ok(make(12, "inner", NodeKind::Symlink(b"real".to_vec()), 0o777)).await;
+    let inside = snapshot(&rig.at("real"));
+    source.damaged(false, create(13, "inner/new"), b"").await;
+    source.damaged(true, write(at(13, "inner/file"), 0), b"x").await;
+    source.damaged(false, unlink(13, "inner/file"), b"").await;
+    assert!(!source.list("inner", None, None, false).await.exists);
+    assert_eq!(snapshot(&rig.at("real")), inside);
     let before = snapshot(&outside);
     for tolerant in [false, true] {
         let set =
@@ -298,6 +308,8 @@ async fn a_symbolic_link_in_the_replica_is_never_followed() {
         source.damaged(tolerant, op, b"x").await;
     }
     source.damaged(false, unlink(8, "way/victim"), b"").await;
+    let op = Op::SetXattr { place: at(3, "direct"), name: b"user.x".to_vec(), mode: None };
+    source.damaged(false, op, b"x").await;
     // On the link itself, the link is meant.
     let op = Op::SetAttr { place: at(3, "direct"), size: None, owner: None, mode: None, atime: None, mtime: Some(D) };
     source.ok(op).await;

@@ -3,7 +3,7 @@
 
 use replfs_tests::in_both_modes;
 use replfs_tests::load::Load;
-use replfs_tests::rig::{Commit, Rig, Setup};
+use replfs_tests::rig::{Commit, Rig, Setup, watchdog};
 use replfs_tests::seed::{Random, seed};
 use replfs_tests::wait::{PATIENCE, until};
 use std::fs;
@@ -208,7 +208,7 @@ fn a_writer_in_sync_mode_waits_no_longer_than_degrade_after() {
     let mut rig = Rig::with(Commit::Sync, quick(Setup::default()));
     fs::write(rig.mnt().join("file"), "x").unwrap();
     rig.settle();
-    replfs_tests::rig::watchdog::kill(rig.target_pid(), rustix::process::Signal::STOP);
+    watchdog::stop(rig.target_pid());
     let start = Instant::now();
     fs::write(rig.mnt().join("file"), "while the target does not answer").unwrap();
     let took = start.elapsed();
@@ -217,7 +217,7 @@ fn a_writer_in_sync_mode_waits_no_longer_than_degrade_after() {
     let start = Instant::now();
     fs::write(rig.mnt().join("another"), "x").unwrap();
     assert!(start.elapsed() < DEGRADE_AFTER, "nobody waits in degraded mode: {:?}", start.elapsed());
-    replfs_tests::rig::watchdog::kill(rig.target_pid(), rustix::process::Signal::CONT);
+    watchdog::resume(rig.target_pid());
     rig.assert_equal();
     rig.kill_target();
     rig.start_target();

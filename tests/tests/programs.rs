@@ -3,7 +3,7 @@
 
 use replfs_tests::command::{shell, tool};
 use replfs_tests::compare::{self, Class};
-use replfs_tests::rig::{Commit, Rig};
+use replfs_tests::rig::{Commit, Rig, watchdog};
 use replfs_tests::{in_both_modes, tree};
 use std::fmt::Write;
 use std::fs;
@@ -113,8 +113,9 @@ fn sqlite(commit: Commit, journal: &str) {
 fn integrity(rig: &Rig, name: &str) {
     let copy = rig.home().join(name);
     fs::create_dir(&copy).unwrap();
-    let pid = rig.target_pid().to_string();
-    tool(rig.home(), "bash", ["-c", &format!("kill -STOP {pid}; cp root/tree/data.db* {name}/; kill -CONT {pid}")]);
+    watchdog::stop(rig.target_pid());
+    shell(rig.home(), &format!("cp root/tree/data.db* {name}/"));
+    watchdog::resume(rig.target_pid());
     assert_eq!(tool(&copy, "sqlite3", ["data.db", "pragma integrity_check"]), "ok", "copy {name} of the replica");
 }
 

@@ -94,7 +94,7 @@ fn an_unreachable_target_at_the_first_mount_is_36() {
     let mut rig = filled();
     rig.kill_target();
     // The address stays, nobody listens there.
-    let address = fs::read_to_string(rig.home().join("address")).unwrap();
+    let address = rig.target_address().to_string();
     let outcome = rig.replfs(
         "mount",
         &[
@@ -203,7 +203,7 @@ fn a_state_directory_that_cannot_be_used_is_41() {
 #[test]
 fn a_port_in_use_is_42() {
     let rig = Rig::prepare(MODE, Setup::default());
-    let address = fs::read_to_string(rig.home().join("address")).unwrap();
+    let address = rig.target_address().to_string();
     let second = rig.home().join("second");
     fs::create_dir(&second).unwrap();
     let outcome = run(Command::new(binary::path())
@@ -271,7 +271,7 @@ fn a_root_that_is_another_directory_now_is_45() {
     fs::rename(rig.root(), rig.home().join("disk")).unwrap();
     fs::create_dir(rig.root()).unwrap();
     let allow = rig.key(&rig.source_state());
-    let address = fs::read_to_string(rig.home().join("address")).unwrap();
+    let address = rig.target_address().to_string();
     let target = run(Command::new("timeout")
         .args(["5"])
         .arg(binary::path())

@@ -17,7 +17,9 @@ impl Applier {
     ) -> Result<(), Fault> {
         let fd = if size.is_some() { self.file(place)? } else { self.node(place)? };
         let fd = fd.as_fd();
+        let mut mode = mode;
         if let Some(size) = size {
+            mode = self.keep_mode(fd, mode)?;
             rustix::fs::ftruncate(fd, size)?;
         }
         if let Some(owner) = owner {
@@ -39,6 +41,15 @@ impl Applier {
             self.chown(fd, owner)?;
         }
         settle_mode(fd, mode)
+    }
+
+    /// The permissions that a change of data leaves: `mode`, or where the source says nothing of them, those of now. Only
+    /// for who is not root does the kernel take setuid and setgid away here.
+    pub(super) fn keep_mode(&self, fd: BorrowedFd<'_>, mode: Option<u32>) -> Result<Option<u32>, Fault> {
+        if self.root || mode.is_some() {
+            return Ok(mode);
+        }
+        Ok(Some(attr::perm(&attr::stat(fd)?)).filter(|perm| perm & 0o6000 != 0))
     }
 
     /// Owner and group. Who is not root cannot give files away: that is counted, and everything else goes on.

@@ -52,6 +52,7 @@ impl Applier {
         durable: bool,
     ) -> Result<(), Fault> {
         let fd = self.file(place)?;
+        let after = (after.0, self.keep_mode(fd.as_fd(), after.1)?);
         write_all(fd.as_fd(), payload, offset)?;
         after_data(fd.as_fd(), after)?;
         if durable {
@@ -68,6 +69,7 @@ impl Applier {
         after: (Time, Option<u32>),
     ) -> Result<(), Fault> {
         let fd = self.file(place)?;
+        let after = (after.0, self.keep_mode(fd.as_fd(), after.1)?);
         let flags = match mode {
             AllocateMode::Allocate => FallocateFlags::empty(),
             AllocateMode::KeepSize => FallocateFlags::KEEP_SIZE,
@@ -97,6 +99,7 @@ impl Applier {
     ) -> Result<(), Fault> {
         let source = self.file(from)?;
         let fd = self.file(to)?;
+        let after = (after.0, self.keep_mode(fd.as_fd(), after.1)?);
         let (mut at, mut to_at) = (from_offset, to_offset);
         let end = from_offset + len;
         while at < end {

@@ -9,7 +9,6 @@ use super::xattrs::settle_xattrs;
 use super::{Applier, Fault, Manner};
 use platform::sys::attr;
 use protocol::{Content, Ensure, NodeKind, RelPath, Time};
-use rustix::fs::{AtFlags, FileType};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -69,16 +68,10 @@ impl Applier {
         let node = open_name(&dir, name.as_bytes())?;
         let kind = attr::kind(node.as_fd(), &stat)?;
         // Equal kinds: the same target of a link, the same number of a device.
-        if kind == wanted.kind && !(wanted.fresh && kind == NodeKind::File) {
+        if kind == wanted.kind && !(wanted.fresh && kind != NodeKind::Directory) {
             return Ok(Some(node));
         }
-        if wanted.fresh && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1 {
-            // Its content keeps its other names: nothing is lost with this one.
-            rustix::fs::unlinkat(&dir, name.as_bytes(), AtFlags::empty())?;
-            self.files.clear();
-        } else {
-            self.set_aside(dir.as_fd(), &name, &wanted.path, manner.seq)?;
-        }
+        self.set_aside(dir.as_fd(), &name, &wanted.path, manner.seq)?;
         Ok(None)
     }
 

@@ -21,7 +21,8 @@ use crate::status::Facts;
 use bytes::Bytes;
 use descriptors::{Files, Parents};
 use list::Listing;
-use protocol::{Answer, Mark, Name, Op, Record, RelPath};
+use protocol::{Answer, At, Mark, Name, Op, Place, Record, RelPath};
+use rustix::fs::AtFlags;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -62,6 +63,9 @@ impl Applier {
     /// Applies a record. `redo`: it was begun before, when its names (of a rename) had these inodes.
     pub fn apply(&mut self, record: &Record, payload: &Bytes, redo: Option<[u64; 2]>) -> Result<Option<Answer>, Fault> {
         let manner = Manner { seq: record.seq.get(), tolerant: record.tolerant, redo };
+        if self.is_lost_orphan(&record.op)? {
+            return Ok(None);
+        }
         match &record.op {
             Op::Write { place, offset, mtime, mode, durable } => {
                 self.write(place, *offset, payload, (*mtime, *mode), *durable)?;
@@ -105,6 +109,14 @@ impl Applier {
         Ok(None)
     }
 
+    /// A change of an orphan that is not here: it was deleted on the source before this run of numbers began, and nobody
+    /// will ever see it again.
+    fn is_lost_orphan(&mut self, op: &Op) -> Result<bool, Fault> {
+        let Some(Place { node, at: At::Orphan }) = op.place() else { return Ok(false) };
+        let name = node::orphan_name(*node);
+        Ok(self.files.get(*node).is_none() && node::stat_name(&self.home.orphans, name.as_bytes())?.is_none())
+    }
+
     /// Closes all descriptors and forgets all names: no record came for a while, and others may want to unmount or to
     /// move directories; or something was found that was not expected.
     pub fn idle(&mut self) {
@@ -118,8 +130,14 @@ impl Applier {
         self.listing = None;
     }
 
-    /// Moves what is at a name out of the way, whatever it is.
+    /// Moves what is at a name out of the way, whatever it is. A name of a file that has others just goes: its content is
+    /// under those, and set aside it would still share its inode with the replica.
     fn set_aside(&mut self, dir: BorrowedFd<'_>, name: &Name, path: &RelPath, seq: u64) -> Result<(), Fault> {
+        if node::stat_name(dir, name.as_bytes())?.is_some_and(|stat| !node::is_dir(&stat) && stat.st_nlink > 1) {
+            rustix::fs::unlinkat(dir, name.as_bytes(), AtFlags::empty())?;
+            self.idle();
+            return Ok(());
+        }
         self.aside.take(dir, name, path, seq)?;
         self.facts.update(|s| s.aside_entries += 1);
         // What stands at a path, and where a node is, is not what it was.

@@ -37,11 +37,14 @@ impl Applier {
             if [at_from, at_to].iter().flatten().any(is_dir) {
                 self.directories_moved();
             }
-            if at_from.is_none() {
+            if at_from.is_none() && !manner.tolerant {
                 return Err(Fault::damage("the old name is not there"));
             }
             let ends = Ends { from_dir: from_dir.as_fd(), from: &from, to_dir: to_dir.as_fd(), to: &to };
-            self.move_name(what, &ends, at_to, manner)?;
+            // In repair it may not have come here yet: both names are looked at after this.
+            if at_from.is_some() {
+                self.move_name(what, &ends, at_to, manner)?;
+            }
         }
         if let Some(gone) = what.replaced
             && !gone.orphan

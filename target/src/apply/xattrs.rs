@@ -2,9 +2,9 @@
 
 use super::attrs::chmod;
 use super::{Applier, Fault};
-use platform::sys::xattr;
+use platform::sys::{attr, xattr};
 use protocol::Place;
-use rustix::fs::XattrFlags;
+use rustix::fs::{FileType, XattrFlags};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Namespace of labels that belong to the machine as much as to the file.
@@ -20,10 +20,15 @@ impl Applier {
         mode: Option<u32>,
     ) -> Result<(), Fault> {
         let fd = self.node(place)?;
-        match value {
-            Some(value) => xattr::set(fd.as_fd(), name, value, XattrFlags::empty())?,
-            None => remove(fd.as_fd(), name)?,
+        let result = match value {
+            Some(value) => xattr::set(fd.as_fd(), name, value, XattrFlags::empty()).map_err(Fault::from),
+            None => remove(fd.as_fd(), name),
+        };
+        if result.is_err() && name.starts_with(b"user.") && !takes_user_attributes(fd.as_fd())? {
+            // The source did it, so there it is another kind of node.
+            return Err(Fault::damage("not a file or directory"));
         }
+        result?;
         mode.map_or(Ok(()), |mode| chmod(fd.as_fd(), mode))
     }
 }
@@ -46,6 +51,11 @@ pub(super) fn settle_xattrs(fd: BorrowedFd<'_>, wanted: &[(&[u8], &[u8])]) -> Re
         }
     }
     Ok(())
+}
+
+fn takes_user_attributes(fd: BorrowedFd<'_>) -> Result<bool, Fault> {
+    let kind = FileType::from_raw_mode(attr::stat(fd)?.st_mode);
+    Ok(matches!(kind, FileType::RegularFile | FileType::Directory))
 }
 
 /// Removes an attribute; one that is not there, or cannot be, is fine.

@@ -37,7 +37,15 @@ pub struct Rig {
 
 impl Rig {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap())
+    }
+
+    /// In memory, where syncing takes no time whatever else the machine's disk is doing.
+    pub fn in_memory() -> Self {
+        Self::on(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
+    fn on(dir: tempfile::TempDir) -> Self {
         let target = open(dir.path()).unwrap();
         Self { dir, target }
     }
@@ -188,7 +196,10 @@ impl Source {
 
     /// Reads until `enough`; `None` at the end of the stream.
     pub async fn until(&mut self, mut enough: impl FnMut(&Self) -> bool) -> Option<()> {
+        let deadline = std::time::Instant::now() + TIMEOUT;
         while !enough(self) {
+            // Heartbeats go on whatever is missing.
+            assert!(std::time::Instant::now() < deadline, "not in time; so far: {:?} {:?}", self.ack, self.troubles);
             match receive(&mut self.reader).await? {
                 Message::Ack(ack) => {
                     assert!(ack.durable <= ack.applied, "what is durable is applied: {ack:?}");
@@ -277,7 +288,9 @@ impl Source {
 
     /// The refusal that ends this connection.
     pub async fn refused(mut self) -> Refused {
+        let deadline = std::time::Instant::now() + TIMEOUT;
         loop {
+            assert!(std::time::Instant::now() < deadline, "not refused in time");
             match receive(&mut self.reader).await.expect("a reason before the stream ends") {
                 Message::Refused(refused) => {
                     drop((self.reader, self.writer));

@@ -35,10 +35,10 @@ impl Rig {
     /// Starts the target for some source; `listen` counts the first time.
     #[track_caller]
     pub fn start_target_allowing(&mut self, allow: &str, listen: &str) {
-        let before = std::fs::read_to_string(self.home().join("address")).unwrap_or_else(|_| listen.to_owned());
+        let before = self.target_address.map_or_else(|| listen.to_owned(), |address| address.to_string());
         let target = Target::start(&self.root(), &self.target_state(), allow, &before, &self.setup.target);
         self.watchdog.add(target.pid());
-        let _ = std::fs::write(self.home().join("address"), target.address.to_string());
+        self.target_address = Some(target.address);
         self.target_key.clone_from(&target.fingerprint);
         if self.setup.linked && self.link.is_none() {
             let link = Link::to(target.address).unwrap_or_else(|e| panic!("cannot open the link: {e}"));
@@ -236,6 +236,10 @@ impl Drop for Rig {
             }
         }
         if let Some(home) = self.home.take() {
+            if std::thread::panicking() && std::env::var_os("REPLFS_KEEP").is_some() {
+                eprintln!("kept for a look: {}; the next `cargo xtask test` removes it", home.keep().display());
+                return;
+            }
             let place = home.path().to_owned();
             if let Err(error) = home.close() {
                 eprintln!("cannot remove {}: {error}; `cargo xtask test` will", place.display());

@@ -13,6 +13,7 @@ pub use target::Target;
 use crate::command::Outcome;
 use crate::link::Link;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use watchdog::Watchdog;
@@ -83,7 +84,8 @@ pub struct Rig {
     setup: Setup,
     target: Option<Target>,
     link: Option<Link>,
-    /// The target's fingerprint, also while it is away.
+    /// Where the target listens, and its fingerprint, also while it is away.
+    target_address: Option<SocketAddr>,
     target_key: String,
     source_pid: Option<u32>,
     watchdog: Watchdog,
@@ -138,6 +140,7 @@ impl Rig {
             setup,
             target: None,
             link: None,
+            target_address: None,
             target_key: String::new(),
             source_pid: None,
             watchdog,
@@ -216,13 +219,19 @@ impl Rig {
         &self.target_key
     }
 
+    /// Where the target listens, or did; panics if there never was one.
+    #[track_caller]
+    pub fn target_address(&self) -> SocketAddr {
+        let Some(address) = self.target_address else { panic!("no target was ever started in this rig") };
+        address
+    }
+
     /// What `--target` is told.
     pub fn target_argument(&self) -> String {
-        match (&self.link, &self.target) {
+        match &self.link {
             _ if self.setup.local => format!("{}/", self.root().display()),
-            (Some(link), _) => link.address().to_string(),
-            (None, Some(target)) => target.address.to_string(),
-            (None, None) => panic!("no target was ever started in this rig"),
+            Some(link) => link.address().to_string(),
+            None => self.target_address().to_string(),
         }
     }
 

@@ -78,10 +78,28 @@ pub fn kill(pid: u32, signal: Signal) {
     }
 }
 
+/// `kill -STOP`; returns once every thread stands still.
+pub fn stop(pid: u32) {
+    kill(pid, Signal::STOP);
+    crate::wait::until("every thread to stop", crate::wait::PATIENCE, || {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        threads.flatten().all(|thread| matches!(state(&thread.path().join("stat")), None | Some('T'))).then_some(())
+    });
+}
+
+/// `kill -CONT`.
+pub fn resume(pid: u32) {
+    kill(pid, Signal::CONT);
+}
+
 /// Whether a process runs; one that has ended and was not waited for does not.
 pub fn is_running(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The state follows the name, which is in brackets and may itself contain brackets.
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    state(Path::new(&format!("/proc/{pid}/stat"))).is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+/// The state letter of a process or thread (proc(5)), or `None` where there is none.
+fn state(stat: &Path) -> Option<char> {
+    let text = std::fs::read_to_string(stat).ok()?;
+    // It follows the name, which is in brackets and may itself contain brackets.
+    text.rsplit_once(')')?.1.trim_start().chars().next()
 }
