@@ -32,6 +32,8 @@ struct Inner {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Outbox {
+    /// What the source knows from the greeting.
+    known: Ack,
     inner: Mutex<Inner>,
     room: Condvar,
     wake: Notify,
@@ -47,6 +49,7 @@ impl Outbox {
     pub fn new(position: Option<(u64, u64)>) -> Self {
         let (applied, durable) = position.unwrap_or_default();
         Self {
+            known: Ack { applied: SeqNo::new(applied), durable: SeqNo::new(durable) },
             inner: Mutex::new(Inner { run: u32::from(position.is_some()), ..Inner::default() }),
             room: Condvar::new(),
             wake: Notify::new(),
@@ -146,7 +149,7 @@ impl Outbox {
     }
 
     async fn send(&self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-        let mut sent = self.ack();
+        let mut sent = self.known;
         let mut last = Instant::now();
         loop {
             // In this order: the messages about what the acknowledgement covers are then among the messages taken.

@@ -68,8 +68,8 @@ impl Syncer {
         let run = self.outbox.run_now();
         match self.home.make_durable() {
             Ok(seq) => {
-                self.outbox.durable(seq, run);
                 self.facts.update(|s| s.durable = seq);
+                self.outbox.durable(seq, run);
                 Ok(())
             }
             Err(e) => {

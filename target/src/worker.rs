@@ -197,8 +197,8 @@ impl Worker {
                 }
             })?)
         })?;
-        self.job.outbox.applied(seq);
         self.job.facts.applied(record.op.word(), seq, coherent.unwrap_or(false));
+        self.job.outbox.applied(seq);
         if record.op == Op::Mark(Mark::Barrier) {
             self.syncer.now();
         }

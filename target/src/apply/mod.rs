@@ -112,6 +112,9 @@ impl Applier {
     /// A change of an orphan that is not here: it was deleted on the source before this run of numbers began, and nobody
     /// will ever see it again.
     fn is_lost_orphan(&mut self, op: &Op) -> Result<bool, Fault> {
+        if matches!(op, Op::Compare { .. }) {
+            return Ok(false);
+        }
         let Some(Place { node, at: At::Orphan }) = op.place() else { return Ok(false) };
         let name = node::orphan_name(*node);
         Ok(self.files.get(*node).is_none() && node::stat_name(&self.home.orphans, name.as_bytes())?.is_none())
