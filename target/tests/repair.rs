@@ -282,13 +282,16 @@ async fn a_symbolic_link_in_the_replica_is_never_followed() {
     source.ok(create(4, "f")).await;
     // One that stays inside, too: what it points to has a path of its own.
     source.ok(mkdir(10, "real")).await;
-    source.ok(create(11, "real/file")).await;
+    source.ok(mkdir(14, "real/sub")).await;
+    source.ok(create(11, "real/sub/file")).await;
     source.ok(make(12, "inner", NodeKind::Symlink(b"real".to_vec()), 0o777)).await;
     let inside = snapshot(&rig.at("real"));
-    source.damaged(false, create(13, "inner/new"), b"").await;
-    source.damaged(true, write(at(13, "inner/file"), 0), b"x").await;
-    source.damaged(false, unlink(13, "inner/file"), b"").await;
-    assert!(!source.list("inner", None, None, false).await.exists);
+    for way in ["inner", "inner/sub"] {
+        source.damaged(false, create(13, &format!("{way}/new")), b"").await;
+        source.damaged(true, write(at(13, &format!("{way}/file")), 0), b"x").await;
+        source.damaged(false, unlink(13, &format!("{way}/file")), b"").await;
+        assert!(!source.list(way, None, None, false).await.exists);
+    }
     assert_eq!(snapshot(&rig.at("real")), inside);
     let before = snapshot(&outside);
     for tolerant in [false, true] {

@@ -101,14 +101,14 @@ fn a_cut_link_hangs_nobody_and_heals(commit: Commit) {
 }
 
 fn a_backlog_that_overflows_becomes_a_mirror(commit: Commit) {
-    let setup = quick(Setup::default().linked()).option(&["--backlog", "1MiB"]);
+    let setup = quick(Setup::default().linked()).option(&["--backlog", "8MiB"]);
     let rig = Rig::with(commit, setup);
     let mnt = rig.mnt();
     fs::create_dir(mnt.join("before")).unwrap();
     rig.settle();
     rig.link().cut();
     let mut random = Random::new(3);
-    for n in 0..40 {
+    for n in 0..60 {
         fs::write(mnt.join(format!("before/file{n}")), random.bytes(200_000)).unwrap();
     }
     fs::rename(mnt.join("before"), mnt.join("after")).unwrap();
@@ -116,7 +116,7 @@ fn a_backlog_that_overflows_becomes_a_mirror(commit: Commit) {
     let due = rig.wait_status("mirror due", |s| s.target().mirror_due);
     assert_eq!(due.target().state, "accumulating");
     assert!(due.backlog_bytes <= due.backlog_limit, "the backlog is bounded: {due:?}");
-    assert_eq!(due.backlog_limit, 1 << 20);
+    assert_eq!(due.backlog_limit, 8 << 20);
     let human = rig.replfs("status", &[]);
     assert!(human.ok().contains("mirror due"), "{}", human.stdout);
     rig.link().mend();

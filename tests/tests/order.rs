@@ -8,7 +8,7 @@ use replfs_tests::seed::{Random, seed};
 use replfs_tests::wait::PATIENCE;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,7 @@ in_both_modes!(
     appends_of_several_processes_all_arrive_once,
     mapped_pages_arrive_beside_renames_and_writes,
     files_that_replace_each_other_keep_their_content,
+    an_inode_number_that_is_used_again_is_another_file,
 );
 
 fn a_reader_of_the_replica_sees_a_prefix(commit: Commit) {
@@ -236,5 +237,56 @@ fn files_that_replace_each_other_keep_their_content(commit: Commit) {
             let _ = fs::hard_link(mnt.join("config"), mnt.join(format!("config.{round}")));
         }
     }
+    rig.finish();
+}
+
+/// Whoever looks up a name, loses it to an unlink and changes the file then has a file that is gone: never an error that
+/// an ordinary directory does not give, and never the next file, although file systems give it the same inode number.
+fn an_inode_number_that_is_used_again_is_another_file(commit: Commit) {
+    let rig = Rig::start(commit);
+    let (victim, next) = (rig.mnt().join("victim"), rig.mnt().join("next"));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for what in 0..3 {
+            let (victim, done) = (&victim, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    let changed = match what {
+                        0 => fs::set_permissions(victim, PermissionsExt::from_mode(0o600)),
+                        1 => {
+                            OpenOptions::new().append(true).open(victim).and_then(|mut file| file.write_all(b"victim"))
+                        }
+                        _ => OpenOptions::new().write(true).open(victim).and_then(|file| file.set_len(9)),
+                    };
+                    match changed {
+                        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
+                            done.store(true, Ordering::SeqCst);
+                            panic!("a file that another thread removes: {error}");
+                        }
+                        _ => {}
+                    }
+                }
+            });
+        }
+        for round in 0..3000 {
+            if done.load(Ordering::SeqCst) {
+                break;
+            }
+            fs::write(&victim, "v").unwrap();
+            fs::remove_file(&victim).unwrap();
+            fs::write(&next, "next").unwrap();
+            let (meta, content) = (fs::metadata(&next).unwrap(), fs::read(&next).unwrap());
+            let same = meta.permissions().mode() & 0o777 == 0o644 && content == b"next";
+            if !same {
+                done.store(true, Ordering::SeqCst);
+            }
+            assert!(
+                same,
+                "round {round}: what was meant for a removed file reached the next one: {meta:?}, {content:?}"
+            );
+            fs::remove_file(&next).unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+    });
     rig.finish();
 }

@@ -131,7 +131,7 @@ pub struct ReplicationArgs {
     /// How long the daemon goes on sending after the unmount before it ends
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration)]
     pub drain_timeout: Duration,
-    /// Changes kept in memory for a target that is away or slow, at least 1MiB; beyond it the directories are compared
+    /// Changes kept in memory for a target that is away or slow, at least 8MiB; beyond it the directories are compared
     /// when it is back
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = units::size)]
     pub backlog: u64,

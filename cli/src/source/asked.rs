@@ -9,9 +9,6 @@ use protocol::Name;
 use scm::key::Fingerprint;
 use std::os::unix::ffi::OsStrExt;
 
-/// A single change of an application is at most 1 MiB; a backlog that holds less would never hold one.
-const SMALLEST_BACKLOG_BYTES: u64 = 1 << 20;
-
 /// What the words say, without a look at the system.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -44,8 +41,8 @@ impl Asked {
             (TargetPlace::Local(_), Some(_)) => Err(Failure::usage(format!(
                 "target '{text}' is a directory of this machine and has no key; leave --target-key out, or name a host"
             ))),
-            _ if replication.backlog < SMALLEST_BACKLOG_BYTES => {
-                Err(Failure::usage("the backlog is too small; give at least 1MiB"))
+            _ if replication.backlog < srm::MIN_BACKLOG_BYTES => {
+                Err(Failure::usage("the backlog is too small; give at least 8MiB"))
             }
             _ => Ok(Self { name: name(args)?, target, target_text: text.clone(), target_key }),
         }
@@ -137,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_backlog_that_holds_nothing_is_refused() {
-        assert!(asked("/s /m --target /r/ --backlog 1023KiB").unwrap_err().message.contains("1MiB"));
-        assert!(asked("/s /m --target /r/ --backlog 1MiB").is_ok());
+        assert!(asked("/s /m --target /r/ --backlog 8191KiB").unwrap_err().message.contains("8MiB"));
+        assert!(asked("/s /m --target /r/ --backlog 8MiB").is_ok());
     }
 }
