@@ -8,6 +8,7 @@ pub mod link;
 pub mod load;
 pub mod mapping;
 pub mod rig;
+pub mod roam;
 pub mod seed;
 pub mod tree;
 pub mod wait;
