@@ -305,7 +305,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -320,7 +320,7 @@ impl Filesystem for Adapter {
             Err(error) => return reply.error(errno(&error)),
         };
         let data = Bytes::copy_from_slice(data);
-        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID).then(|| caller(req));
         let fs = Arc::clone(&self.fs);
         if write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
             // Mapped pages on their way out: neither room nor network is waited for, either may need the memory they hold.

@@ -91,7 +91,7 @@ fn set_times(fd: BorrowedFd<'_>, wanted: &Wanted) -> io::Result<()> {
 }
 
 /// Carries out what is wanted, in an order in which nothing undoes what came before.
-fn apply(target: &Target<'_>, wanted: &Wanted, kill: bool, before: &Stat) -> io::Result<()> {
+fn apply(target: &Target<'_>, wanted: &Wanted, kill: Option<Caller>, before: &Stat) -> io::Result<()> {
     let fd = target.fd();
     if let Some(size) = wanted.size {
         target.truncate(size)?;
@@ -101,8 +101,8 @@ fn apply(target: &Target<'_>, wanted: &Wanted, kill: bool, before: &Stat) -> io:
     }
     if let Some(mode) = wanted.mode {
         attr::chmod(fd, mode)?;
-    } else if kill {
-        let safe = without_privilege(attr::perm(before));
+    } else if let Some(caller) = kill {
+        let safe = without_privilege(attr::perm(before), || caller.in_group(before.st_gid));
         if safe != attr::perm(before) && FileType::from_raw_mode(before.st_mode) == FileType::RegularFile {
             rustix::fs::chmod(proc_path(fd), Mode::from_raw_mode(safe))?;
         }
@@ -159,7 +159,7 @@ impl Fs {
             (None, None) => return Err(Errno::BADF.into()),
         };
         let _lock = node.lock.lock();
-        self.change(&names, &node, &target, wanted, wanted.kills(caller))
+        self.change(&names, &node, &target, wanted, wanted.kills(caller).then_some(caller))
     }
 
     fn change(
@@ -168,7 +168,7 @@ impl Fs {
         node: &Arc<Node>,
         target: &Target<'_>,
         wanted: &Wanted,
-        kill: bool,
+        kill: Option<Caller>,
     ) -> Result<Done<Stat>, Failed> {
         let before = attr::stat(target.fd())?;
         let result = apply(target, wanted, kill, &before);
@@ -214,8 +214,8 @@ mod tests {
 
     #[test]
     fn a_request_without_attributes_means_that_privilege_goes() {
-        let user = Caller { uid: 1000, gid: 1000 };
-        let root = Caller { uid: 0, gid: 0 };
+        let user = Caller { uid: 1000, gid: 1000, pid: 0 };
+        let root = Caller { uid: 0, gid: 0, pid: 0 };
         let nothing = Wanted::default();
         let size = Wanted { size: Some(0), ..nothing };
         let mode = Wanted { mode: Some(0o4755), ..nothing };

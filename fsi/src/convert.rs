@@ -21,7 +21,7 @@ pub(crate) fn errno(error: &io::Error) -> Errno {
 }
 
 pub(crate) fn caller(request: &Request) -> Caller {
-    Caller { uid: request.uid(), gid: request.gid() }
+    Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
 }
 
 pub(crate) fn generation(entry: &Entry) -> Generation {

@@ -1,7 +1,7 @@
 //! Open files: open, read, write, fsync, release. Allocation and copying stand in `space`.
 
 use crate::files::OpenFile;
-use crate::fs::{Done, Failed, Fs};
+use crate::fs::{Caller, Done, Failed, Fs};
 use bytes::Bytes;
 use platform::sys::attr;
 use platform::tree::{Names, Node};
@@ -104,13 +104,13 @@ impl Fs {
         Ok(rustix::fs::seek(&file.fd, to)?)
     }
 
-    /// Writes at `offset`; how much was written. `kill`: setuid and setgid are to be cleared.
+    /// Writes at `offset`; how much was written. `kill`: setuid and setgid are to be cleared, because of this caller.
     pub(crate) fn write(
         &self,
         file: &OpenFile,
         offset: u64,
         mut data: Bytes,
-        kill: bool,
+        kill: Option<Caller>,
         durable: Durable,
     ) -> Result<Done<u32>, Failed> {
         if data.is_empty() {
@@ -145,12 +145,12 @@ impl Fs {
         node: &Node,
         fd: BorrowedFd<'_>,
         stat: &Stat,
-        kill: bool,
+        kill: Option<Caller>,
         before: Option<u32>,
     ) -> Option<u32> {
         let perm = attr::perm(stat);
-        let safe = without_privilege(perm);
-        if kill && safe != perm {
+        let safe = kill.map_or(perm, |caller| without_privilege(perm, || caller.in_group(stat.st_gid)));
+        if safe != perm {
             match rustix::fs::fchmod(fd, Mode::from_raw_mode(safe)) {
                 Ok(()) => {
                     self.attributes_changed(node);
@@ -192,9 +192,10 @@ impl Fs {
 }
 
 /// Permission bits after a change of content by somebody who may not keep setuid and setgid. Setgid without execution for
-/// the group means something else and stays.
-pub(crate) fn without_privilege(perm: u32) -> u32 {
-    let setgid = if perm & libc::S_IXGRP == 0 { 0 } else { libc::S_ISGID };
+/// the group stays for members of the group, as in the kernel (`setattr_should_drop_sgid`).
+pub(crate) fn without_privilege(perm: u32, member: impl FnOnce() -> bool) -> u32 {
+    let keeps = perm & libc::S_ISGID != 0 && perm & libc::S_IXGRP == 0 && member();
+    let setgid = if keeps { 0 } else { libc::S_ISGID };
     perm & !(libc::S_ISUID | setgid)
 }
 
@@ -218,8 +219,9 @@ mod tests {
 
     #[test]
     fn setgid_without_group_execution_is_no_privilege() {
-        assert_eq!(without_privilege(0o6755), 0o755);
-        assert_eq!(without_privilege(0o6745), 0o2745);
-        assert_eq!(without_privilege(0o1644), 0o1644);
+        assert_eq!(without_privilege(0o6755, || true), 0o755);
+        assert_eq!(without_privilege(0o6745, || true), 0o2745);
+        assert_eq!(without_privilege(0o6745, || false), 0o745);
+        assert_eq!(without_privilege(0o1644, || false), 0o1644);
     }
 }

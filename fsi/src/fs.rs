@@ -66,6 +66,21 @@ impl<E: Into<io::Error>> From<E> for Failed {
 pub(crate) struct Caller {
     pub uid: u32,
     pub gid: u32,
+    /// Process id; 0 where the kernel acts by itself.
+    pub pid: u32,
+}
+
+impl Caller {
+    /// Whether the caller belongs to a group. FUSE tells the primary one only, so the others are looked up; a caller that
+    /// has gone belongs to none.
+    pub(crate) fn in_group(self, gid: u32) -> bool {
+        if self.gid == gid {
+            return true;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
+        groups.split_whitespace().any(|group| group.parse() == Ok(gid))
+    }
 }
 
 /// A name that was found or made.

@@ -52,7 +52,7 @@ impl Fs {
             let ticket = self.half_allocated(&names, file, (&before, &stat), mode, offset, len);
             return Err(Failed { error: error.into(), ticket });
         }
-        let perm = self.killed(node, fd, &stat, false, Some(attr::perm(&before)));
+        let perm = self.killed(node, fd, &stat, None, Some(attr::perm(&before)));
         let ticket = self.record(&names, node, &stat, Bytes::new(), |place| Op::Allocate {
             place,
             mode,
@@ -125,7 +125,7 @@ impl Fs {
             return Ok(Done { value: 0, ticket: Ticket::NONE });
         }
         let stat = attr::stat(&to.fd)?;
-        let perm = self.killed(&to.node, to.fd.as_fd(), &stat, false, before);
+        let perm = self.killed(&to.node, to.fd.as_fd(), &stat, None, before);
         let len = copied as u64;
         let mtime = attr::mtime(&stat);
         let sent = self.srm.on_copy(&names, &from.node, &to.node, |from, to| Op::CopyRange {

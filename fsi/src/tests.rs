@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 const ROOT: u64 = 1;
-const CALLER: Caller = Caller { uid: 0, gid: 0 };
+const CALLER: Caller = Caller { uid: 0, gid: 0, pid: 0 };
 
 fn fs() -> (Fs, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -107,7 +107,7 @@ fn writing_nothing_does_nothing_and_a_size_needs_a_file() {
     let (fs, _dir) = fs();
     let (entry, handle) = fs.create(new(0o644), ROOT, name("f"), libc::O_WRONLY).unwrap().value;
     let file = fs.files.get(handle).unwrap();
-    assert_eq!(fs.write(&file, 1 << 40, Bytes::new(), true, Durable::All).unwrap().value, 0);
+    assert_eq!(fs.write(&file, 1 << 40, Bytes::new(), None, Durable::All).unwrap().value, 0);
     assert_eq!(fs.getattr(entry.stat.st_ino, Some(handle)).unwrap().st_size, 0);
     let size = Wanted { size: Some(1), ..Wanted::default() };
     let error = fs.setattr(CALLER, ROOT, None, &size).unwrap_err().error;

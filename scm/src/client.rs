@@ -5,7 +5,7 @@ use crate::session::{Dial, Streams};
 use crate::tls::OneServer;
 use crate::{ScmError, tls, transport};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, Endpoint};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
 use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
@@ -65,7 +65,7 @@ impl QuicDialer {
                     found: found.to_string(),
                     expected: self.expected.to_string(),
                 },
-                None => unreachable(error.to_string()),
+                None => self.broken(&error),
             }),
         }
     }
@@ -82,7 +82,7 @@ impl QuicDialer {
                         reader: Box::new(recv),
                         writer: Box::new(send),
                         // The server refuses a client's key only after the client believes to be connected.
-                        why_closed: Box::new(move || refusal(&probe, &target, &ours)),
+                        why_closed: Box::new(move || refusal(&probe.close_reason()?, &target, &ours)),
                         held: Box::new((endpoint, connection)),
                     });
                 }
@@ -93,14 +93,16 @@ impl QuicDialer {
         Err(last.unwrap_or_else(|| ScmError::Resolve { host: self.host.clone(), reason: "no address".to_owned() }))
     }
 
-    fn broken(&self, error: &quinn::ConnectionError) -> ScmError {
-        ScmError::Unreachable { target: self.target(), reason: error.to_string() }
+    fn broken(&self, error: &ConnectionError) -> ScmError {
+        let (target, ours) = (self.target(), self.key.fingerprint().to_string());
+        refusal(error, &target, &ours)
+            .unwrap_or_else(|| ScmError::Unreachable { target: self.target(), reason: error.to_string() })
     }
 }
 
 /// Whether a connection was closed by a TLS alert: the target does not accept this node's key.
-fn refusal(connection: &Connection, target: &str, ours: &str) -> Option<ScmError> {
-    let quinn::ConnectionError::ConnectionClosed(close) = connection.close_reason()? else { return None };
+fn refusal(error: &ConnectionError, target: &str, ours: &str) -> Option<ScmError> {
+    let ConnectionError::ConnectionClosed(close) = error else { return None };
     // RFC 9001, 4.8: a TLS alert arrives as 0x0100 plus the alert.
     (0x100..0x200)
         .contains(&u64::from(close.error_code))
