@@ -18,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Runs the daemon until it is told to end.
 pub fn run(args: &TargetArgs) -> Result<(), Failure> {
     logging::to_stderr();
+    platform::sys::raise_descriptor_limit();
     let places = Places::find(&args.state)?;
     let root = absolute(&args.root);
     if is_inside(places.state(), &root) {

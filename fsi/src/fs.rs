@@ -5,7 +5,7 @@ use crate::dirs::OpenDir;
 use crate::files::{Handles, OpenFile};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use platform::sys::{attr, proc_path};
+use platform::sys::{attr, descriptor_limit, proc_path};
 use platform::tree::{Names, Node, Tree};
 use protocol::{Name, Op, PathError, Place};
 use rustix::fs::{Mode, OFlags, Stat};
@@ -33,13 +33,17 @@ pub(crate) struct Fs {
     /// This process is root: the backing file system leaves setuid and setgid alone when it writes, and clearing them is
     /// up to the kernel's flags. Otherwise it clears them by itself.
     privileged: bool,
-    /// Removed directories by inode number, for whoever still works in one: nothing else could reach them any more.
+    /// Removed nodes by inode number, held until the kernel forgets them: for whoever still works in a directory, and so
+    /// that the file system does not give the number to another node while requests for this one are on their way.
     kept: Mutex<HashMap<u64, OwnedFd>>,
+    most_kept: usize,
     changed: OnceLock<Changed>,
 }
 
-/// Bound on removed directories that are kept open until the kernel forgets them.
-const KEPT: usize = 256;
+/// Bound on removed nodes that are held until the kernel forgets them, and the part of this process's descriptors that they
+/// may take.
+const KEPT: usize = 4096;
+const KEPT_PART: u64 = 4;
 
 /// A result with what its reply waits for.
 #[derive(Debug)]
@@ -115,6 +119,7 @@ impl Fs {
             dirs: Handles::default(),
             privileged: rustix::process::geteuid().is_root(),
             kept: Mutex::default(),
+            most_kept: usize::try_from(descriptor_limit() / KEPT_PART).map_or(KEPT, |part| part.min(KEPT)),
             changed: OnceLock::new(),
         }
     }
@@ -146,8 +151,8 @@ impl Fs {
             Err(error) if !node.has_name() => {
                 let reopen =
                     |fd: BorrowedFd<'_>| Ok(rustix::fs::open(proc_path(fd), flags | OFlags::CLOEXEC, Mode::empty())?);
-                if node.is_dir() {
-                    return self.kept.lock().get(&node.ino()).map_or(Err(error), |fd| reopen(fd.as_fd()));
+                if let Some(fd) = self.kept.lock().get(&node.ino()) {
+                    return reopen(fd.as_fd());
                 }
                 match self.files.find(|file| Arc::ptr_eq(&file.node, node)) {
                     Some(file) => reopen(file.fd.as_fd()),
@@ -158,17 +163,20 @@ impl Fs {
         }
     }
 
-    /// A directory is about to be removed.
+    /// A node is about to lose its last name.
     pub(crate) fn keep(&self, names: &Names, node: &Arc<Node>) {
+        if !node.is_known_to_kernel() {
+            return;
+        }
         let mut kept = self.kept.lock();
-        if kept.len() < KEPT
+        if kept.len() < self.most_kept
             && let Ok(fd) = self.tree.open(names, node, OFlags::PATH)
         {
             kept.insert(node.ino(), fd);
         }
     }
 
-    /// Nobody works in a removed directory any more, or it was not removed.
+    /// Nobody can ask for a removed node any more, or it was not removed.
     pub(crate) fn unkeep(&self, ino: u64) {
         self.kept.lock().remove(&ino);
     }
@@ -229,8 +237,10 @@ impl Fs {
                 self.reap(&names, &node);
             }
         }
-        self.unkeep(ino);
         self.tree.forget(ino, count);
+        if self.tree.get(ino).is_none_or(|node| !node.is_known_to_kernel()) {
+            self.unkeep(ino);
+        }
     }
 
     /// The mount is gone: what is still open is closed.

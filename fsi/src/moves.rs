@@ -21,6 +21,13 @@ struct Found {
     known: bool,
 }
 
+impl Found {
+    /// Without this name the node has none.
+    fn is_last_name(&self) -> bool {
+        self.node.is_dir() || self.stat.st_nlink == 1
+    }
+}
+
 /// One side of an operation on names.
 struct Side {
     dir: Arc<Node>,
@@ -61,7 +68,7 @@ impl Fs {
         let mut names = self.tree.names().write();
         let side = Side { fd: self.path_fd(&names, &dir)?, dir, name };
         let found = self.find(&names, &side)?;
-        if found.node.is_dir() {
+        if found.is_last_name() {
             self.keep(&names, &found.node);
         }
         let result = self.remove_found(&mut names, &side, &found, flags);
@@ -103,7 +110,14 @@ impl Fs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
+        let replaced = there.as_ref().filter(|found| kind != RenameKind::Exchange && found.is_last_name());
+        if let Some(found) = replaced {
+            self.keep(&names, &found.node);
+        }
         let result = self.rename_found(&mut names, (&from, &to), (&moved, there.as_ref()), kind, flags);
+        if let (Some(found), Err(_)) = (replaced, &result) {
+            self.unkeep(found.node.ino());
+        }
         drop(names);
         for found in [Some(moved), there].into_iter().flatten() {
             self.tree.settle(found.node);

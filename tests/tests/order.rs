@@ -268,7 +268,7 @@ fn an_inode_number_that_is_used_again_is_another_file(commit: Commit) {
                 }
             });
         }
-        for round in 0..3000 {
+        for round in 0..600 {
             if done.load(Ordering::SeqCst) {
                 break;
             }

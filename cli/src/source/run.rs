@@ -37,6 +37,7 @@ const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs the source until it is unmounted and drained.
 pub fn run(plan: &SourcePlan, ready: &Ready) -> Result<(), Failure> {
+    platform::sys::raise_descriptor_limit();
     let key = Arc::new(keys::load(&plan.places)?);
     let runtime =
         Runtime::new().map_err(|e| Failure::io(Code::System, "cannot start the threads of the source daemon", &e))?;

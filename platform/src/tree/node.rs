@@ -88,6 +88,11 @@ impl Node {
         debug_assert!(result.is_ok(), "the update always yields a value");
     }
 
+    /// Whether the kernel refers to this node.
+    pub fn is_known_to_kernel(&self) -> bool {
+        self.lookups.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn take_lookups(&self) -> u64 {
         self.lookups.swap(0, Ordering::Relaxed)
     }
@@ -110,7 +115,7 @@ impl Node {
     }
 
     pub(super) fn is_in_use(&self) -> bool {
-        self.is_open() || self.lookups.load(Ordering::Relaxed) > 0
+        self.is_open() || self.is_known_to_kernel()
     }
 
     /// Locks two nodes in the order of their inode numbers; one guard where they are the same.
