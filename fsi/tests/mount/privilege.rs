@@ -44,7 +44,7 @@ fn a_users_change_of_content_clears_setuid_and_setgid() {
     for (n, script) in
         ["echo x >> f", "echo x 1<> f", "truncate -s 3 f", ": > f", "fallocate -l 9000 f"].iter().enumerate()
     {
-        for (mode, left) in [(0o6777, 0o777), (0o2767, 0o2767), (0o4666, 0o666)] {
+        for (mode, left) in [(0o6777, 0o777), (0o2767, 0o767), (0o4666, 0o666)] {
             fs::write(rig.at("f"), "0123456789").unwrap();
             fs::set_permissions(rig.at("f"), permissions(mode)).unwrap();
             let output = rig.as_nobody(script);
