@@ -4,12 +4,13 @@
 use crate::Srm;
 use crate::ensure::digest16;
 use crate::gate::Source;
+use crate::live::place_by;
 use crate::pass::{Stop, is_gone, unreadable};
 use bytes::Bytes;
 use platform::sys::attr;
 use platform::sys::extent::{self, Segment};
 use platform::tree::{Names, Node};
-use protocol::{AllocateMode, Answer, At, CHUNK_BYTES, COMPARE_BLOCK_BYTES, Draft, Op, Place, Time};
+use protocol::{AllocateMode, Answer, CHUNK_BYTES, COMPARE_BLOCK_BYTES, Draft, Op, Place, Time};
 use rustix::fs::OFlags;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -91,14 +92,7 @@ impl Srm {
             }
             pass.shared(node.ino()).and_then(|list| list.first().cloned())
         };
-        let place = match shared {
-            Some((dir, name)) => dir
-                .path(names)
-                .and_then(|path| path.join(&name).ok())
-                .map(|path| Place { node: node.id(), at: At::Path(path) }),
-            None => node.place(names),
-        };
-        let Some(place) = place else { return Ok(None) };
+        let Some(place) = place_by(names, node, shared.as_ref()) else { return Ok(None) };
         let stat = attr::stat(fd).map_err(|error| unreadable(node, names, error))?;
         let size = stat.st_size.cast_unsigned();
         Ok(Some(Piece { place, size, mtime: attr::mtime(&stat), atime: attr::atime(&stat) }))

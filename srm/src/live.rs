@@ -6,13 +6,21 @@ use crate::gate::Gate;
 use crate::{Srm, status::CommitMode};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
-use protocol::{At, Draft, Op, Place};
+use protocol::{At, Draft, Name, Op, Place};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// The file that was read from is not clean on the target: the bytes are to be shipped instead (R9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotClean;
+
+/// Where a node is: by `link` if that is given, a name that is right on the target while others may not be; else by any
+/// name it has.
+pub(crate) fn place_by(names: &Names, node: &Node, link: Option<&(Arc<Node>, Name)>) -> Option<Place> {
+    let Some((dir, name)) = link else { return node.place(names) };
+    let path = dir.path(names)?.join(name).ok()?;
+    Some(Place { node: node.id(), at: At::Path(path) })
+}
 
 /// A place that a live operation can name, or why there is none.
 enum Reach {
@@ -92,14 +100,7 @@ impl Srm {
                 _ => None,
             }
         };
-        let place = match shared {
-            Some((dir, name)) => dir
-                .path(names)
-                .and_then(|path| path.join(&name).ok())
-                .map(|path| Place { node: node.id(), at: At::Path(path) }),
-            None => node.place(names),
-        };
-        place.map_or(Reach::Nameless, Reach::At)
+        place_by(names, node, shared.as_ref()).map_or(Reach::Nameless, Reach::At)
     }
 
     pub(crate) fn absorb(&self, len: usize) -> Ticket {

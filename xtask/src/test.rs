@@ -13,7 +13,9 @@ pub fn run(filter: &[String]) -> Result<bool> {
     // The suites wait for the disk and for each other's daemons a good deal, so there may be more of them than cores.
     let threads = (threads + 1).clamp(2, 8).to_string();
     let mut tests = run::cargo();
-    tests.args(["test", "--workspace", "--no-fail-fast", "--", "--test-threads", &threads]).args(filter);
+    tests
+        .args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast", "--", "--test-threads", &threads])
+        .args(filter);
     run::succeeds(tests.env("REPLFS_BIN", binary))
 }
 
