@@ -26,7 +26,7 @@ pub fn succeeds(command: &mut Command) -> Result<bool> {
 /// Builds the `replfs` binary and gives its path: it lies beside this program when both have the same profile.
 pub fn build() -> Result<PathBuf> {
     anyhow::ensure!(
-        succeeds(cargo().args(["build", "--package", "replfs"]))?,
+        succeeds(cargo().args(["build", "--workspace", "--bin", "replfs"]))?,
         "the build failed; see the compiler's messages above"
     );
     let xtask = std::env::current_exe().context("cannot find this program's own file")?;
