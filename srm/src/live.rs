@@ -127,6 +127,8 @@ impl Srm {
         let mut core = self.core.lock();
         if let Gate::Pass(pass) = &mut core.gate
             && !node.has_name()
+            // It may live on under names that only the pass knows.
+            && pass.shared(node.ino()).is_none_or(<[_]>::is_empty)
         {
             pass.set_undone(node.ino());
         }

@@ -156,6 +156,7 @@ impl Srm {
             Gate::Pass(pass) => pass.lost_name(dir, name, &gone),
             _ => gone.orphan,
         };
+        self.settle_orphan(&gone, orphan);
         let gone_node = Replaced { node: gone.node, orphan };
         let op = Op::Unlink { path, gone: gone_node, directory: gone.directory, parent_mtime };
         let draft = Draft::new(&op, Bytes::new());
@@ -178,6 +179,7 @@ impl Srm {
         };
         if let (Some(gone), Some(replaced)) = (&rename.replaced, &mut replaced) {
             replaced.orphan = pass.lost_name(rename.to_dir, rename.to, gone);
+            self.settle_orphan(gone, replaced.orphan);
         }
         let plan = plan(pass, rename);
         let ticket = match plan {
@@ -269,6 +271,16 @@ impl Srm {
             let _absorbed = self.nameless(dir, 0);
         }
         path
+    }
+
+    /// The target keeps no orphan of a node after all: it has none of it, or has it under another name.
+    fn settle_orphan(&self, gone: &Gone, kept: bool) {
+        if gone.orphan
+            && !kept
+            && let Some(node) = self.tree.get(gone.ino)
+        {
+            node.set_orphan(false);
+        }
     }
 
     fn send_names(&self, core: &mut Core, draft: Draft) -> Ticket {
