@@ -46,7 +46,7 @@ pub struct Pass {
     done: HashSet<u64>,
     /// Names that are right on the target, of done nodes with several links.
     shared: HashMap<u64, Vec<(Arc<Node>, Name)>>,
-    /// Names that wait in the work list as [`Work::Name`].
+    /// Names that wait in the work list as [`Work::Name`], by node id: an inode number may be used again meanwhile.
     pending: HashSet<(u64, Name)>,
     /// Which node on the source uses an inode with several links on the target.
     claimed: HashMap<u64, u64>,
@@ -167,7 +167,7 @@ impl Pass {
     /// Adds something to do.
     pub fn add(&mut self, work: Work) {
         if let Work::Name(dir, name) = &work
-            && !self.pending.insert((dir.ino(), name.clone()))
+            && !self.pending.insert((dir.id().get(), name.clone()))
         {
             return;
         }
@@ -210,6 +210,11 @@ impl Pass {
     /// Something that was taken could not be done and is tried again.
     pub fn failed(&mut self, work: Work, again: Instant) {
         self.finished();
+        self.postpone(work, again);
+    }
+
+    /// Something that could not be read is left for later.
+    pub fn postpone(&mut self, work: Work, again: Instant) {
         self.later.push((again, work));
     }
 

@@ -62,6 +62,10 @@ impl Srm {
         let (Reach::At(input), Reach::At(output)) = (self.reach(names, from), self.reach(names, to)) else {
             return Err(NotClean);
         };
+        // The target may not have it any more; nothing else depends on an orphan's content there.
+        if input.at == At::Orphan {
+            return Err(NotClean);
+        }
         let draft = Draft::new(&make(input, output), Bytes::new());
         let mut core = self.core.lock();
         if !matches!(core.gate, Gate::Clean) {

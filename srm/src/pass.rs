@@ -247,7 +247,10 @@ impl Srm {
                 both.entry(name).or_insert(None);
             }
             for (name, entry) in &both {
-                self.look(number, dir, name, Known::Entry(*entry))?;
+                match self.look(number, dir, name, Known::Entry(*entry)) {
+                    Err(Stop::Unreadable(path, error)) => self.postpone(number, dir, name, &path, &error)?,
+                    result => result?,
+                }
             }
             match bound {
                 Some(bound) => after = Some(bound),
@@ -258,12 +261,23 @@ impl Srm {
         Ok(())
     }
 
+    /// One name that cannot be read does not hold up the others.
+    fn postpone(&self, number: u64, dir: &Arc<Node>, name: &Name, path: &str, error: &io::Error) -> Result<(), Stop> {
+        tracing::warn!(event = "unreadable", path, %error, "cannot be mirrored, is tried again");
+        let mut core = self.core.lock();
+        let again = Instant::now() + AGAIN_AFTER;
+        let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+        pass.postpone(Work::Name(Arc::clone(dir), name.clone()), again);
+        core.last_error = Some(format!("cannot mirror {path}: {error}; tried again every 30 s"));
+        Ok(())
+    }
+
     /// Compares one name and sends what differs.
     fn look(&self, number: u64, dir: &Arc<Node>, name: &Name, known: Known<'_>) -> Result<(), Stop> {
         self.wait_for_room(number)?;
         let names = self.tree.names().read();
         let from_list = matches!(known, Known::Entry(_));
-        if from_list && self.core.lock().gate.pass(number).ok_or(Stop::Over)?.is_pending(dir.ino(), name) {
+        if from_list && self.core.lock().gate.pass(number).ok_or(Stop::Over)?.is_pending(dir.id().get(), name) {
             return Ok(());
         }
         let node = match self.tree.lookup(&names, dir, name, 0) {
@@ -273,7 +287,7 @@ impl Srm {
                 if !matches!(known, Known::Entry(None)) {
                     self.set_aside(number, &names, dir, name)?;
                 }
-                self.core.lock().gate.pass(number).ok_or(Stop::Over)?.not_pending(dir.ino(), name);
+                self.core.lock().gate.pass(number).ok_or(Stop::Over)?.not_pending(dir.id().get(), name);
                 return Ok(());
             }
             Err(error) => return Err(unreadable(dir, &names, error)),
@@ -282,7 +296,7 @@ impl Srm {
             let _still = node.lock.lock();
             let result = self.bring(number, &names, dir, name, &node, known);
             if !from_list && result.is_ok() {
-                self.core.lock().gate.pass(number).ok_or(Stop::Over)?.not_pending(dir.ino(), name);
+                self.core.lock().gate.pass(number).ok_or(Stop::Over)?.not_pending(dir.id().get(), name);
             }
             result
         };

@@ -115,11 +115,17 @@ impl Srm {
         }
     }
 
-    /// No more operations come. Waits until the target has everything, has made it durable and has said goodbye.
+    /// No more operations come: once everything is sent and applied, the connection says goodbye.
+    pub fn close(&self) {
+        self.core.lock().closing = true;
+        self.wake();
+    }
+
+    /// Waits until the target has everything, has made it durable and has said goodbye, which it does after
+    /// [`Srm::close`] only: a mount that is detached and still in use goes on.
     pub fn drain(&self, timeout: Duration) -> Result<(), Left> {
         let deadline = Instant::now() + timeout;
         let mut core = self.core.lock();
-        core.closing = true;
         loop {
             if core.finished {
                 return Ok(());
@@ -137,6 +143,7 @@ impl Srm {
         core.stopped = true;
         core.generation += 1;
         core.questions.clear();
+        core.backlog.clear();
         core.gate = Gate::Due;
         core.release_replies();
         drop(core);

@@ -21,6 +21,7 @@ impl SourceDaemon {
 
     /// The mount is gone: sends what is left until it is all there, or until `timeout` is over and nobody waits any longer.
     pub fn finish(&self, timeout: Duration) -> Result<(), Left> {
+        self.srm.close();
         let own = Instant::now() + timeout;
         loop {
             let until = self.until.lock().map_or(own, |asked| asked.max(own));
