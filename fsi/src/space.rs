@@ -90,6 +90,7 @@ impl Fs {
             if let Err(error) = shipped {
                 let ino = file.node.ino();
                 tracing::error!(ino, %error, "a file that fallocate left half-changed could not be read");
+                self.srm.lost_track("a file was left half-changed and could not be read; all will be compared");
             }
         }
         self.resized(names, &file.node, stat)
@@ -141,7 +142,9 @@ impl Fs {
             ticket
         } else {
             let content = Content { fd: from.fd.as_fd(), offset: from_offset };
-            self.ship(&names, to, &stat, &content, to_offset, len)?
+            self.ship(&names, to, &stat, &content, to_offset, len).inspect_err(|_| {
+                self.srm.lost_track("what was copied into a file could not be read; all will be compared");
+            })?
         };
         Ok(Done { value: u32::try_from(copied).unwrap_or(u32::MAX), ticket })
     }

@@ -125,6 +125,17 @@ impl Srm {
         core.absorb(len)
     }
 
+    /// Something changed that cannot be described: everything is compared.
+    pub fn lost_track(&self, why: &str) {
+        let mut core = self.core.lock();
+        if !matches!(core.gate, Gate::Due) {
+            core.all_dirty(why);
+        }
+        drop(core);
+        self.wake();
+        self.changed.notify_all();
+    }
+
     /// The last open descriptor of an orphan is closed: it goes on the target too.
     pub fn reap(&self, _names: &Names, node: &Arc<Node>) {
         let draft = Draft::new(&Op::Reap { node: node.id() }, Bytes::new());
