@@ -65,6 +65,8 @@ pub struct Config {
     pub submounts: Vec<String>,
     /// The software's version, for the target's log.
     pub software: String,
+    /// There is no target: nothing is described, numbered or kept (S16).
+    pub bypassed: bool,
 }
 
 /// The replication of one source.
@@ -120,6 +122,7 @@ impl Srm {
             clean_end_secs: None,
             submounts: Vec::new(),
             software: String::new(),
+            bypassed: false,
         };
         Self::start(tree, config).expect("threads can be started in tests")
     }
@@ -127,6 +130,11 @@ impl Srm {
     /// The backing directory.
     pub fn tree(&self) -> &Arc<Tree> {
         &self.tree
+    }
+
+    /// Whether there is no target, and nothing need be described.
+    pub fn is_bypassed(&self) -> bool {
+        self.config.bypassed
     }
 
     /// Says how to wake the connection when there is something to send. Once.

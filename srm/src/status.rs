@@ -156,6 +156,6 @@ pub struct SourceStatus {
     pub backlog_limit: u64,
     /// Paths below SRC on which another file system is mounted; what is in them is not replicated.
     pub submounts: Vec<String>,
-    /// The targets.
+    /// The targets; none where the mount is bypassed.
     pub targets: Vec<TargetStatus>,
 }

@@ -84,13 +84,16 @@ impl Srm {
             backlog_bytes: core.backlog.bytes(),
             backlog_limit: core.backlog.limit_bytes(),
             submounts: self.config.submounts.clone(),
-            targets: vec![target],
+            targets: if self.config.bypassed { Vec::new() } else { vec![target] },
         }
     }
 
     /// Waits until everything that was changed before this call is durable on a coherent target. The error says what
     /// is left after `timeout`.
     pub fn sync(&self, timeout: Duration) -> Result<(), Left> {
+        if self.config.bypassed {
+            return Err(left(&self.core.lock()));
+        }
         let deadline = Instant::now() + timeout;
         loop {
             // A barrier counts only in the run of numbers that it was numbered in.
@@ -119,15 +122,17 @@ impl Srm {
     pub fn close(&self) {
         self.core.lock().closing = true;
         self.wake();
+        self.changed.notify_all();
     }
 
     /// Waits until the target has everything, has made it durable and has said goodbye, which it does after
-    /// [`Srm::close`] only: a mount that is detached and still in use goes on.
+    /// [`Srm::close`] only: a mount that is detached and still in use goes on. Without a target there is nothing to wait for
+    /// but the end of the mount.
     pub fn drain(&self, timeout: Duration) -> Result<(), Left> {
         let deadline = Instant::now() + timeout;
         let mut core = self.core.lock();
         loop {
-            if core.finished {
+            if core.finished || (self.config.bypassed && core.closing) {
                 return Ok(());
             }
             self.wake();

@@ -110,7 +110,8 @@ pub struct MountArgs {
 /// What is replicated where and how: each is also a mount option.
 #[derive(Debug, Args)]
 pub struct ReplicationArgs {
-    /// Where the replica is kept: HOST[:7420] or [v6]:PORT, or, with a '/' in it, a directory ROOT on this machine
+    /// Where the replica is kept: HOST[:7420] or [v6]:PORT, or, with a '/' in it, a directory ROOT on this machine; none
+    /// for a mount that replicates nothing
     #[arg(long, value_name = "T")]
     pub target: Vec<String>,
     /// Fingerprint of the target ('replfs key' on the target prints it); needed unless the target is a directory

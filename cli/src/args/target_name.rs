@@ -8,9 +8,14 @@ use std::path::PathBuf;
 /// The port of a target where none is given.
 pub const PORT: u16 = 7420;
 
+/// Said instead of a target: nothing is replicated.
+pub const NONE: &str = "none";
+
 /// Where a target is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetPlace {
+    /// Nowhere: the mount is the file system layer alone.
+    None,
     /// ROOT on this machine.
     Local(PathBuf),
     /// A target daemon.
@@ -23,8 +28,11 @@ pub enum TargetPlace {
 }
 
 impl TargetPlace {
-    /// Reads what `--target` says: with a `/` in it a directory, else `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`.
+    /// Reads what `--target` says: with a `/` in it a directory, `none`, else `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`.
     pub fn parse(text: &str) -> Result<Self, Failure> {
+        if text == NONE {
+            return Ok(Self::None);
+        }
         if text.contains('/') {
             return Ok(Self::Local(PathBuf::from(text)));
         }
@@ -65,6 +73,7 @@ impl TargetPlace {
 impl fmt::Display for TargetPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::None => f.write_str(NONE),
             Self::Local(root) => root.display().fmt(f),
             Self::Remote { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Remote { host, port } => write!(f, "{host}:{port}"),
@@ -82,6 +91,12 @@ mod tests {
         for text in ["/backup", "backup/", "./x"] {
             assert_eq!(TargetPlace::parse(text).unwrap(), TargetPlace::Local(text.into()));
         }
+    }
+
+    #[test]
+    fn none_is_no_target_and_no_host() {
+        assert_eq!(TargetPlace::parse("none").unwrap(), TargetPlace::None);
+        assert_eq!(TargetPlace::parse("none:7420").unwrap().to_string(), "none:7420");
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Asked {
         let replication = &args.replication;
         let text = match replication.target.as_slice() {
             [one] => one,
-            [] => return Err(Failure::usage("no target; give --target HOST[:7420] or --target DIRECTORY/")),
+            [] => return Err(Failure::usage("no target; give --target HOST[:7420] or --target DIRECTORY/ (or none)")),
             _ => return Err(Failure::usage("more than one target does not exist yet; give one")),
         };
         let target = TargetPlace::parse(text)?;
@@ -38,6 +38,7 @@ impl Asked {
             (TargetPlace::Remote { host, .. }, None) => Err(Failure::usage(format!(
                 "no target-key; run 'replfs key' on {host} and give what it prints as --target-key"
             ))),
+            (TargetPlace::None, Some(_)) => Err(Failure::usage("target 'none' has no key; leave --target-key out")),
             (TargetPlace::Local(_), Some(_)) => Err(Failure::usage(format!(
                 "target '{text}' is a directory of this machine and has no key; leave --target-key out, or name a host"
             ))),

@@ -26,7 +26,7 @@ impl Resolved {
         let mnt = directory(Code::Mountpoint, "mount point", &args.mnt)?;
         let target = match &asked.target {
             TargetPlace::Local(root) => TargetPlace::Local(paths::absolute(root)),
-            remote @ TargetPlace::Remote { .. } => remote.clone(),
+            other @ (TargetPlace::Remote { .. } | TargetPlace::None) => other.clone(),
         };
         let resolved = Self { src, mnt, target, places: Places::find(&args.replication.state)? };
         resolved.check_mounts()?;

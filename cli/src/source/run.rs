@@ -42,9 +42,7 @@ pub fn run(plan: &SourcePlan, ready: &Ready) -> Result<(), Failure> {
     let runtime =
         Runtime::new().map_err(|e| Failure::io(Code::System, "cannot start the threads of the source daemon", &e))?;
     let srm = start_srm(plan)?;
-    let (dialer, local) = dialer(plan, &runtime, key)?;
-    let feed = connect(plan, &runtime, &srm, dialer);
-    let warning = judge(plan, feed.first_answer(plan.connect_timeout + GREETING))?;
+    let (warning, local) = attach(plan, &runtime, key, &srm)?;
     let daemon = SourceDaemon::new(Arc::clone(&srm));
     let control = Server::start(&plan.socket(), Arc::clone(&daemon) as Arc<_>)?;
     let mounted = fsi::mount(Arc::clone(&srm), &mount_options(plan))
@@ -88,23 +86,45 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
         clean_end_secs: plan.memory.clean_end_secs,
         submounts: plan.submounts.clone(),
         software: SOFTWARE.to_owned(),
+        bypassed: plan.target == TargetPlace::None,
     };
     Srm::start(Arc::new(tree), config).map_err(|e| system("cannot start the threads of the source daemon", &e))
 }
 
-/// What connects to the target, and the target itself where it is a local directory.
-fn dialer(plan: &SourcePlan, runtime: &Runtime, key: Arc<NodeKey>) -> Result<(Arc<dyn Dial>, LocalTarget), Failure> {
+/// Connects to the target, if there is to be one: what the user is to know about it, and the target itself where it is
+/// a local directory.
+fn attach(
+    plan: &SourcePlan,
+    runtime: &Runtime,
+    key: Arc<NodeKey>,
+    srm: &Arc<Srm>,
+) -> Result<(Option<String>, LocalTarget), Failure> {
+    let Some((dialer, local)) = dialer(plan, runtime, key)? else {
+        return Ok((Some("no target: nothing is replicated (state bypass)".to_owned()), None));
+    };
+    let feed = connect(plan, runtime, srm, dialer);
+    let warning = judge(plan, feed.first_answer(plan.connect_timeout + GREETING))?;
+    Ok((warning, local))
+}
+
+/// What connects to the target, and the target itself where it is a local directory; `None` where there is no target.
+fn dialer(
+    plan: &SourcePlan,
+    runtime: &Runtime,
+    key: Arc<NodeKey>,
+) -> Result<Option<(Arc<dyn Dial>, LocalTarget)>, Failure> {
     match (&plan.target, plan.target_key) {
+        (TargetPlace::None, _) => Ok(None),
         (TargetPlace::Local(root), _) => {
             let _within = runtime.enter();
             let config = TargetConfig { root: root.clone(), software: SOFTWARE.to_owned() };
             let target = Target::open(config).map_err(|error| serve::failure(&error))?;
             let peer = key.fingerprint().to_string();
-            Ok((Arc::new(LocalDialer::new(Arc::clone(&target), peer)), Some(target)))
+            Ok(Some((Arc::new(LocalDialer::new(Arc::clone(&target), peer)), Some(target))))
         }
         (TargetPlace::Remote { host, port }, Some(expected)) => {
             let dialer = QuicDialer::new(host.clone(), *port, expected, key, plan.connect_timeout);
-            Ok((Arc::new(dialer), None))
+            Ok(Some((Arc::new(dialer), None)))
         }
         (TargetPlace::Remote { .. }, None) => Err(Failure::usage(
             "a target on the network needs its key: give --target-key ('replfs key' there prints it)",
@@ -208,6 +228,8 @@ impl SourceDaemon {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let outcome = self.finish(plan.drain_timeout);
         match &outcome {
+            // What the replica of another mount lacks nobody knows.
+            Ok(()) if plan.target == TargetPlace::None => {}
             Ok(()) => {
                 let written = Memory::read(&plan.state_dir).and_then(|memory| {
                     Memory { clean_end_secs: i64::try_from(now).ok(), ..memory }.write(&plan.state_dir)

@@ -25,6 +25,9 @@ pub fn source(out: &mut String, source: &SourceStatus) {
         kinds(&source.operations)
     );
     line!(out, "  backlog  {} of {}", bytes(source.backlog_bytes), bytes(source.backlog_limit));
+    if source.targets.is_empty() {
+        line!(out, "  target   none: bypass, nothing is replicated");
+    }
     for target in &source.targets {
         target_of(out, source, target);
     }

@@ -25,7 +25,7 @@ impl Rig {
     /// Starts the target, again on the port it had; behind the link where there is one.
     #[track_caller]
     pub fn start_target(&mut self) {
-        if self.setup.local {
+        if self.setup.local || self.setup.bypassed {
             return;
         }
         let allow = self.key(&self.source_state());
@@ -59,7 +59,7 @@ impl Rig {
     pub fn mount_words(&self) -> Vec<String> {
         let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
         let mut words = vec![text(self.src()), text(self.mnt()), "--target".into(), self.target_argument()];
-        if !self.setup.local {
+        if !self.setup.local && !self.setup.bypassed {
             words.extend(["--target-key".into(), self.target_key.clone()]);
         }
         words.extend(["--name".into(), NAME.into(), "--state".into(), text(self.source_state())]);

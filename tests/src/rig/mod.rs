@@ -53,6 +53,8 @@ pub struct Setup {
     pub linked: bool,
     /// No target daemon: `--target ROOT/`.
     pub local: bool,
+    /// No target at all: `--target none`.
+    pub bypassed: bool,
     /// SRC and MNT are the same directory.
     pub in_place: bool,
     /// Further options of `replfs mount`.
@@ -229,6 +231,7 @@ impl Rig {
     /// What `--target` is told.
     pub fn target_argument(&self) -> String {
         match &self.link {
+            _ if self.setup.bypassed => "none".to_owned(),
             _ if self.setup.local => format!("{}/", self.root().display()),
             Some(link) => link.address().to_string(),
             None => self.target_address().to_string(),
