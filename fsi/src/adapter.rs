@@ -319,21 +319,25 @@ impl Filesystem for Adapter {
             Ok(file) => file,
             Err(error) => return reply.error(errno(&error)),
         };
-        let data = Bytes::copy_from_slice(data);
-        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID).then(|| caller(req));
-        let fs = Arc::clone(&self.fs);
+        let (caller, kills) = (caller(req), write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID));
         if write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
             // Mapped pages on their way out: neither room nor network is waited for, either may need the memory they hold.
-            let (result, ticket) = split(fs.write(&file, offset, data, kill, Durable::No));
+            let (result, ticket) = split(self.fs.write(caller, &file, offset, data, kills, Durable::No));
             drop(file);
-            return fs.srm.commit_local(ticket, move || written(result, reply));
+            return self.fs.srm.commit_local(ticket, move || written(result, reply));
         }
         let durable = Durable::from_flags(flags.0);
-        self.when_room(move || {
-            let outcome = fs.write(&file, offset, data, kill, durable);
+        if self.fs.srm.has_room() {
+            let outcome = self.fs.write(caller, &file, offset, data, kills, durable);
+            drop(file);
+            return self.finish(outcome, move |result| written(result, reply));
+        }
+        let (fs, data) = (Arc::clone(&self.fs), Bytes::copy_from_slice(data));
+        self.fs.srm.when_room(Box::new(move || {
+            let outcome = fs.write(caller, &file, offset, &data, kills, durable);
             drop(file);
             finish(&fs, outcome, move |result| written(result, reply));
-        });
+        }));
     }
 
     fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
@@ -450,7 +454,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -458,7 +462,7 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        self.finish_empty(self.fs.setxattr(ino.0, name, value, flags), reply);
+        self.finish_empty(self.fs.setxattr(caller(req), ino.0, name, value, flags), reply);
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -489,7 +493,7 @@ impl Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -501,9 +505,9 @@ impl Filesystem for Adapter {
             Ok(file) => file,
             Err(error) => return reply.error(errno(&error)),
         };
-        let fs = Arc::clone(&self.fs);
+        let (fs, caller) = (Arc::clone(&self.fs), caller(req));
         self.when_room(move || {
-            let outcome = fs.fallocate(&file, mode, offset, length);
+            let outcome = fs.fallocate(caller, &file, mode, offset, length);
             drop(file);
             finish(&fs, outcome, move |result| empty(result, reply));
         });
@@ -518,7 +522,7 @@ impl Filesystem for Adapter {
 
     fn copy_file_range(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino_in: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
@@ -533,9 +537,9 @@ impl Filesystem for Adapter {
             (Ok(from), Ok(to)) => (from, to),
             (Err(error), _) | (_, Err(error)) => return reply.error(errno(&error)),
         };
-        let fs = Arc::clone(&self.fs);
+        let (fs, caller) = (Arc::clone(&self.fs), caller(req));
         self.when_room(move || {
-            let outcome = fs.copy(&from, offset_in, &to, offset_out, len);
+            let outcome = fs.copy(caller, &from, offset_in, &to, offset_out, len);
             drop((from, to));
             finish(&fs, outcome, move |result| written(result, reply));
         });

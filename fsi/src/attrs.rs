@@ -2,7 +2,6 @@
 
 use crate::data::without_privilege;
 use crate::fs::{Caller, Done, Failed, Fs};
-use bytes::Bytes;
 use platform::sys::{attr, proc_path};
 use platform::tree::Node;
 use protocol::{Op, Owner, Time};
@@ -135,7 +134,7 @@ impl Fs {
         }
         let node = self.node(ino)?;
         let names = self.tree.names().read();
-        attr::stat(self.path_fd(&names, &node)?)
+        self.stat(&names, &node)
     }
 
     /// Changes attributes; all of them as they are afterwards.
@@ -180,7 +179,7 @@ impl Fs {
             && before.st_size == stat.st_size;
         let record = if unchanged { None } else { record_of(wanted, &before, &stat) };
         let ticket = match record {
-            Some(make) => self.record(names, node, &stat, Bytes::new(), make),
+            Some(make) => self.record(names, node, &stat, &[], make),
             None => srm::Ticket::NONE,
         };
         match result {

@@ -2,8 +2,8 @@
 
 use crate::files::OpenFile;
 use crate::fs::{Caller, Done, Failed, Fs};
-use bytes::Bytes;
 use platform::sys::attr;
+use platform::sys::creds::writing_as;
 use platform::tree::{Names, Node};
 use protocol::Op;
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
@@ -104,13 +104,14 @@ impl Fs {
         Ok(rustix::fs::seek(&file.fd, to)?)
     }
 
-    /// Writes at `offset`; how much was written. `kill`: setuid and setgid are to be cleared, because of this caller.
+    /// Writes at `offset`; how much was written. `kills`: setuid and setgid are to be cleared, because of this caller.
     pub(crate) fn write(
         &self,
+        caller: Caller,
         file: &OpenFile,
         offset: u64,
-        mut data: Bytes,
-        kill: Option<Caller>,
+        data: &[u8],
+        kills: bool,
         durable: Durable,
     ) -> Result<Done<u32>, Failed> {
         if data.is_empty() {
@@ -119,18 +120,21 @@ impl Fs {
         let fd = file.fd.as_fd();
         let names = self.tree.names().read();
         let lock = file.node.lock.lock();
-        let before = self.perm_before(fd)?;
-        let written = rustix::io::pwrite(fd, &data, offset)?;
-        data.truncate(written);
-        let stat = attr::stat(fd)?;
-        let mode = self.killed(&file.node, fd, &stat, kill, before);
-        let ticket = self.record(&names, &file.node, &stat, data, |place| Op::Write {
-            place,
-            offset,
-            mtime: attr::mtime(&stat),
-            mode,
-            durable: durable != Durable::No,
-        });
+        let before = self.perm_before(fd, kills)?;
+        let written = writing_as(caller.ids(), || rustix::io::pwrite(fd, data, offset))??;
+        let ticket = if before.is_none() && self.srm.is_bypassed() {
+            Ticket::NONE
+        } else {
+            let stat = attr::stat(fd)?;
+            let mode = self.killed(&file.node, fd, &stat, kills.then_some(caller), before);
+            self.record(&names, &file.node, &stat, &data[..written], |place| Op::Write {
+                place,
+                offset,
+                mtime: attr::mtime(&stat),
+                mode,
+                durable: durable != Durable::No,
+            })
+        };
         drop(lock);
         drop(names);
         durable.make(fd).map_err(|error| Failed { error, ticket })?;
@@ -181,7 +185,7 @@ impl Fs {
             let names = self.tree.names().read();
             let _lock = node.lock.lock();
             let stat = attr::stat(fd)?;
-            self.record(&names, node, &stat, Bytes::new(), |place| Op::Fsync { place, data_only })
+            self.record(&names, node, &stat, &[], |place| Op::Fsync { place, data_only })
         };
         let result = if data_only { rustix::fs::fdatasync(fd) } else { rustix::fs::fsync(fd) };
         match result {

@@ -108,7 +108,7 @@ impl Fs {
     pub(crate) fn opendir(&self, ino: u64) -> io::Result<u64> {
         let node = self.node(ino)?;
         let names = self.tree.names().read();
-        let path = self.path_fd(&names, &node)?;
+        let path = self.directory(&names, &node)?;
         let fd = dir::reopen(path.as_fd())?;
         Ok(self.dirs.insert(OpenDir::new(fd, node)))
     }

@@ -3,7 +3,6 @@
 
 use crate::dirs::OpenDir;
 use crate::files::{Handles, OpenFile};
-use bytes::Bytes;
 use parking_lot::Mutex;
 use platform::sys::{attr, descriptor_limit, proc_path};
 use platform::tree::{Names, Node, Tree};
@@ -75,6 +74,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// User and group, for acting as the caller.
+    pub(crate) fn ids(self) -> (u32, u32) {
+        (self.uid, self.gid)
+    }
+
     /// Whether the caller belongs to a group. FUSE tells the primary one only, so the others are looked up; a caller that
     /// has gone belongs to none.
     pub(crate) fn in_group(self, gid: u32) -> bool {
@@ -163,14 +167,15 @@ impl Fs {
         }
     }
 
-    /// A node is about to lose its last name.
-    pub(crate) fn keep(&self, names: &Names, node: &Arc<Node>) {
+    /// A node is about to lose its last name, this one.
+    pub(crate) fn keep(&self, node: &Arc<Node>, dir: BorrowedFd<'_>, name: &Name) {
         if !node.is_known_to_kernel() {
             return;
         }
+        let how = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut kept = self.kept.lock();
         if kept.len() < self.most_kept
-            && let Ok(fd) = self.tree.open(names, node, OFlags::PATH)
+            && let Ok(fd) = rustix::fs::openat(dir, name.as_os_str(), how, Mode::empty())
         {
             kept.insert(node.ino(), fd);
         }
@@ -181,18 +186,47 @@ impl Fs {
         self.kept.lock().remove(&ino);
     }
 
+    /// An `O_PATH` descriptor of a directory, for an operation on a name in it.
+    pub(crate) fn directory(&self, names: &Names, node: &Arc<Node>) -> io::Result<Arc<OwnedFd>> {
+        match self.tree.directory(names, node) {
+            Err(_) if !node.has_name() => Ok(Arc::new(self.path_fd(names, node)?)),
+            result => result,
+        }
+    }
+
+    /// `fstat(2)` of a node, a removed one that is still held included.
+    pub(crate) fn stat(&self, names: &Names, node: &Arc<Node>) -> io::Result<Stat> {
+        match self.tree.stat(names, node) {
+            Err(_) if !node.has_name() => attr::stat(self.path_fd(names, node)?),
+            result => result,
+        }
+    }
+
+    /// `ENAMETOOLONG` for a name whose path below SRC would be longer than a record can name.
+    pub(crate) fn check_path(&self, names: &Names, dir: &Node, name: &Name) -> io::Result<()> {
+        if self.srm.is_bypassed() {
+            return Ok(());
+        }
+        match dir.path(names).map(|path| path.join(name)) {
+            Some(Err(_)) => Err(Errno::NAMETOOLONG.into()),
+            // A directory that was removed has none; the file system below has the right answer.
+            Some(Ok(_)) | None => Ok(()),
+        }
+    }
+
     /// An `O_PATH` descriptor of a node.
     pub(crate) fn path_fd(&self, names: &Names, node: &Arc<Node>) -> io::Result<OwnedFd> {
         self.open_node(names, node, OFlags::PATH)
     }
 
-    /// Describes a change to the SRM. The caller holds the node's lock; `stat` is the node's after the change.
+    /// Describes a change to the SRM. The caller holds the node's lock; `stat` is the node's after the change. `data` is
+    /// copied where it is sent.
     pub(crate) fn record(
         &self,
         names: &Names,
         node: &Arc<Node>,
         stat: &Stat,
-        payload: Bytes,
+        data: &[u8],
         make: impl FnOnce(Place) -> Op,
     ) -> Ticket {
         // What has no name, will never have one again and is not kept by the target is nothing to the replica.
@@ -200,12 +234,13 @@ impl Fs {
         if gone && !node.has_name() && !node.is_orphan() {
             return Ticket::NONE;
         }
-        self.srm.on_node(names, node, payload, make)
+        self.srm.on_node(names, node, data, make)
     }
 
-    /// Permission bits before a write, where the backing file system may clear some of them by itself.
-    pub(crate) fn perm_before(&self, fd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
-        if self.privileged { Ok(None) } else { Ok(Some(attr::perm(&attr::stat(fd)?))) }
+    /// Permission bits before a write, where the backing file system may clear some of them by itself: if this process is
+    /// not root, or acts as somebody else whose write clears them.
+    pub(crate) fn perm_before(&self, fd: BorrowedFd<'_>, kills: bool) -> io::Result<Option<u32>> {
+        if self.privileged && !kills { Ok(None) } else { Ok(Some(attr::perm(&attr::stat(fd)?))) }
     }
 
     /// An orphan that has a known name again is an orphan no longer: the target has it under that name.

@@ -1,7 +1,6 @@
 //! Names that go or move: unlink, rmdir, rename.
 
 use crate::fs::{Done, Failed, Fs, name};
-use bytes::Bytes;
 use platform::sys::attr;
 use platform::tree::{Names, Node};
 use protocol::{Name, Op, RenameKind};
@@ -31,14 +30,8 @@ impl Found {
 /// One side of an operation on names.
 struct Side {
     dir: Arc<Node>,
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     name: Name,
-}
-
-impl Side {
-    fn mtime(&self) -> io::Result<protocol::Time> {
-        Ok(attr::mtime(&attr::stat(&self.fd)?))
-    }
 }
 
 /// `renameat2(2)`'s flags; `EINVAL` for others.
@@ -66,10 +59,10 @@ impl Fs {
         let name = name(text)?;
         let dir = self.node(parent)?;
         let mut names = self.tree.names().write();
-        let side = Side { fd: self.path_fd(&names, &dir)?, dir, name };
+        let side = Side { fd: self.directory(&names, &dir)?, dir, name };
         let found = self.find(&names, &side)?;
         if found.is_last_name() {
-            self.keep(&names, &found.node);
+            self.keep(&found.node, side.fd.as_fd(), &side.name);
         }
         let result = self.remove_found(&mut names, &side, &found, flags);
         if result.is_err() {
@@ -82,17 +75,15 @@ impl Fs {
 
     fn remove_found(&self, names: &mut Names, side: &Side, found: &Found, flags: AtFlags) -> Result<Done<()>, Failed> {
         rustix::fs::unlinkat(&side.fd, side.name.as_os_str(), flags)?;
-        let parent_mtime = side.mtime()?;
-        let gone = lost_name(names, side, found);
+        let parent_mtime = self.parent_mtime(side.fd.as_fd())?;
+        let gone = self.lost_name(names, side, found);
         let ticket = self.srm.unlinked(names, &side.dir, &side.name, gone, parent_mtime);
         Ok(Done { value: (), ticket })
     }
 
     fn find(&self, names: &Names, side: &Side) -> io::Result<Found> {
-        let newest = self.tree.fresh_id();
-        let (node, stat) = self.tree.lookup_at(names, side.fd.as_fd(), &side.dir, &side.name, 0)?;
+        let (node, stat, known) = self.tree.find_at(names, side.fd.as_fd(), &side.dir, &side.name)?;
         self.adopt(names, &node);
-        let known = node.id() < newest;
         Ok(Found { node, stat, known })
     }
 
@@ -102,8 +93,9 @@ impl Fs {
         let (from_name, to_name) = (name(from.1)?, name(to.1)?);
         let (from_dir, to_dir) = (self.node(from.0)?, self.node(to.0)?);
         let mut names = self.tree.names().write();
-        let from = Side { fd: self.path_fd(&names, &from_dir)?, dir: from_dir, name: from_name };
-        let to = Side { fd: self.path_fd(&names, &to_dir)?, dir: to_dir, name: to_name };
+        let from = Side { fd: self.directory(&names, &from_dir)?, dir: from_dir, name: from_name };
+        let to = Side { fd: self.directory(&names, &to_dir)?, dir: to_dir, name: to_name };
+        self.check_path(&names, &to.dir, &to.name)?;
         let moved = self.find(&names, &from)?;
         let there = match self.find(&names, &to) {
             Ok(found) => Some(found),
@@ -112,7 +104,7 @@ impl Fs {
         };
         let replaced = there.as_ref().filter(|found| kind != RenameKind::Exchange && found.is_last_name());
         if let Some(found) = replaced {
-            self.keep(&names, &found.node);
+            self.keep(&found.node, to.fd.as_fd(), &to.name);
         }
         let result = self.rename_found(&mut names, (&from, &to), (&moved, there.as_ref()), kind, flags);
         if let (Some(found), Err(_)) = (replaced, &result) {
@@ -142,11 +134,12 @@ impl Fs {
             };
             return Ok(Done { value: (), ticket });
         }
-        let (from_parent_mtime, to_parent_mtime) = (from.mtime()?, to.mtime()?);
+        let (from_parent_mtime, to_parent_mtime) =
+            (self.parent_mtime(from.fd.as_fd())?, self.parent_mtime(to.fd.as_fd())?);
         let exchanged = if kind == RenameKind::Exchange { there } else { None };
         let replaced = match (kind, there) {
             (RenameKind::Exchange, _) | (_, None) => None,
-            (_, Some(there)) => Some(lost_name(names, to, there)),
+            (_, Some(there)) => Some(self.lost_name(names, to, there)),
         };
         if let Some(other) = exchanged {
             other.node.move_link(names, (&to.dir, &to.name), (&from.dir, &from.name));
@@ -173,7 +166,7 @@ impl Fs {
         for side in sides {
             let stat = attr::stat(&side.fd)?;
             let mtime = Some(attr::mtime(&stat));
-            ticket = self.record(names, &side.dir, &stat, Bytes::new(), |place| Op::SetAttr {
+            ticket = self.record(names, &side.dir, &stat, &[], |place| Op::SetAttr {
                 place,
                 size: None,
                 owner: None,
@@ -184,20 +177,23 @@ impl Fs {
         }
         Ok(ticket)
     }
-}
 
-/// A name is gone: notes it, and decides whether the target is to keep the node as an orphan (R8). `found` is as it was
-/// before.
-fn lost_name(names: &mut Names, side: &Side, found: &Found) -> Gone {
-    let node = &found.node;
-    let last = node.remove_link(names, &side.dir, &side.name);
-    let directory = node.is_dir();
-    let links_left = if directory { 0 } else { found.stat.st_nlink.saturating_sub(1) };
-    let orphan = last && !directory && (node.is_open() || (found.known && links_left > 0));
-    if orphan {
-        node.set_orphan(true);
+    /// A name is gone: notes it, and decides whether the target is to keep the node as an orphan (R8). `found` is as it was
+    /// before.
+    fn lost_name(&self, names: &mut Names, side: &Side, found: &Found) -> Gone {
+        let node = &found.node;
+        let last = node.remove_link(names, &side.dir, &side.name);
+        let directory = node.is_dir();
+        if directory {
+            self.tree.close_directory(node);
+        }
+        let links_left = if directory { 0 } else { found.stat.st_nlink.saturating_sub(1) };
+        let orphan = last && !directory && (node.is_open() || (found.known && links_left > 0));
+        if orphan {
+            node.set_orphan(true);
+        }
+        Gone { node: node.id(), ino: node.ino(), links_left, orphan, directory }
     }
-    Gone { node: node.id(), ino: node.ino(), links_left, orphan, directory }
 }
 
 #[cfg(test)]

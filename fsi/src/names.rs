@@ -6,8 +6,8 @@ use crate::fs::{Caller, Done, Entry, Failed, Fs, name};
 use platform::sys::creds::creating_as;
 use platform::sys::{attr, proc_path};
 use platform::tree::{Names, Node};
-use protocol::{Name, NodeKind};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use protocol::{Name, NodeKind, Time};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use srm::Ticket;
 use std::ffi::OsStr;
@@ -29,13 +29,28 @@ impl New {
     fn perm(&self) -> Mode {
         Mode::from_raw_mode(self.mode & 0o7777)
     }
+
+    /// Makes a node as the caller would.
+    fn make<T>(&self, dir: BorrowedFd<'_>, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        creating_as(self.caller.ids(), self.umask, self.keeps_setgid(dir)?, make)
+    }
+
+    /// Whether a setgid file may be made in a setgid directory: only by a member of its group.
+    fn keeps_setgid(&self, dir: BorrowedFd<'_>) -> io::Result<bool> {
+        let executed = libc::S_ISGID | libc::S_IXGRP;
+        if self.mode & executed != executed || self.caller.uid == 0 {
+            return Ok(false);
+        }
+        let dir = attr::stat(dir)?;
+        Ok(dir.st_mode & libc::S_ISGID != 0 && self.caller.in_group(dir.st_gid))
+    }
 }
 
 /// The directory of a name operation, with the namespace lock held exclusively.
 struct Place<'a> {
     names: &'a mut Names,
     dir: Arc<Node>,
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     name: Name,
 }
 
@@ -64,15 +79,15 @@ impl Fs {
         let name = name(text)?;
         let dir = self.node(parent)?;
         let mut names = self.tree.names().write();
-        let fd = self.path_fd(&names, &dir)?;
+        self.check_path(&names, &dir, &name)?;
+        let fd = self.directory(&names, &dir)?;
         let how = backing_flags(flags) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let created = creating_as(new.caller.uid, new.caller.gid, new.umask, || {
-            Ok(rustix::fs::openat(&fd, name.as_os_str(), how, new.perm())?)
-        });
+        let created = new.make(fd.as_fd(), || Ok(rustix::fs::openat(&fd, name.as_os_str(), how, new.perm())?));
         let mut place = Place { names: &mut names, dir, fd, name };
         match created {
             Ok(file) => {
-                let (node, entry, ticket) = self.made(&mut place, NodeKind::File)?;
+                let found = self.tree.made(place.names, file.as_fd(), &place.dir, &place.name, 1)?;
+                let (node, entry, ticket) = self.made(&mut place, found, NodeKind::File)?;
                 node.opened();
                 let handle = self.files.insert(OpenFile { fd: file, node });
                 Ok(Done { value: (entry, handle), ticket })
@@ -147,20 +162,34 @@ impl Fs {
         let name = name(text)?;
         let dir = self.node(parent)?;
         let mut names = self.tree.names().write();
-        let fd = self.path_fd(&names, &dir)?;
-        creating_as(new.caller.uid, new.caller.gid, new.umask, || make(fd.as_fd(), &name))?;
-        let (_, entry, ticket) = self.made(&mut Place { names: &mut names, dir, fd, name }, kind)?;
+        self.check_path(&names, &dir, &name)?;
+        let fd = self.directory(&names, &dir)?;
+        new.make(fd.as_fd(), || make(fd.as_fd(), &name))?;
+        let found = self.tree.lookup_at(&names, fd.as_fd(), &dir, &name, 1)?;
+        let (_, entry, ticket) = self.made(&mut Place { names: &mut names, dir, fd, name }, found, kind)?;
         Ok(Done { value: entry, ticket })
     }
 
-    /// A node was made: makes it known, counts the kernel's reference, describes it.
-    fn made(&self, place: &mut Place<'_>, kind: NodeKind) -> io::Result<(Arc<Node>, Entry, Ticket)> {
+    /// A node was made and is known: describes it.
+    fn made(
+        &self,
+        place: &mut Place<'_>,
+        (node, stat): (Arc<Node>, Stat),
+        kind: NodeKind,
+    ) -> io::Result<(Arc<Node>, Entry, Ticket)> {
         let Place { names, dir, fd, name } = place;
-        let (node, stat) = self.tree.lookup_at(names, fd.as_fd(), dir, name, 1)?;
-        let parent_mtime = attr::mtime(&attr::stat(&*fd)?);
+        let parent_mtime = self.parent_mtime(fd.as_fd())?;
         let ticket = self.srm.created(names, dir, name, &node, kind, attr::attrs(&stat), parent_mtime);
         let entry = Entry::new(&node, stat);
         Ok((node, entry, ticket))
+    }
+
+    /// The modification time of a directory in which a name was changed, for the record.
+    pub(crate) fn parent_mtime(&self, dir: BorrowedFd<'_>) -> io::Result<Time> {
+        if self.srm.is_bypassed() {
+            return Ok(Time { secs: 0, nanos: 0 });
+        }
+        Ok(attr::mtime(&attr::stat(dir)?))
     }
 
     /// Gives a node one more name.
@@ -169,13 +198,14 @@ impl Fs {
         let node = self.node(ino)?;
         let dir = self.node(parent)?;
         let mut names = self.tree.names().write();
-        let fd = self.path_fd(&names, &dir)?;
+        self.check_path(&names, &dir, &name)?;
+        let fd = self.directory(&names, &dir)?;
         let file = self.path_fd(&names, &node)?;
         // By way of /proc, because AT_EMPTY_PATH asks for a capability that ordinary users do not have.
         let path = proc_path(file.as_fd());
         rustix::fs::linkat(rustix::fs::CWD, path, &fd, name.as_os_str(), AtFlags::SYMLINK_FOLLOW)?;
         let (node, stat) = self.tree.lookup_at(&names, fd.as_fd(), &dir, &name, 1)?;
-        let parent_mtime = attr::mtime(&attr::stat(&fd)?);
+        let parent_mtime = self.parent_mtime(fd.as_fd())?;
         let ticket = self.srm.linked(&mut names, &node, &dir, &name, parent_mtime);
         self.adopt(&names, &node);
         Ok(Done { value: Entry::new(&node, stat), ticket })

@@ -1,8 +1,8 @@
 //! Space: allocation, holes, copying from file to file.
 
 use crate::files::OpenFile;
-use crate::fs::{Done, Failed, Fs};
-use bytes::{Bytes, BytesMut};
+use crate::fs::{Caller, Done, Failed, Fs};
+use platform::sys::creds::writing_as;
 use platform::sys::{attr, extent};
 use platform::tree::{Names, Node};
 use protocol::{AllocateMode, CHUNK_BYTES, Op};
@@ -40,20 +40,27 @@ struct Content<'a> {
 
 impl Fs {
     /// `fallocate(2)`; `mode` as it has it.
-    pub(crate) fn fallocate(&self, file: &OpenFile, mode: i32, offset: u64, len: u64) -> Result<Done<()>, Failed> {
+    pub(crate) fn fallocate(
+        &self,
+        caller: Caller,
+        file: &OpenFile,
+        mode: i32,
+        offset: u64,
+        len: u64,
+    ) -> Result<Done<()>, Failed> {
         let (mode, flags) = allocate_mode(mode)?;
         let (node, fd) = (&file.node, file.fd.as_fd());
         let names = self.tree.names().read();
         let _lock = node.lock.lock();
         let before = attr::stat(fd)?;
-        let result = rustix::fs::fallocate(fd, flags, offset, len);
+        let result = writing_as(caller.ids(), || rustix::fs::fallocate(fd, flags, offset, len))?;
         let stat = attr::stat(fd)?;
         if let Err(error) = result {
             let ticket = self.half_allocated(&names, file, (&before, &stat), mode, offset, len);
             return Err(Failed { error: error.into(), ticket });
         }
         let perm = self.killed(node, fd, &stat, None, Some(attr::perm(&before)));
-        let ticket = self.record(&names, node, &stat, Bytes::new(), |place| Op::Allocate {
+        let ticket = self.record(&names, node, &stat, &[], |place| Op::Allocate {
             place,
             mode,
             offset,
@@ -97,7 +104,7 @@ impl Fs {
     }
 
     fn resized(&self, names: &Names, node: &Arc<Node>, stat: &Stat) -> Ticket {
-        self.record(names, node, stat, Bytes::new(), |place| Op::SetAttr {
+        self.record(names, node, stat, &[], |place| Op::SetAttr {
             place,
             size: Some(stat.st_size.cast_unsigned()),
             owner: None,
@@ -110,6 +117,7 @@ impl Fs {
     /// `copy_file_range(2)`; how much was copied. Where the input is not clean on the target the bytes are shipped (R9).
     pub(crate) fn copy(
         &self,
+        caller: Caller,
         from: &OpenFile,
         from_offset: u64,
         to: &OpenFile,
@@ -118,10 +126,11 @@ impl Fs {
     ) -> Result<Done<u32>, Failed> {
         let names = self.tree.names().read();
         let _locks = Node::lock_both(&from.node, &to.node);
-        let before = self.perm_before(to.fd.as_fd())?;
+        let before = Some(attr::perm(&attr::stat(&to.fd)?));
         let wanted = usize::try_from(len.min(COPY_BYTES)).unwrap_or(usize::MAX);
         let (mut read_at, mut write_at) = (from_offset, to_offset);
-        let copied = rustix::fs::copy_file_range(&from.fd, Some(&mut read_at), &to.fd, Some(&mut write_at), wanted)?;
+        let copy = || rustix::fs::copy_file_range(&from.fd, Some(&mut read_at), &to.fd, Some(&mut write_at), wanted);
+        let copied = writing_as(caller.ids(), copy)??;
         if copied == 0 {
             return Ok(Done { value: 0, ticket: Ticket::NONE });
         }
@@ -164,7 +173,7 @@ impl Fs {
         let mut ticket = Ticket::NONE;
         for segment in extent::segments(to.fd.as_fd(), offset, len)? {
             if segment.hole {
-                ticket = self.record(names, &to.node, stat, Bytes::new(), |place| Op::Allocate {
+                ticket = self.record(names, &to.node, stat, &[], |place| Op::Allocate {
                     place,
                     mode: AllocateMode::Punch,
                     offset: segment.offset,
@@ -178,14 +187,14 @@ impl Fs {
             let end = segment.offset + segment.len;
             while at < end {
                 let piece = usize::try_from((end - at).min(CHUNK_BYTES)).unwrap_or(usize::MAX);
-                let mut data = BytesMut::zeroed(piece);
+                let mut data = vec![0; piece];
                 let got = rustix::io::pread(content.fd, &mut data[..], content.offset + (at - offset))?;
                 if got == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 data.truncate(got);
                 let mode = Some(attr::perm(stat));
-                ticket = self.record(names, &to.node, stat, data.freeze(), |place| Op::Write {
+                ticket = self.record(names, &to.node, stat, &data, |place| Op::Write {
                     place,
                     offset: at,
                     mtime,

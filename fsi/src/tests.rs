@@ -5,7 +5,6 @@ use crate::attrs::Wanted;
 use crate::data::Durable;
 use crate::fs::{Caller, Fs};
 use crate::names::New;
-use bytes::Bytes;
 use platform::tree::Tree;
 use srm::Srm;
 use std::ffi::OsStr;
@@ -107,7 +106,7 @@ fn writing_nothing_does_nothing_and_a_size_needs_a_file() {
     let (fs, _dir) = fs();
     let (entry, handle) = fs.create(new(0o644), ROOT, name("f"), libc::O_WRONLY).unwrap().value;
     let file = fs.files.get(handle).unwrap();
-    assert_eq!(fs.write(&file, 1 << 40, Bytes::new(), None, Durable::All).unwrap().value, 0);
+    assert_eq!(fs.write(CALLER, &file, 1 << 40, &[], false, Durable::All).unwrap().value, 0);
     assert_eq!(fs.getattr(entry.stat.st_ino, Some(handle)).unwrap().st_size, 0);
     let size = Wanted { size: Some(1), ..Wanted::default() };
     let error = fs.setattr(CALLER, ROOT, None, &size).unwrap_err().error;

@@ -1,7 +1,6 @@
 //! Extended attributes, ACLs included.
 
 use crate::fs::{Caller, Done, Failed, Fs};
-use bytes::Bytes;
 use platform::sys::{attr, xattr};
 use protocol::Op;
 use rustix::fs::{Stat, XattrFlags};
@@ -38,7 +37,14 @@ impl Fs {
     }
 
     /// Sets an attribute; `flags` as `setxattr(2)` has them.
-    pub(crate) fn setxattr(&self, ino: u64, name: &OsStr, value: &[u8], flags: i32) -> Result<Done<()>, Failed> {
+    pub(crate) fn setxattr(
+        &self,
+        caller: Caller,
+        ino: u64,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+    ) -> Result<Done<()>, Failed> {
         let node = self.node(ino)?;
         let names = self.tree.names().read();
         let fd = self.path_fd(&names, &node)?;
@@ -46,11 +52,16 @@ impl Fs {
         let before = attr::stat(&fd)?;
         let flags = XattrFlags::from_bits_retain(flags.cast_unsigned());
         xattr::set(fd.as_fd(), name.as_bytes(), value, flags)?;
-        let stat = attr::stat(&fd)?;
+        let mut stat = attr::stat(&fd)?;
+        let setgid = attr::perm(&stat) & libc::S_ISGID != 0;
+        // An access ACL set by who is not in the group takes setgid away, which the kernel leaves to this process.
+        if name == "system.posix_acl_access" && setgid && caller.uid != 0 && !caller.in_group(stat.st_gid) {
+            attr::chmod(fd.as_fd(), attr::perm(&stat) & !libc::S_ISGID)?;
+            stat = attr::stat(&fd)?;
+        }
         let mode = changed(&before, &stat);
-        let payload = Bytes::copy_from_slice(value);
         let name = name.as_bytes().to_vec();
-        let ticket = self.record(&names, &node, &stat, payload, |place| Op::SetXattr { place, name, mode });
+        let ticket = self.record(&names, &node, &stat, value, |place| Op::SetXattr { place, name, mode });
         Ok(Done { value: (), ticket })
     }
 
@@ -65,7 +76,7 @@ impl Fs {
         let stat = attr::stat(&fd)?;
         let mode = changed(&before, &stat);
         let name = name.as_bytes().to_vec();
-        let ticket = self.record(&names, &node, &stat, Bytes::new(), |place| Op::RemoveXattr { place, name, mode });
+        let ticket = self.record(&names, &node, &stat, &[], |place| Op::RemoveXattr { place, name, mode });
         Ok(Done { value: (), ticket })
     }
 }

@@ -44,6 +44,9 @@ impl Srm {
     /// Whether an operation with data may begin now. A full backlog makes it wait only while the target takes things:
     /// otherwise the backlog overflows, and source and target are compared later.
     pub fn has_room(&self) -> bool {
+        if self.config.bypassed {
+            return true;
+        }
         if !self.room.queue.lock().is_empty() {
             return false;
         }

@@ -2,6 +2,7 @@
 
 use super::check;
 use rustix::fs::OFlags;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -9,12 +10,40 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 const BYTES: usize = 48;
 const BYTES_U32: libc::c_uint = 48;
 
+/// Handles up to this size are kept in place: there is one for each known node.
+const SHORT: usize = 16;
+
 /// A node's handle. Equal handles are the same node; an inode number that was used again makes another handle.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Handle {
     kind: i32,
-    len: u8,
-    bytes: [u8; BYTES],
+    bytes: Bytes,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Bytes {
+    Short(u8, [u8; SHORT]),
+    Long(Box<[u8]>),
+}
+
+impl Bytes {
+    fn new(bytes: &[u8]) -> Self {
+        match u8::try_from(bytes.len()) {
+            Ok(len) if bytes.len() <= SHORT => {
+                let mut short = [0; SHORT];
+                short[..bytes.len()].copy_from_slice(bytes);
+                Self::Short(len, short)
+            }
+            _ => Self::Long(bytes.into()),
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Short(len, bytes) => &bytes[..usize::from(*len)],
+            Self::Long(bytes) => bytes,
+        }
+    }
 }
 
 #[repr(C)]
@@ -49,13 +78,17 @@ impl Handle {
                 flags,
             )
         })?;
-        let len = u8::try_from(raw.len).map_err(|_| io::ErrorKind::InvalidData)?;
-        Ok(Self { kind: raw.kind, len, bytes: raw.bytes })
+        let len = usize::try_from(raw.len).map_err(|_| io::ErrorKind::InvalidData)?;
+        let bytes = raw.bytes.get(..len).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { kind: raw.kind, bytes: Bytes::new(bytes) })
     }
 
     /// Opens the node on the file system that `mount` is on; needs `CAP_DAC_READ_SEARCH`. `ESTALE`: it is gone.
     pub fn open(&self, mount: BorrowedFd<'_>, flags: OFlags) -> io::Result<OwnedFd> {
-        let mut raw = Raw { len: self.len.into(), kind: self.kind, bytes: self.bytes };
+        let bytes = self.bytes.as_slice();
+        let len = libc::c_uint::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+        let mut raw = Raw { len, kind: self.kind, bytes: [0; BYTES] };
+        raw.bytes[..bytes.len()].copy_from_slice(bytes);
         let flags = i32::try_from((flags | OFlags::CLOEXEC).bits()).map_err(|_| io::ErrorKind::InvalidInput)?;
         // SAFETY: `raw` has the layout of `struct file_handle` with `len` bytes behind it; the kernel reads it only.
         let fd = check(unsafe {
@@ -67,7 +100,8 @@ impl Handle {
 
     /// A number that differs, in all likelihood, when an inode number is used again.
     pub fn generation(&self) -> u64 {
-        let digest = blake3::hash(&self.bytes[..usize::from(self.len)]);
-        u64::from_le_bytes(digest.as_bytes()[..8].try_into().unwrap_or_default()) & 0xffff_ffff
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish() & 0xffff_ffff
     }
 }

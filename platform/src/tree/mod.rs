@@ -4,15 +4,18 @@
 //! holds it exclusive may change them. A node's own lock ([`Node::lock`]) comes after it. Lock order: namespace, node (two nodes: by
 //! inode number), node table, a node's links. No lock of this module is held while anything waits for the network.
 
+mod descriptors;
 mod links;
 mod node;
 mod snapshot;
 
+pub use links::Link;
 pub use node::{Node, OpenCount};
 pub use snapshot::Snapshot;
 
 use crate::sys::handle::Handle;
-use crate::sys::{attr, dir, resolve};
+use crate::sys::{attr, descriptor_limit, dir, resolve};
+use descriptors::Descriptors;
 use parking_lot::{Mutex, RwLock};
 use protocol::{Name, NodeId};
 use rustix::fs::{Mode, OFlags, Stat};
@@ -23,6 +26,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Bound on directories that are kept open, and the part of this process's descriptors that they may take.
+const DIRECTORIES: usize = 1024;
+const DIRECTORIES_PART: u64 = 8;
+
 /// Proof that the namespace lock is held: `&Names` that names stand still, `&mut Names` that they may be changed.
 #[derive(Debug)]
 pub struct Names(());
@@ -31,7 +38,7 @@ pub struct Names(());
 #[derive(Debug)]
 pub struct Tree {
     /// SRC itself, readable; also what file handles are opened against.
-    root_fd: OwnedFd,
+    root_fd: Arc<OwnedFd>,
     root: Arc<Node>,
     device: u64,
     /// Nodes can be opened by handle; without it they are opened by path.
@@ -39,6 +46,8 @@ pub struct Tree {
     names: RwLock<Names>,
     /// Known nodes by inode number. Held for moments only, never during a system call.
     table: Mutex<HashMap<u64, Arc<Node>>>,
+    /// Directories in recent use. Held for moments only.
+    directories: Mutex<Descriptors>,
     next_id: AtomicU64,
 }
 
@@ -49,16 +58,18 @@ impl Tree {
             rustix::fs::openat(root, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let stat = attr::stat(&root_fd)?;
         let handle = Handle::of(root_fd.as_fd()).ok();
-        let by_handle = handle.is_some_and(|h| h.open(root_fd.as_fd(), OFlags::PATH).is_ok());
+        let by_handle = handle.as_ref().is_some_and(|h| h.open(root_fd.as_fd(), OFlags::PATH).is_ok());
+        let most = usize::try_from(descriptor_limit() / DIRECTORIES_PART).map_or(DIRECTORIES, |n| n.min(DIRECTORIES));
         let root = Arc::new(Node::new(&stat, NodeId::new(1), handle));
         root.set_root();
         Ok(Self {
-            root_fd,
+            root_fd: Arc::new(root_fd),
             table: Mutex::new(HashMap::from([(root.ino(), Arc::clone(&root))])),
             root,
             device: stat.st_dev,
             by_handle,
             names: RwLock::new(Names(())),
+            directories: Mutex::new(Descriptors::new(most)),
             next_id: AtomicU64::new(2),
         })
     }
@@ -98,6 +109,19 @@ impl Tree {
         NodeId::new(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// A descriptor (`O_PATH`) of a directory, kept for a while. `ESTALE`: it is gone.
+    pub fn directory(&self, names: &Names, node: &Node) -> io::Result<Arc<OwnedFd>> {
+        if node.is_root() {
+            return Ok(Arc::clone(&self.root_fd));
+        }
+        if let Some(fd) = self.directories.lock().get(node.id()) {
+            return Ok(fd);
+        }
+        let fd = Arc::new(self.open(names, node, OFlags::PATH | OFlags::DIRECTORY)?);
+        self.directories.lock().insert(node.id(), Arc::clone(&fd));
+        Ok(fd)
+    }
+
     /// Finds a name, notes it as one of its node's names, and counts `lookups` references of the kernel to the node.
     /// What lies on another file system (a btrfs subvolume) is answered with `EXDEV`.
     pub fn lookup(
@@ -107,14 +131,14 @@ impl Tree {
         name: &Name,
         lookups: u64,
     ) -> io::Result<(Arc<Node>, Stat)> {
-        let dir = self.open(names, parent, OFlags::PATH)?;
+        let dir = self.directory(names, parent)?;
         self.lookup_at(names, dir.as_fd(), parent, name, lookups)
     }
 
     /// As [`Tree::lookup`], with the parent's descriptor at hand.
     pub fn lookup_at(
         &self,
-        _names: &Names,
+        names: &Names,
         dir: BorrowedFd<'_>,
         parent: &Arc<Node>,
         name: &Name,
@@ -122,13 +146,73 @@ impl Tree {
     ) -> io::Result<(Arc<Node>, Stat)> {
         let name_c = CString::new(name.as_bytes())?;
         let stat = attr::stat_at(dir, name_c.as_c_str())?;
+        let handle = || Handle::at(dir, &name_c).ok();
+        self.found(names, &stat, handle, (parent, name), lookups)
+    }
+
+    /// As [`Tree::lookup_at`], for a name that is about to go or to move: a node that is known under it is the one, without
+    /// a look at its handle. Also whether the node was known before.
+    pub fn find_at(
+        &self,
+        names: &Names,
+        dir: BorrowedFd<'_>,
+        parent: &Arc<Node>,
+        name: &Name,
+    ) -> io::Result<(Arc<Node>, Stat, bool)> {
+        let stat = attr::stat_at(dir, name.as_os_str())?;
+        if let Some(node) = self.get(stat.st_ino)
+            && stat.st_dev == self.device
+            && node.has_link(parent, name)
+        {
+            return Ok((node, stat, true));
+        }
+        let newest = self.fresh_id();
+        let (node, stat) = self.lookup_at(names, dir, parent, name, 0)?;
+        let known = node.id() < newest;
+        Ok((node, stat, known))
+    }
+
+    /// Notes a file that was just made under a name and is open as `fd`.
+    pub fn made(
+        &self,
+        names: &Names,
+        fd: BorrowedFd<'_>,
+        parent: &Arc<Node>,
+        name: &Name,
+        lookups: u64,
+    ) -> io::Result<(Arc<Node>, Stat)> {
+        let stat = attr::stat(fd)?;
+        self.found(names, &stat, || Handle::of(fd).ok(), (parent, name), lookups)
+    }
+
+    fn found(
+        &self,
+        _names: &Names,
+        stat: &Stat,
+        handle: impl FnOnce() -> Option<Handle>,
+        (parent, name): (&Arc<Node>, &Name),
+        lookups: u64,
+    ) -> io::Result<(Arc<Node>, Stat)> {
         if stat.st_dev != self.device {
             return Err(rustix::io::Errno::XDEV.into());
         }
-        let handle = Handle::at(dir, &name_c).ok();
-        let node = self.insert(&stat, handle, lookups);
+        let node = self.insert(stat, handle(), lookups);
         node.add_link(parent, name);
-        Ok((node, stat))
+        Ok((node, *stat))
+    }
+
+    /// `fstat(2)` of a node. `ESTALE`: it is gone.
+    pub fn stat(&self, names: &Names, node: &Node) -> io::Result<Stat> {
+        // Through its directory, where that still shows the same node: that needs no descriptor of its own.
+        if let Some((parent, name)) = node.link()
+            && let Ok(dir) = self.directory(names, &parent)
+            && let Ok(stat) = attr::stat_at(&*dir, name.as_os_str())
+            && stat.st_ino == node.ino()
+            && stat.st_dev == self.device
+        {
+            return Ok(stat);
+        }
+        attr::stat(self.open(names, node, OFlags::PATH)?)
     }
 
     /// The node with this inode number and handle, made known if it is not. An inode number that the file system has used
@@ -136,7 +220,7 @@ impl Tree {
     fn insert(&self, stat: &Stat, handle: Option<Handle>, lookups: u64) -> Arc<Node> {
         let mut table = self.table.lock();
         if let Some(node) = table.get(&stat.st_ino)
-            && node.handle() == handle
+            && node.handle() == handle.as_ref()
         {
             node.remember(lookups);
             return Arc::clone(node);
@@ -156,12 +240,24 @@ impl Tree {
             return handle.open(self.root_fd(), flags | OFlags::NOFOLLOW);
         }
         let path = node.path(names).ok_or(rustix::io::Errno::STALE)?;
-        resolve::open_beneath(self.root_fd(), &path, flags)
+        let fd = resolve::open_beneath(self.root_fd(), &path, flags)?;
+        let stat = attr::stat(&fd)?;
+        // Somebody may have changed SRC behind the mount.
+        if (stat.st_ino, stat.st_dev) == (node.ino(), self.device) {
+            Ok(fd)
+        } else {
+            Err(rustix::io::Errno::STALE.into())
+        }
+    }
+
+    /// A directory was removed: it is not kept open any longer.
+    pub fn close_directory(&self, node: &Node) {
+        self.directories.lock().remove(node.id());
     }
 
     /// Names in a directory, in byte order.
     pub fn list(&self, names: &Names, node: &Node) -> io::Result<Vec<Name>> {
-        dir::names(self.open(names, node, OFlags::PATH)?.as_fd())
+        dir::names(self.directory(names, node)?.as_fd())
     }
 
     /// The kernel dropped `count` references to a node.
@@ -200,6 +296,9 @@ impl Tree {
                 table.remove(&node.ino());
             }
             drop(table);
+            if node.is_dir() {
+                self.close_directory(&node);
+            }
             todo.extend(node.take_parents());
         }
     }

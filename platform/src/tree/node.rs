@@ -70,13 +70,13 @@ impl Node {
         self.kind == FileType::Directory
     }
 
-    pub(super) fn handle(&self) -> Option<Handle> {
-        self.handle
+    pub(super) fn handle(&self) -> Option<&Handle> {
+        self.handle.as_ref()
     }
 
     /// Differs, in all likelihood, between two nodes that had the same inode number.
     pub fn generation(&self) -> u64 {
-        self.handle.map_or(0, |handle| handle.generation())
+        self.handle.as_ref().map_or(0, Handle::generation)
     }
 
     pub(super) fn remember(&self, lookups: u64) {
