@@ -131,6 +131,15 @@ pub struct TargetStatus {
     pub passes: u64,
 }
 
+/// What the file system layer holds for the kernel and for open files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FsiStatus {
+    /// Known inodes: those that the kernel refers to, and the directories above them.
+    pub nodes: u64,
+    /// Open descriptors of the daemon; 0 where they cannot be counted.
+    pub descriptors: u64,
+}
+
 /// A source: one mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
@@ -154,6 +163,9 @@ pub struct SourceStatus {
     pub backlog_bytes: u64,
     /// The bound of the backlog in bytes.
     pub backlog_limit: u64,
+    /// The file system layer.
+    #[serde(default)]
+    pub fsi: FsiStatus,
     /// Paths below SRC on which another file system is mounted; what is in them is not replicated.
     pub submounts: Vec<String>,
     /// The targets; none where the mount is bypassed.

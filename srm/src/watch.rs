@@ -4,7 +4,7 @@ use crate::Srm;
 use crate::core::{Core, Link};
 use crate::gate::Gate;
 use crate::pass;
-use crate::status::{CommitMode, Lag, PassProgress, SourceStatus, TargetState, TargetStatus};
+use crate::status::{CommitMode, FsiStatus, Lag, PassProgress, SourceStatus, TargetState, TargetStatus};
 use bytes::Bytes;
 use platform::sys;
 use protocol::{Draft, Mark, Op};
@@ -44,6 +44,7 @@ fn named(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
 impl Srm {
     /// Everything there is to see.
     pub fn status(&self) -> SourceStatus {
+        let fsi = FsiStatus { nodes: self.tree.known() as u64, descriptors: sys::open_descriptors() };
         let core = self.core.lock();
         let state = match (&core.link, &core.gate) {
             (Link::Setup, _) => TargetState::Setup,
@@ -83,6 +84,7 @@ impl Srm {
             sequence: core.backlog.newest().get(),
             backlog_bytes: core.backlog.bytes(),
             backlog_limit: core.backlog.limit_bytes(),
+            fsi,
             submounts: self.config.submounts.clone(),
             targets: if self.config.bypassed { Vec::new() } else { vec![target] },
         }

@@ -189,6 +189,7 @@ mod tests {
             sequence: 1020,
             backlog_bytes: 0,
             backlog_limit: 256 << 20,
+            fsi: srm::status::FsiStatus { nodes: 7, descriptors: 30 },
             submounts: Vec::new(),
             targets: vec![TargetStatus {
                 target: "backup:7420".to_owned(),

@@ -34,6 +34,12 @@ pub fn descriptor_limit() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// How many descriptors this process has open; 0 where they cannot be counted.
+pub fn open_descriptors() -> u64 {
+    // One of them is the directory that is being read.
+    std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1) as u64)
+}
+
 /// Takes as many descriptors as this process may have at all; without success it stays with those it has.
 pub fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
