@@ -80,10 +80,13 @@ impl Adapter {
         self.finish(outcome, move |result| empty(result, reply));
     }
 
-    /// Runs a job that adds data to the backlog, now or when there is room. Nothing is locked yet, and this thread never
-    /// waits.
-    fn when_room(&self, job: impl FnOnce() + Send + 'static) {
-        if self.fs.srm.has_room() { job() } else { self.fs.srm.when_room(Box::new(job)) }
+    /// Runs a job that adds at most so many bytes to the backlog, now or when there is room. Nothing is locked yet, and this
+    /// thread never waits.
+    fn when_room(&self, bytes: u64, job: impl FnOnce() + Send + 'static) {
+        match self.fs.srm.admit(bytes) {
+            Some(_admission) => job(),
+            None => self.fs.srm.when_room(bytes, Box::new(job)),
+        }
     }
 }
 
@@ -330,17 +333,21 @@ impl Filesystem for Adapter {
             return self.fs.srm.commit_local(ticket, move || written(result, reply));
         }
         let durable = Durable::from_flags(flags.0);
-        if self.fs.srm.has_room() {
+        let bytes = data.len() as u64;
+        if let Some(admission) = self.fs.srm.admit(bytes) {
             let outcome = self.fs.write(caller, &file, offset, data, kills, durable);
-            drop(file);
+            drop((file, admission));
             return self.finish(outcome, move |result| written(result, reply));
         }
         let (fs, data) = (Arc::clone(&self.fs), Bytes::copy_from_slice(data));
-        self.fs.srm.when_room(Box::new(move || {
-            let outcome = fs.write(caller, &file, offset, &data, kills, durable);
-            drop(file);
-            finish(&fs, outcome, move |result| written(result, reply));
-        }));
+        self.fs.srm.when_room(
+            bytes,
+            Box::new(move || {
+                let outcome = fs.write(caller, &file, offset, &data, kills, durable);
+                drop(file);
+                finish(&fs, outcome, move |result| written(result, reply));
+            }),
+        );
     }
 
     fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
@@ -509,7 +516,7 @@ impl Filesystem for Adapter {
             Err(error) => return reply.error(errno(&error)),
         };
         let (fs, caller) = (Arc::clone(&self.fs), caller(req));
-        self.when_room(move || {
+        self.when_room(0, move || {
             let outcome = fs.fallocate(caller, &file, mode, offset, length);
             drop(file);
             finish(&fs, outcome, move |result| empty(result, reply));
@@ -541,7 +548,7 @@ impl Filesystem for Adapter {
             (Err(error), _) | (_, Err(error)) => return reply.error(errno(&error)),
         };
         let (fs, caller) = (Arc::clone(&self.fs), caller(req));
-        self.when_room(move || {
+        self.when_room(protocol::CHUNK_BYTES, move || {
             let outcome = fs.copy(caller, &from, offset_in, &to, offset_out, len);
             drop((from, to));
             finish(&fs, outcome, move |result| written(result, reply));

@@ -127,7 +127,8 @@ impl Fs {
         let names = self.tree.names().read();
         let _locks = Node::lock_both(&from.node, &to.node);
         let before = Some(attr::perm(&attr::stat(&to.fd)?));
-        let wanted = usize::try_from(len.min(COPY_BYTES)).unwrap_or(usize::MAX);
+        let most = if self.srm.takes_copies() { COPY_BYTES } else { CHUNK_BYTES };
+        let wanted = usize::try_from(len.min(most)).unwrap_or(usize::MAX);
         let (mut read_at, mut write_at) = (from_offset, to_offset);
         let copy = || rustix::fs::copy_file_range(&from.fd, Some(&mut read_at), &to.fd, Some(&mut write_at), wanted);
         let copied = writing_as(caller.ids(), copy)??;

@@ -25,6 +25,7 @@ pub use crate::core::Ticket;
 pub use feed::{Rejected, Restart};
 pub use live::NotClean;
 pub use names::{Gone, Renamed};
+pub use room::Admission;
 pub use watch::Left;
 
 use crate::core::Core;

@@ -79,6 +79,11 @@ impl Srm {
         Ok(self.send(&mut core, &[from, to], draft, 0))
     }
 
+    /// Whether a copy can be described as such now; otherwise its bytes are to be shipped.
+    pub fn takes_copies(&self) -> bool {
+        matches!(self.core.lock().gate, Gate::Clean)
+    }
+
     /// Queues a record if the nodes are still clean; they may have become dirty since they were looked at.
     pub(crate) fn send(&self, core: &mut Core, nodes: &[&Arc<Node>], draft: Draft, len: usize) -> Ticket {
         if !nodes.iter().all(|node| core.gate.sends(node.ino())) {

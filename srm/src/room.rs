@@ -7,6 +7,7 @@ use crate::gate::Gate;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,23 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What waits.
 #[derive(Default)]
 pub(crate) struct Room {
-    queue: Mutex<VecDeque<Job>>,
+    queue: Mutex<VecDeque<(u64, Job)>>,
     filled: Condvar,
+    /// Bytes of operations that were let in and are not in the backlog yet.
+    admitted: AtomicU64,
+}
+
+/// An operation was let in: the room it needs is kept for it until this is dropped, when its record is in the backlog.
+#[derive(Debug)]
+pub struct Admission<'a> {
+    admitted: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        self.admitted.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 pub(crate) fn start(srm: &Arc<Srm>) -> io::Result<()> {
@@ -41,34 +57,41 @@ pub(crate) fn start(srm: &Arc<Srm>) -> io::Result<()> {
 }
 
 impl Srm {
-    /// Whether an operation with data may begin now. A full backlog makes it wait only while the target takes things:
-    /// otherwise the backlog overflows, and source and target are compared later.
-    pub fn has_room(&self) -> bool {
-        if self.config.bypassed {
-            return true;
+    /// Lets an operation with so many bytes of data begin now, if there is room and none waits before it. A full backlog
+    /// makes it wait only while the target takes things: otherwise the backlog overflows, and source and target are
+    /// compared later.
+    pub fn admit(&self, bytes: u64) -> Option<Admission<'_>> {
+        if !self.config.bypassed && !self.room.queue.lock().is_empty() {
+            return None;
         }
-        if !self.room.queue.lock().is_empty() {
-            return false;
-        }
-        self.fits()
+        self.fits(bytes)
     }
 
-    fn fits(&self) -> bool {
+    fn fits(&self, bytes: u64) -> Option<Admission<'_>> {
+        let admission = || {
+            self.room.admitted.fetch_add(bytes, Ordering::Relaxed);
+            Admission { admitted: &self.room.admitted, bytes }
+        };
+        if self.config.bypassed {
+            return Some(admission());
+        }
         let core = self.core.lock();
         let limit = core.backlog.limit_bytes();
-        let reserve = RESERVE_BYTES.min(limit / 4);
-        core.backlog.bytes() < limit - reserve
+        let most = limit - RESERVE_BYTES.min(limit / 4);
+        let fits = core.backlog.bytes() + self.room.admitted.load(Ordering::Relaxed) + bytes <= most
             || !matches!(core.link, Link::Up)
             || matches!(core.gate, Gate::Due)
             || core.progress_at.elapsed() >= self.config.degrade_after
-            || core.stopped
+            || core.stopped;
+        // Counted under the core's lock, so that two of them do not take the same room.
+        fits.then(admission)
     }
 
-    /// Begins an operation when there is room, after those that came before it.
-    pub fn when_room(&self, job: Box<dyn FnOnce() + Send>) {
+    /// Begins an operation with so many bytes of data when there is room, after those that came before it.
+    pub fn when_room(&self, bytes: u64, job: Box<dyn FnOnce() + Send>) {
         let mut queue = self.room.queue.lock();
         if queue.len() < WAITING {
-            queue.push_back(job);
+            queue.push_back((bytes, job));
             drop(queue);
             self.room.filled.notify_one();
         } else {
@@ -84,19 +107,23 @@ impl Srm {
         if queue.is_empty() {
             self.room.filled.wait_for(&mut queue, LOOK_AGAIN);
         }
-        let waiting = !queue.is_empty();
+        let waiting = queue.front().map(|(bytes, _)| *bytes);
         drop(queue);
-        if waiting {
-            while !self.fits() {
+        if let Some(bytes) = waiting {
+            let admission = loop {
+                if let Some(admission) = self.fits(bytes) {
+                    break admission;
+                }
                 let mut core = self.core.lock();
                 self.changed.wait_until(&mut core, Instant::now() + LOOK_AGAIN);
-            }
+            };
             // It stays in the queue while it runs, so that nothing overtakes it.
-            let job = self.room.queue.lock().front_mut().map(|job| std::mem::replace(job, Box::new(|| {})));
+            let job = self.room.queue.lock().front_mut().map(|(_, job)| std::mem::replace(job, Box::new(|| {})));
             if let Some(job) = job {
                 job();
                 self.room.queue.lock().pop_front();
             }
+            drop(admission);
         }
         !self.core.lock().stopped
     }
