@@ -242,7 +242,7 @@ impl Filesystem for Adapter {
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -250,7 +250,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let outcome = self.fs.rename((parent.0, name), (newparent.0, newname), flags.bits());
+        let outcome = self.fs.rename(caller(req), (parent.0, name), (newparent.0, newname), flags.bits());
         self.finish_empty(outcome, reply);
     }
 

@@ -105,6 +105,11 @@ impl Entry {
     }
 }
 
+/// Whether something here may hold a node open.
+fn is_held(node: &Node) -> bool {
+    node.is_open() || !node.has_name()
+}
+
 /// The name an application gave. `ENAMETOOLONG` beyond 255 bytes.
 pub(crate) fn name(text: &OsStr) -> io::Result<Name> {
     Name::new(text.as_bytes()).map_err(|error| match error {
@@ -149,10 +154,11 @@ impl Fs {
         self.tree.get(ino).ok_or_else(|| Errno::STALE.into())
     }
 
-    /// Opens a node. One without a name that cannot be opened any more is reached through what holds it open here.
+    /// Opens a node. One that cannot be opened any more, because it has no name or is below a directory that was closed to
+    /// this process, is reached through what holds it open here.
     pub(crate) fn open_node(&self, names: &Names, node: &Arc<Node>, flags: OFlags) -> io::Result<OwnedFd> {
         match self.tree.open(names, node, flags) {
-            Err(error) if !node.has_name() => {
+            Err(error) if is_held(node) => {
                 let reopen =
                     |fd: BorrowedFd<'_>| Ok(rustix::fs::open(proc_path(fd), flags | OFlags::CLOEXEC, Mode::empty())?);
                 if let Some(fd) = self.kept.lock().get(&node.ino()) {
@@ -189,7 +195,7 @@ impl Fs {
     /// An `O_PATH` descriptor of a directory, for an operation on a name in it.
     pub(crate) fn directory(&self, names: &Names, node: &Arc<Node>) -> io::Result<Arc<OwnedFd>> {
         match self.tree.directory(names, node) {
-            Err(_) if !node.has_name() => Ok(Arc::new(self.path_fd(names, node)?)),
+            Err(_) if is_held(node) => Ok(Arc::new(self.path_fd(names, node)?)),
             result => result,
         }
     }
@@ -197,7 +203,7 @@ impl Fs {
     /// `fstat(2)` of a node, a removed one that is still held included.
     pub(crate) fn stat(&self, names: &Names, node: &Arc<Node>) -> io::Result<Stat> {
         match self.tree.stat(names, node) {
-            Err(_) if !node.has_name() => attr::stat(self.path_fd(names, node)?),
+            Err(_) if is_held(node) => attr::stat(self.path_fd(names, node)?),
             result => result,
         }
     }

@@ -1,9 +1,10 @@
 //! Names that go or move: unlink, rmdir, rename.
 
-use crate::fs::{Done, Failed, Fs, name};
+use crate::fs::{Caller, Done, Failed, Fs, name};
 use platform::sys::attr;
+use platform::sys::creds::creating_as;
 use platform::tree::{Names, Node};
-use protocol::{Name, Op, RenameKind};
+use protocol::{Name, NodeKind, Op, RenameKind};
 use rustix::fs::{AtFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use srm::{Gone, Renamed, Ticket};
@@ -36,7 +37,10 @@ struct Side {
 
 /// `renameat2(2)`'s flags; `EINVAL` for others.
 fn rename_kind(flags: u32) -> io::Result<(RenameKind, RenameFlags)> {
+    const WHITEOUT_NOREPLACE: u32 = libc::RENAME_WHITEOUT | libc::RENAME_NOREPLACE;
     match flags {
+        libc::RENAME_WHITEOUT => Ok((RenameKind::Replace, RenameFlags::WHITEOUT)),
+        WHITEOUT_NOREPLACE => Ok((RenameKind::NoReplace, RenameFlags::WHITEOUT | RenameFlags::NOREPLACE)),
         0 => Ok((RenameKind::Replace, RenameFlags::empty())),
         libc::RENAME_NOREPLACE => Ok((RenameKind::NoReplace, RenameFlags::NOREPLACE)),
         libc::RENAME_EXCHANGE => Ok((RenameKind::Exchange, RenameFlags::EXCHANGE)),
@@ -88,7 +92,13 @@ impl Fs {
     }
 
     /// Moves a name: `renameat2(2)` with its flags.
-    pub(crate) fn rename(&self, from: (u64, &OsStr), to: (u64, &OsStr), flags: u32) -> Result<Done<()>, Failed> {
+    pub(crate) fn rename(
+        &self,
+        caller: Caller,
+        from: (u64, &OsStr),
+        to: (u64, &OsStr),
+        flags: u32,
+    ) -> Result<Done<()>, Failed> {
         let (kind, flags) = rename_kind(flags)?;
         let (from_name, to_name) = (name(from.1)?, name(to.1)?);
         let (from_dir, to_dir) = (self.node(from.0)?, self.node(to.0)?);
@@ -106,7 +116,7 @@ impl Fs {
         if let Some(found) = replaced {
             self.keep(&found.node, to.fd.as_fd(), &to.name);
         }
-        let result = self.rename_found(&mut names, (&from, &to), (&moved, there.as_ref()), kind, flags);
+        let result = self.rename_found(&mut names, caller, (&from, &to), (&moved, there.as_ref()), kind, flags);
         if let (Some(found), Err(_)) = (replaced, &result) {
             self.unkeep(found.node.ino());
         }
@@ -120,12 +130,21 @@ impl Fs {
     fn rename_found(
         &self,
         names: &mut Names,
+        caller: Caller,
         (from, to): (&Side, &Side),
         (moved, there): (&Found, Option<&Found>),
         kind: RenameKind,
         flags: RenameFlags,
     ) -> Result<Done<()>, Failed> {
-        rustix::fs::renameat_with(&from.fd, from.name.as_os_str(), &to.fd, to.name.as_os_str(), flags)?;
+        let rename =
+            || Ok(rustix::fs::renameat_with(&from.fd, from.name.as_os_str(), &to.fd, to.name.as_os_str(), flags)?);
+        let whiteout = flags.contains(RenameFlags::WHITEOUT);
+        // A whiteout belongs to who makes it.
+        if whiteout {
+            creating_as(caller.ids(), 0, false, rename)?
+        } else {
+            rename()?
+        }
         if there.is_some_and(|there| Arc::ptr_eq(&there.node, &moved.node)) {
             // Two names of one node: a rename leaves both, an exchange changes nothing but the times of the directories.
             let ticket = match kind {
@@ -158,7 +177,19 @@ impl Fs {
             to_parent_mtime,
         };
         let ticket = self.srm.renamed(names, &renamed);
+        let ticket = if whiteout { self.left_whiteout(names, from)? } else { ticket };
         Ok(Done { value: (), ticket })
+    }
+
+    /// A rename left a whiteout (a device 0:0) under the old name.
+    fn left_whiteout(&self, names: &mut Names, from: &Side) -> io::Result<Ticket> {
+        let (node, stat) = self.tree.lookup_at(names, from.fd.as_fd(), &from.dir, &from.name, 0)?;
+        let parent_mtime = self.parent_mtime(from.fd.as_fd())?;
+        let kind = NodeKind::CharDevice(stat.st_rdev);
+        let attrs = attr::attrs(&stat);
+        let ticket = self.srm.created(names, &from.dir, &from.name, &node, kind, attrs, parent_mtime);
+        self.tree.settle(node);
+        Ok(ticket)
     }
 
     fn touched(&self, names: &Names, sides: [&Side; 2]) -> io::Result<Ticket> {
@@ -204,7 +235,8 @@ mod tests {
     #[test]
     fn unknown_rename_flags_are_invalid() {
         assert_eq!(rename_kind(libc::RENAME_EXCHANGE).unwrap().0, RenameKind::Exchange);
-        for flags in [libc::RENAME_WHITEOUT, libc::RENAME_EXCHANGE | libc::RENAME_NOREPLACE, 1 << 20] {
+        let exchange = libc::RENAME_EXCHANGE;
+        for flags in [exchange | libc::RENAME_WHITEOUT, exchange | libc::RENAME_NOREPLACE, 1 << 20] {
             assert_eq!(rename_kind(flags).unwrap_err().raw_os_error(), Some(libc::EINVAL));
         }
     }

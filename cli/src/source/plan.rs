@@ -92,7 +92,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         memory.clean_end_secs = None;
     }
     Ok(SourcePlan {
-        root: root::open(locks.src())?,
+        root: root::open(locks.src(), flags.noatime)?,
         submounts: mounts::below(&resolved.src, &resolved.mnt),
         src: resolved.src,
         mnt: resolved.mnt,

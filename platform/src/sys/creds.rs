@@ -1,7 +1,7 @@
 //! Acting as somebody else for one system call: file-system user, group, umask and capabilities of the calling thread
 //! alone.
 
-use super::check;
+use super::{check, check_long};
 use std::cell::Cell;
 use std::io;
 
@@ -12,6 +12,7 @@ thread_local! {
 
 const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_DAC_READ_SEARCH: u32 = 2;
+const CAP_FOWNER: u32 = 3;
 const CAP_FSETID: u32 = 4;
 const CAP_SYS_RESOURCE: u32 = 24;
 const CAP_MKNOD: u32 = 27;
@@ -65,7 +66,7 @@ pub fn creating_as<T>(
         return result;
     }
     let setgid = u64::from(keep_setgid) << CAP_FSETID;
-    let kept = 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH | 1 << CAP_MKNOD | setgid;
+    let kept = 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH | 1 << CAP_FOWNER | 1 << CAP_MKNOD | setgid;
     acting_as(&own, (uid, gid), kept, f)?
 }
 
@@ -121,8 +122,4 @@ fn set_effective(own: &Own, mask: u64) -> io::Result<()> {
     data[1].effective &= (mask >> 32) as u32;
     // SAFETY: as above; the kernel only reads.
     check_long(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) })
-}
-
-fn check_long(result: libc::c_long) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -5,6 +5,7 @@ pub mod creds;
 pub mod dir;
 pub mod extent;
 pub mod handle;
+pub mod mount;
 pub mod resolve;
 pub mod xattr;
 
@@ -45,6 +46,11 @@ pub fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let all = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _as_before = rustix::process::setrlimit(rustix::process::Resource::Nofile, all);
+}
+
+/// Turns the result of a raw system call that answers -1 on failure into a result.
+pub(crate) fn check_long(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Turns the result of a libc call that answers -1 on failure into a result.
