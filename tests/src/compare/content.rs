@@ -64,21 +64,30 @@ impl Pair {
         Ok((data_map(&self.a)?, data_map(&self.b)?))
     }
 
-    /// Position of the first byte that differs; files of different length differ at the end of the shorter one.
-    pub fn first_difference(&self) -> Result<Option<u64>> {
+    /// Position of the first byte that differs. What both maps call a hole is zero on both sides and is not read: files of
+    /// many terabytes have holes only. Files of different length differ at the end of the shorter one.
+    pub fn first_difference(&self, maps: &(Vec<Extent>, Vec<Extent>)) -> Result<Option<u64>> {
+        let mut stretches: Vec<Extent> = maps.0.iter().chain(&maps.1).copied().collect();
+        stretches.sort_unstable_by_key(|extent| extent.start);
         let (mut x, mut y) = (vec![0; 256 << 10], vec![0; 256 << 10]);
-        let mut at = 0;
-        loop {
-            let (n, m) = (fill(&self.a, &mut x, at)?, fill(&self.b, &mut y, at)?);
-            if x[..n] != y[..m] {
-                let same = x[..n].iter().zip(&y[..m]).take_while(|(p, q)| p == q).count();
-                return Ok(Some(at + same as u64));
+        let mut read = 0;
+        for stretch in stretches {
+            let mut at = stretch.start.max(read);
+            while at < stretch.end {
+                let len = usize::try_from(stretch.end - at).unwrap_or(usize::MAX).min(x.len());
+                let (n, m) = (fill(&self.a, &mut x[..len], at)?, fill(&self.b, &mut y[..len], at)?);
+                if x[..n] != y[..m] {
+                    let same = x[..n].iter().zip(&y[..m]).take_while(|(p, q)| p == q).count();
+                    return Ok(Some(at + same as u64));
+                }
+                if n == 0 {
+                    break;
+                }
+                at += n as u64;
             }
-            if n == 0 {
-                return Ok(None);
-            }
-            at += n as u64;
+            read = at;
         }
+        Ok(None)
     }
 }
 

@@ -8,7 +8,7 @@ mod tests;
 
 use anyhow::{Context, Result};
 use scan::{Node, Tree};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -93,6 +93,7 @@ pub fn trees(a: &Path, b: &Path) -> Result<Report> {
     let mut found = Findings::default();
     let names: BTreeSet<&Vec<u8>> = first.nodes.keys().chain(second.nodes.keys()).collect();
     let mut read = BTreeSet::new();
+    let mut same_names = BTreeMap::new();
     for path in names {
         match (first.nodes.get(path), second.nodes.get(path)) {
             (Some(x), None) => found.add(Class::Missing, path, format!("{} is not in the second tree", x.kind_name())),
@@ -102,7 +103,10 @@ pub fn trees(a: &Path, b: &Path) -> Result<Report> {
             }
             (Some(x), Some(y)) => {
                 found.node(path, x, y);
-                found.unequal(Class::HardLink, path, &first.names_of(x), &second.names_of(y));
+                // Each node's names are compared once: a node may have thousands.
+                if !*same_names.entry((x.id, y.id)).or_insert_with(|| first.names_of(x) == second.names_of(y)) {
+                    found.unequal(Class::HardLink, path, &first.names_of(x), &second.names_of(y));
+                }
                 // Content of a node with several names is read once.
                 if x.is_file() && read.insert((x.id, y.id)) {
                     found.file(path, &scan::below(a, path), &scan::below(b, path), x, y)?;
@@ -151,16 +155,17 @@ impl Findings {
 
     fn file(&mut self, path: &[u8], a: &Path, b: &Path, x: &Node, y: &Node) -> Result<()> {
         let files = content::Pair::open(a, b)?;
-        let (map_a, map_b) = files.data_maps()?;
+        let maps = files.data_maps()?;
+        let (map_a, map_b) = &maps;
         if map_a != map_b {
-            let at = map_a.iter().zip(&map_b).position(|(s, t)| s != t).unwrap_or(map_a.len().min(map_b.len()));
+            let at = map_a.iter().zip(map_b).position(|(s, t)| s != t).unwrap_or(map_a.len().min(map_b.len()));
             let show = |map: &[content::Extent]| map.get(at).map_or("no data".into(), ToString::to_string);
-            self.add(Class::Holes, path, format!("data at {} against {}", show(&map_a), show(&map_b)));
+            self.add(Class::Holes, path, format!("data at {} against {}", show(map_a), show(map_b)));
         } else if content::allocation_differs(x.allocated, y.allocated, map_a.len()) {
             self.add(Class::Allocation, path, format!("{} bytes against {}", x.allocated, y.allocated));
         }
         if x.size == y.size
-            && let Some(at) = files.first_difference()?
+            && let Some(at) = files.first_difference(&maps)?
         {
             self.add(Class::Content, path, format!("differs at byte {at}"));
         }

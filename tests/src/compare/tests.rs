@@ -174,3 +174,29 @@ fn a_symbolic_link_to_a_difference_is_not_followed() {
     }
     assert_eq!(trees(&a, &b).unwrap().text(10), "0 differences in 10 entries");
 }
+
+#[test]
+fn a_difference_in_any_stretch_of_data_is_seen_and_a_hole_of_terabytes_costs_nothing() {
+    for at in [0, (1 << 30) + 5000, (1 << 42) + 8000, (1 << 43) - 1] {
+        let (_home, a, b) = twins();
+        for root in [&a, &b] {
+            let file = fs::File::create(root.join("huge")).unwrap();
+            file.set_len(1 << 43).unwrap();
+            for start in [0, (1 << 30) + 4096, 1 << 42, (1 << 43) - 4096] {
+                file.write_all_at(&[3; 4096 * 2][..usize::try_from(((1_u64 << 43) - start).min(8192)).unwrap()], start)
+                    .unwrap();
+            }
+            touch(&root.join("huge"), 1_000_000_000, 5);
+            touch(root, 1_000_000_000, 5);
+        }
+        assert_eq!(trees(&a, &b).unwrap().differences, []);
+        fs::OpenOptions::new().write(true).open(b.join("huge")).unwrap().write_all_at(&[4], at).unwrap();
+        let report = trees(&a, &b).unwrap();
+        let content: Vec<_> = report.differences.iter().filter(|d| d.class != Class::Mtime).collect();
+        assert_eq!(content.len(), 1, "{content:?}");
+        assert_eq!(
+            (content[0].class, content[0].detail.as_str()),
+            (Class::Content, format!("differs at byte {at}").as_str())
+        );
+    }
+}
