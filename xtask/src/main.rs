@@ -6,6 +6,7 @@ mod install;
 mod packages;
 mod run;
 mod test;
+mod tools;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

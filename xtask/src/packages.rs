@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use std::process::Command;
 
 /// A program and its package.
-const NEEDED: [(&str, &str); 7] = [
+const NEEDED: [(&str, &str); 9] = [
     ("git", "git"),
     ("sqlite3", "sqlite3"),
     ("rsync", "rsync"),
@@ -13,6 +13,8 @@ const NEEDED: [(&str, &str); 7] = [
     ("setfattr", "attr"),
     ("tar", "tar"),
     ("mount", "mount"),
+    ("stress-ng", "stress-ng"),
+    ("fio", "fio"),
 ];
 
 /// Installs what is missing, as root on Debian or Ubuntu; anywhere else says what to install. `these`: the programs needed,

@@ -1,12 +1,13 @@
 //! `cargo xtask test`: every test, from a clean start.
 
-use crate::{packages, run};
+use crate::{packages, run, tools};
 use anyhow::{Result, bail};
 
 /// Runs all tests, or those whose names contain one of `filter`; whether all passed.
 pub fn run(filter: &[String]) -> Result<bool> {
     require_fuse()?;
     packages::require(&[])?;
+    let tools = tools::require()?;
     remove_leftovers()?;
     let binary = run::build()?;
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -16,7 +17,7 @@ pub fn run(filter: &[String]) -> Result<bool> {
     tests
         .args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast", "--", "--test-threads", &threads])
         .args(filter);
-    run::succeeds(tests.env("REPLFS_BIN", binary))
+    run::succeeds(tests.env("REPLFS_BIN", binary).env("REPLFS_TOOLS", tools))
 }
 
 /// Removes what earlier runs of the tests or the demo left behind when they were killed.
