@@ -10,6 +10,7 @@ pub mod mapping;
 pub mod rig;
 pub mod roam;
 pub mod seed;
+pub mod suite;
 pub mod tree;
 pub mod wait;
 
