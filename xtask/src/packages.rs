@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use std::process::Command;
 
 /// A program and its package.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 12] = [
     ("git", "git"),
     ("sqlite3", "sqlite3"),
     ("rsync", "rsync"),
@@ -15,6 +15,9 @@ const NEEDED: [(&str, &str); 9] = [
     ("mount", "mount"),
     ("stress-ng", "stress-ng"),
     ("fio", "fio"),
+    ("fusermount3", "fuse3"),
+    ("smbd", "samba"),
+    ("smbclient", "smbclient"),
 ];
 
 /// Installs what is missing, as root on Debian or Ubuntu; anywhere else says what to install. `these`: the programs needed,

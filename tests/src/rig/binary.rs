@@ -23,6 +23,21 @@ pub fn path() -> &'static Path {
     })
 }
 
+/// The name of a copy that [`lend`] makes.
+pub const LENT: &str = "replfs";
+
+/// Puts the binary into a directory where ordinary users reach it, which they may not where it was built.
+#[track_caller]
+pub fn lend(home: &Path) {
+    let to = home.join(LENT);
+    // Elsewhere a copy of a hundred megabytes is needed.
+    if std::fs::hard_link(path(), &to).is_err()
+        && let Err(error) = std::fs::copy(path(), &to)
+    {
+        panic!("cannot copy {} to {}: {error}", path().display(), to.display());
+    }
+}
+
 /// Runs `replfs` with arguments to its end.
 #[track_caller]
 pub fn replfs<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Outcome {

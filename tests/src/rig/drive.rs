@@ -2,7 +2,7 @@
 
 use super::status::{Document, Source, VERSION};
 use super::watchdog::{is_running, kill};
-use super::{NAME, Rig, Target, binary};
+use super::{NAME, Rig, Target};
 use crate::command::{self, Outcome};
 use crate::compare;
 use crate::link::Link;
@@ -16,7 +16,7 @@ impl Rig {
     /// This node's fingerprint, as `replfs key` has it.
     #[track_caller]
     pub fn key(&self, state: &Path) -> String {
-        let outcome = binary::replfs(["key".as_ref(), "--state".as_ref(), state.as_os_str()]);
+        let outcome = command::run(self.program().args(["key", "--state"]).arg(state));
         let key = outcome.ok().split_whitespace().find(|word| word.starts_with("SHA256:"));
         let Some(key) = key else { panic!("{} printed no fingerprint: {}", outcome.line, outcome.stdout) };
         key.to_owned()
@@ -36,7 +36,8 @@ impl Rig {
     #[track_caller]
     pub fn start_target_allowing(&mut self, allow: &str, listen: &str) {
         let before = self.target_address.map_or_else(|| listen.to_owned(), |address| address.to_string());
-        let target = Target::start(&self.root(), &self.target_state(), allow, &before, &self.setup.target);
+        let target =
+            Target::start(self.program(), &self.root(), &self.target_state(), allow, &before, &self.setup.target);
         self.watchdog.add(target.pid());
         self.target_address = Some(target.address);
         self.target_key.clone_from(&target.fingerprint);
@@ -73,7 +74,8 @@ impl Rig {
     pub fn try_mount(&mut self, more: &[&str]) -> Outcome {
         let mut words = self.mount_words();
         words.extend(more.iter().map(|w| (*w).to_owned()));
-        self.mounted(Command::new(binary::path()).arg("mount").args(words))
+        let mut command = self.program();
+        self.mounted(command.arg("mount").args(words))
     }
 
     /// Runs a command that mounts this rig, and knows the daemon from then on if it succeeded.

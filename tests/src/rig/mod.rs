@@ -10,11 +10,13 @@ pub mod watchdog;
 
 pub use target::Target;
 
-use crate::command::Outcome;
+use crate::command::{self, Outcome};
 use crate::link::Link;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tempfile::TempDir;
 use watchdog::Watchdog;
 
@@ -57,6 +59,8 @@ pub struct Setup {
     pub bypassed: bool,
     /// SRC and MNT are the same directory.
     pub in_place: bool,
+    /// Daemons and commands are this ordinary user's, and so are all directories; `None` for root.
+    pub user: Option<u32>,
     /// Further options of `replfs mount`.
     pub mount: Vec<String>,
     /// Further options of `replfs target`.
@@ -75,6 +79,13 @@ impl Setup {
     #[must_use]
     pub fn linked(mut self) -> Self {
         self.linked = true;
+        self
+    }
+
+    /// The same as an ordinary user. He needs a `/dev/fuse` that he may open ([`crate::user::with_fuse_for_everybody`]).
+    #[must_use]
+    pub fn user(mut self, id: u32) -> Self {
+        self.user = Some(id);
         self
     }
 }
@@ -128,12 +139,17 @@ impl Rig {
             .unwrap_or_else(|e| panic!("cannot make a directory in {PARENT}: {e}"));
         for dir in ["src", "mnt", "root", "source", "target"] {
             let path = home.path().join(dir);
-            std::fs::create_dir(&path).unwrap_or_else(|e| panic!("cannot make {}: {e}", path.display()));
+            std::fs::create_dir(&path)
+                .and_then(|()| std::os::unix::fs::chown(&path, setup.user, setup.user))
+                .unwrap_or_else(|e| panic!("cannot make {}: {e}", path.display()));
         }
         // Other users take part in some tests.
         std::os::unix::fs::chown(home.path(), Some(0), Some(0))
             .and_then(|()| std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)))
             .unwrap_or_else(|e| panic!("cannot open {} to others: {e}", home.path().display()));
+        if setup.user.is_some() {
+            binary::lend(home.path());
+        }
         leftovers::claim(home.path());
         let watchdog = Watchdog::over(home.path());
         Self {
@@ -243,7 +259,15 @@ impl Rig {
     pub fn replfs(&self, command: &str, args: &[&str]) -> Outcome {
         let mut line: Vec<OsString> = vec![command.into(), "--state".into(), self.source_state().into()];
         line.extend(args.iter().map(Into::into));
-        binary::replfs(line)
+        command::run(self.program().args(line))
+    }
+
+    /// The `replfs` binary, run as this rig's user.
+    pub fn program(&self) -> Command {
+        let Some(user) = self.setup.user else { return Command::new(binary::path()) };
+        let mut command = Command::new(self.home().join(binary::LENT));
+        command.uid(user).gid(user).current_dir(self.home()).env("HOME", self.home());
+        command
     }
 
     /// The end of the source's log, for messages.

@@ -1,6 +1,5 @@
 //! A target daemon in front, as a child of the test: started, told where it is by its "ready" line, killed.
 
-use super::binary;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -22,11 +21,11 @@ pub struct Target {
 }
 
 impl Target {
-    /// Starts a daemon for ROOT that allows one source. `listen`: port 0 for any.
-    pub fn start(root: &Path, state: &Path, allow: &str, listen: &str, more: &[String]) -> Self {
+    /// Starts a daemon for ROOT that allows one source. `program`: the binary; `listen`: port 0 for any.
+    pub fn start(mut program: Command, root: &Path, state: &Path, allow: &str, listen: &str, more: &[String]) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(state.with_extension("log"));
         let stderr = log.map_or_else(|_| Stdio::inherit(), Stdio::from);
-        let mut child = Command::new(binary::path())
+        let mut child = program
             .arg("target")
             .arg("--root")
             .arg(root)
@@ -39,7 +38,7 @@ impl Target {
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
-            .unwrap_or_else(|e| panic!("cannot start {}: {e}", binary::path().display()));
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", program.get_program().display()));
         let Some(stdout) = child.stdout.take() else { panic!("the target's standard output was not kept") };
         let (send, lines) = channel();
         std::thread::spawn(move || {
