@@ -136,7 +136,12 @@ impl Rig {
     #[track_caller]
     pub fn unmount(&mut self) {
         let pid = self.source_pid();
-        self.replfs("umount", &[&self.mnt().to_string_lossy()]).ok();
+        // A program that another test of this process is just starting holds what this test has had open until it runs.
+        let outcome = until("the mount not to be in use", PATIENCE, || {
+            let outcome = self.replfs("umount", &[&self.mnt().to_string_lossy()]);
+            (!outcome.stderr.contains("programs use it")).then_some(outcome)
+        });
+        outcome.ok();
         self.wait_for_end(pid);
     }
 
