@@ -19,6 +19,7 @@ in_both_modes!(
     files_stay_themselves_whatever_becomes_of_their_names,
     hard_links_that_nobody_looked_up_are_the_same_file,
     what_he_has_open_he_may_use_whatever_its_mode_becomes,
+    what_he_has_open_he_may_use_in_a_closed_directory,
     deep_trees_move_under_open_files,
 );
 
@@ -279,6 +280,29 @@ fn what_he_has_open_he_may_use_whatever_its_mode_becomes(commit: Commit) {
             close("closed", 0o500);
             said.push(format!("{:?}", file.write_all_at(&[3; 10_000], 0).map_err(|e| errno(&e))));
             said.push(format!("{:?}", file.sync_data().map_err(|e| errno(&e))));
+            said
+        },
+    );
+}
+
+fn what_he_has_open_he_may_use_in_a_closed_directory(commit: Commit) {
+    as_below(
+        commit,
+        |_| (),
+        |dir| {
+            let at = |name: &str| dir.join(name);
+            let close = |name: &str, mode| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+            let mut said = Vec::new();
+            for (name, mode) in [("locked", 0o000), ("listed", 0o400), ("passed", 0o100), ("kept", 0o500)] {
+                decoy(&at(name).join("f"));
+                let file = open(&at(name).join("f"));
+                close(name, mode);
+                said.extend(use_open(&file, 31));
+                said.push(format!("{:?}", fs::read_dir(at(name)).map(Iterator::count).map_err(|e| errno(&e))));
+                said.push(format!("{:?}", fs::metadata(at(name).join("f")).map(|m| m.len()).map_err(|e| errno(&e))));
+                said.push(format!("{:?}", fs::write(at(name).join("g"), "x").map_err(|e| errno(&e))));
+                close(name, 0o700);
+            }
             said
         },
     );
