@@ -1,8 +1,12 @@
 //! What the end-to-end suites in `tests/` share: the comparer, the rig that runs daemons and mounts, the link that can be
 //! cut, generators of trees and of load. No promise of replfs is tested here; these helpers are tested here.
 
+pub mod below;
+pub mod child;
+pub mod claims;
 pub mod command;
 pub mod compare;
+pub mod disk;
 pub mod extents;
 pub mod link;
 pub mod load;

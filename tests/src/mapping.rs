@@ -1,4 +1,5 @@
-//! A file mapped into memory, shared and writable. The only unsafe memory of the suites.
+//! A file mapped into memory, shared and writable. Besides forked children ([`crate::child`]) the only
+//! unsafe code of the suites that concerns memory.
 
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
 use std::fs::File;

@@ -162,9 +162,14 @@ pub fn device(path: &Path, major: u32, minor: u32) {
     mknodat(CWD, path, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(major, minor)).unwrap();
 }
 
-/// Sets an ACL (`system.posix_acl_access` or `system.posix_acl_default`) that gives one user the rights `perm` (0 to 7)
-/// beside owner rwx, group r-x, other none. Layout: acl(5) as `linux/posix_acl_xattr.h` has it.
+/// Sets an ACL (`system.posix_acl_access` or `system.posix_acl_default`) of the value of [`acl_value`].
 pub fn acl(path: &Path, name: &str, uid: u32, perm: u16) {
+    rustix::fs::lsetxattr(path, name, &acl_value(uid, perm), XattrFlags::empty()).unwrap();
+}
+
+/// An ACL that gives one user the rights `perm` (0 to 7) beside owner rwx, group r-x, other none. Layout: acl(5) as
+/// `linux/posix_acl_xattr.h` has it.
+pub fn acl_value(uid: u32, perm: u16) -> Vec<u8> {
     const NOBODY_IN_PARTICULAR: u32 = u32::MAX;
     let entries = [
         (0x01, 7, NOBODY_IN_PARTICULAR),
@@ -179,7 +184,7 @@ pub fn acl(path: &Path, name: &str, uid: u32, perm: u16) {
         value.extend_from_slice(&u16::to_le_bytes(perm));
         value.extend_from_slice(&u32::to_le_bytes(id));
     }
-    rustix::fs::lsetxattr(path, name, &value, XattrFlags::empty()).unwrap();
+    value
 }
 
 #[cfg(test)]

@@ -218,6 +218,11 @@ impl Rig {
     pub fn mount_other(&mut self, kind: &str, options: &str, at: &Path) {
         let at_text = at.to_string_lossy().into_owned();
         command::tool(self.home(), "mount", ["-t", kind, "-o", options, "replfs-test", &at_text]);
+        self.unmounts(at);
+    }
+
+    /// What is mounted there is unmounted with the rig.
+    pub fn unmounts(&mut self, at: &Path) {
         self.mounts.push(at.to_owned());
     }
 }

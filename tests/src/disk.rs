@@ -1,0 +1,40 @@
+//! Small disks: ext4 in a file on a loop device, for what only a full or special file system shows. They are mounted below
+//! the rig's directory and unmounted with it; the loop device goes with the mount.
+
+use crate::command::{run, tool};
+use crate::rig::Rig;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file system in a file, not mounted.
+#[derive(Debug)]
+pub struct Disk {
+    image: PathBuf,
+}
+
+impl Disk {
+    /// Makes an ext4 file system of so many MiB; `format`: further words for mkfs.ext4.
+    #[track_caller]
+    pub fn new(rig: &Rig, name: &str, mib: u64, format: &[&str]) -> Self {
+        let image = rig.home().join(format!("{name}.img"));
+        let make = std::fs::File::create(&image).and_then(|file| file.set_len(mib << 20));
+        make.unwrap_or_else(|e| panic!("cannot make {}: {e}", image.display()));
+        run(Command::new("mkfs.ext4").args(["-q", "-F"]).args(format).arg(&image)).ok();
+        Self { image }
+    }
+
+    /// Mounts it.
+    #[track_caller]
+    pub fn mount(&self, rig: &mut Rig, at: &Path) {
+        let words =
+            ["-t".as_ref(), "ext4".as_ref(), "-o".as_ref(), "loop".as_ref(), self.image.as_os_str(), at.as_os_str()];
+        tool(rig.home(), "mount", words);
+        rig.unmounts(at);
+    }
+
+    /// Changes it with debugfs(8) while it is not mounted.
+    #[track_caller]
+    pub fn edit(&self, request: &str) {
+        run(Command::new("debugfs").args(["-w", "-R", request]).arg(&self.image)).ok();
+    }
+}
