@@ -51,10 +51,43 @@ pub fn places(rig: &Rig, name: &str) -> (PathBuf, PathBuf) {
 #[track_caller]
 pub fn both<T: PartialEq + Debug>(native: &Path, inside: &Path, case: impl Fn(&Path) -> T) {
     let (below, through) = (case(native), case(inside));
-    assert!(below == through, "in an ordinary directory:\n{below:#?}\nin the mount:\n{through:#?}");
+    assert!(below == through, "an ordinary directory (-) against the mount (+):\n{}", difference(&below, &through));
     let report = compare::trees(native, inside).unwrap();
-    let differences: Vec<_> = report.differences.iter().filter(|d| d.class != Class::Mtime).collect();
-    assert!(differences.is_empty(), "an ordinary directory (first) against the mount (second): {differences:#?}");
+    let differences: Vec<String> =
+        report.differences.iter().filter(|d| d.class != Class::Mtime).map(ToString::to_string).collect();
+    assert!(
+        differences.is_empty(),
+        "an ordinary directory (first) against the mount (second):\n{}",
+        differences.join("\n")
+    );
+}
+
+/// Where two answers differ, a line for each part of theirs; long answers say little as a whole.
+fn difference(one: &impl Debug, other: &impl Debug) -> String {
+    let (one, other) = (lines(&format!("{one:?}")), lines(&format!("{other:?}")));
+    if one.len() != other.len() {
+        return format!("- {}\n+ {}", one.join("\n- "), other.join("\n+ "));
+    }
+    let differ = (0..one.len()).filter(|at| one[*at] != other[*at]);
+    let before = |at: usize| if at > 0 { format!("  {}\n", one[at - 1]) } else { String::new() };
+    differ.map(|at| format!("{}- {}\n+ {}", before(at), one[at], other[at])).collect::<Vec<_>>().join("\n")
+}
+
+/// Breaks the text of a value behind the commas of its two outer levels.
+fn lines(text: &str) -> Vec<String> {
+    const LEVELS: usize = 2;
+    let (mut lines, mut line, mut depth) = (Vec::new(), String::new(), 0_usize);
+    for c in text.chars() {
+        line.push(c);
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ',' if depth <= LEVELS => lines.push(std::mem::take(&mut line)),
+            _ => {}
+        }
+    }
+    lines.push(line);
+    lines
 }
 
 /// `truncate(2)`: by path, without opening the file first.

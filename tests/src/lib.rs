@@ -2,6 +2,7 @@
 //! cut, generators of trees and of load. No promise of replfs is tested here; these helpers are tested here.
 
 pub mod below;
+pub mod caller;
 pub mod child;
 pub mod claims;
 pub mod command;
@@ -16,7 +17,6 @@ pub mod roam;
 pub mod seed;
 pub mod suite;
 pub mod tree;
-pub mod user;
 pub mod wait;
 
 /// Runs each named function `fn name(commit: Commit)` as a test of its own in every commit mode.

@@ -31,6 +31,7 @@ fn quick(setup: Setup) -> Setup {
     setup.option(&["--degrade-after", "2s", "--connect-timeout", "3s"])
 }
 
+// claim: A25
 fn a_killed_source_needs_no_manual_step(commit: Commit) {
     let seed = seed();
     let mut random = Random::new(seed);
@@ -78,6 +79,7 @@ fn both_killed_need_no_manual_step(commit: Commit) {
     rig.finish();
 }
 
+// claim: A19
 fn a_cut_link_hangs_nobody_and_heals(commit: Commit) {
     let rig = Rig::with(commit, quick(Setup::default().linked()));
     let load = Load::start(&rig.mnt(), 4, seed());
@@ -100,6 +102,7 @@ fn a_cut_link_hangs_nobody_and_heals(commit: Commit) {
     rig.finish();
 }
 
+// claim: A24
 fn a_backlog_that_overflows_becomes_a_mirror(commit: Commit) {
     let setup = quick(Setup::default().linked()).option(&["--backlog", "8MiB"]);
     let rig = Rig::with(commit, setup);
@@ -124,6 +127,43 @@ fn a_backlog_that_overflows_becomes_a_mirror(commit: Commit) {
     rig.finish();
 }
 
+// claim: A23
+#[test]
+fn a_full_backlog_makes_writers_wait_while_the_target_takes_things() {
+    const LIMIT: u64 = 8 << 20;
+    let setup = Setup::default().linked().option(&["--backlog", "8MiB", "--degrade-after", "30s"]);
+    let rig = Rig::with(Commit::Real, setup);
+    rig.settle();
+    rig.link().delay(Duration::from_millis(20));
+    let before = rig.status();
+    let done = AtomicU64::new(0);
+    let fullest = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let bytes = Random::new(6).bytes(1 << 20);
+            for n in 0..48 {
+                fs::write(rig.mnt().join(format!("file{n}")), &bytes).unwrap();
+            }
+            done.store(1, Ordering::SeqCst);
+        });
+        let mut fullest = 0;
+        while done.load(Ordering::SeqCst) == 0 && !writer.is_finished() {
+            let now = rig.status();
+            fullest = fullest.max(now.backlog_bytes);
+            assert!(now.backlog_bytes <= LIMIT, "the backlog is bounded: {now:?}");
+            assert!(!now.target().mirror_due && now.target().coherent, "nothing is given up: {now:?}");
+        }
+        writer.join().unwrap();
+        fullest
+    });
+    println!("at most {fullest} bytes were waiting");
+    assert!(fullest > LIMIT / 2, "the backlog was never full: {fullest} bytes");
+    rig.link().delay(Duration::ZERO);
+    rig.settle();
+    assert_eq!(rig.status().target().passes, before.target().passes, "no mirror pass was needed");
+    rig.finish();
+}
+
+// claim: A22
 fn a_full_target_blocks_visibly_and_goes_on(commit: Commit) {
     let mut rig = Rig::bare(commit, quick(Setup::default()));
     let root = rig.root();
@@ -162,6 +202,7 @@ fn a_target_that_is_away_at_a_later_mount_is_no_obstacle(commit: Commit) {
     rig.finish();
 }
 
+// claim: A15
 #[test]
 fn what_sync_acknowledged_is_on_the_target_when_the_source_dies() {
     const THREADS: usize = 4;
@@ -203,6 +244,7 @@ fn what_sync_acknowledged_is_on_the_target_when_the_source_dies() {
     rig.finish();
 }
 
+// claim: A19
 #[test]
 fn a_writer_in_sync_mode_waits_no_longer_than_degrade_after() {
     let mut rig = Rig::with(Commit::Sync, quick(Setup::default()));

@@ -112,6 +112,7 @@ fn sigterm_unmounts_drains_and_ends(commit: Commit) {
     rig.assert_replica_equals(&rig.src());
 }
 
+// claim: A26
 fn a_dead_mount_is_cleared_by_the_next_mount(commit: Commit) {
     let mut rig = Rig::start(commit);
     fs::write(rig.mnt().join("file"), "x").unwrap();
@@ -202,6 +203,7 @@ fn the_mount_helper_takes_what_mount_gives_it() {
     rig.finish();
 }
 
+// claim: A28
 #[test]
 fn ro_and_noexec_are_honoured() {
     let mut rig = Rig::prepare(Commit::Sync, Setup::default());
@@ -264,6 +266,7 @@ fn in_front_it_ends_with_0_on_sigterm() {
     rig.assert_replica_equals(&rig.src());
 }
 
+// claim: A27
 #[test]
 fn submounts_are_not_crossed_and_the_status_says_so() {
     let mut rig = Rig::prepare(Commit::Sync, Setup::default());
@@ -278,6 +281,7 @@ fn submounts_are_not_crossed_and_the_status_says_so() {
     assert!(rig.replfs("status", &[]).ok().contains("sub"));
     assert!(rig.replica().join("outside").exists());
     assert!(!rig.replica().join("sub/inside").exists());
+    assert_eq!(fs::read_dir(rig.mnt().join("sub")).unwrap().count(), 0, "the directory below the other mount");
     rig.unmount();
 }
 

@@ -25,6 +25,7 @@ in_both_modes!(
     an_inode_number_that_is_used_again_is_another_file,
 );
 
+// claim: A11, A13
 fn a_reader_of_the_replica_sees_a_prefix(commit: Commit) {
     const COUNT: u64 = 1500;
     let rig = Rig::start(commit);
@@ -76,6 +77,7 @@ fn number(path: &Path) -> u64 {
     u64::from_le_bytes(bytes.as_slice().try_into().unwrap())
 }
 
+// claim: A12
 fn writes_that_race_renames_reach_the_right_file(commit: Commit) {
     let rig = Rig::start(commit);
     let mnt = rig.mnt();
@@ -110,6 +112,7 @@ fn writes_that_race_renames_reach_the_right_file(commit: Commit) {
     rig.finish();
 }
 
+// claim: A41
 fn an_unlinked_file_can_still_be_written(commit: Commit) {
     let rig = Rig::start(commit);
     let mnt = rig.mnt();
@@ -145,6 +148,7 @@ fn an_unlinked_file_can_still_be_written(commit: Commit) {
     rig.finish();
 }
 
+// claim: A5, A11
 fn a_directory_renamed_above_an_open_file_takes_it_along(commit: Commit) {
     let rig = Rig::start(commit);
     let mnt = rig.mnt();
@@ -168,6 +172,7 @@ fn a_directory_renamed_above_an_open_file_takes_it_along(commit: Commit) {
     rig.finish();
 }
 
+// claim: A1, A44
 fn appends_of_several_processes_all_arrive_once(commit: Commit) {
     const PROCESSES: usize = 4;
     const LINES: usize = 150;
@@ -189,6 +194,7 @@ fn appends_of_several_processes_all_arrive_once(commit: Commit) {
     rig.finish();
 }
 
+// claim: A4, A12
 fn mapped_pages_arrive_beside_renames_and_writes(commit: Commit) {
     const PAGES: usize = 64;
     let rig = Rig::start(commit);
@@ -219,6 +225,7 @@ fn mapped_pages_arrive_beside_renames_and_writes(commit: Commit) {
     rig.finish();
 }
 
+// claim: A11
 fn files_that_replace_each_other_keep_their_content(commit: Commit) {
     let rig = Rig::start(commit);
     let mnt = rig.mnt();
@@ -240,6 +247,7 @@ fn files_that_replace_each_other_keep_their_content(commit: Commit) {
     rig.finish();
 }
 
+// claim: A43
 /// Whoever looks up a name, loses it to an unlink and changes the file then has a file that is gone: never an error that
 /// an ordinary directory does not give, and never the next file, although file systems give it the same inode number.
 fn an_inode_number_that_is_used_again_is_another_file(commit: Commit) {

@@ -10,6 +10,7 @@ use replfs_tests::{in_both_modes, tree};
 
 in_both_modes!(passes_under_random_operations_end_exact);
 
+// claim: A14, A25
 fn passes_under_random_operations_end_exact(commit: Commit) {
     let seed = seed();
     let mut rig = Rig::prepare(commit, Setup::default());

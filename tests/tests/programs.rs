@@ -58,6 +58,7 @@ fn a_git_repository_is_replicated(commit: Commit) {
     rig.finish();
 }
 
+// claim: A13
 fn a_sqlite_database_with_a_wal_is_replicated(commit: Commit) {
     sqlite(commit, "wal");
 }
@@ -119,6 +120,7 @@ fn integrity(rig: &Rig, name: &str) {
     assert_eq!(tool(&copy, "sqlite3", ["data.db", "pragma integrity_check"]), "ok", "copy {name} of the replica");
 }
 
+// claim: A2, A5, A6, A7, A9, A10
 fn cp_of_everything_rare_is_replicated(commit: Commit) {
     let rig = Rig::start(commit);
     let made = rig.home().join("made");
@@ -137,6 +139,7 @@ fn cp_of_everything_rare_is_replicated(commit: Commit) {
     rig.finish();
 }
 
+// claim: A1
 fn rsync_in_place_is_replicated(commit: Commit) {
     let rig = Rig::start(commit);
     let made = rig.home().join("made");

@@ -3,12 +3,14 @@
 
 use replfs_tests::extents;
 use replfs_tests::rig::{Commit, Rig, Setup};
+use replfs_tests::tree;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+// claim: A15
 #[test]
 fn sixty_four_writers_keep_their_operations_in_flight() {
     const WRITES: u32 = 10;
@@ -47,6 +49,7 @@ fn per_second(files: &[File], writes: u32) -> f64 {
     })
 }
 
+// claim: A15
 #[test]
 fn a_write_returns_after_the_target_has_it() {
     let rig = Rig::with(Commit::Sync, Setup::default().linked());
@@ -65,6 +68,7 @@ fn a_write_returns_after_the_target_has_it() {
     rig.finish();
 }
 
+// claim: A18
 #[test]
 fn real_mode_does_not_wait_for_the_target() {
     let rig = Rig::with(Commit::Real, Setup::default().linked());
@@ -82,6 +86,7 @@ fn real_mode_does_not_wait_for_the_target() {
     rig.finish();
 }
 
+// claim: A16
 #[test]
 fn fsync_and_synchronous_writes_reach_both_disks() {
     let rig = Rig::start(Commit::Sync);
@@ -105,5 +110,30 @@ fn fsync_and_synchronous_writes_reach_both_disks() {
     }
     // A directory can be synced too.
     File::open(rig.mnt()).unwrap().sync_all().unwrap();
+    rig.finish();
+}
+
+// claim: A13, A20
+#[test]
+fn sync_is_degraded_until_the_replica_is_coherent() {
+    let mut rig = Rig::prepare(Commit::Sync, Setup::default().linked());
+    tree::sources(&rig.src(), 1500);
+    rig.link().delay(Duration::from_millis(5));
+    rig.mount();
+    let mut incoherent = 0;
+    let mut named = 0;
+    loop {
+        let status = rig.status();
+        let target = status.target();
+        if target.coherent {
+            break;
+        }
+        assert!(target.degraded, "a replica that is no state of the source, and a promise about it: {status:?}");
+        incoherent += 1;
+        named += u32::from(target.incoherent_until.is_some());
+    }
+    assert!(incoherent > 0, "the first mirror was over before anybody could look");
+    println!("{incoherent} looks at an incoherent replica, {named} with the number where that ends");
+    rig.link().delay(Duration::ZERO);
     rig.finish();
 }

@@ -12,6 +12,7 @@ in_both_modes!(
     a_second_mount_finds_what_changed_between,
 );
 
+// claim: A12
 fn eight_random_writers_leave_equal_trees(commit: Commit) {
     let rig = Rig::start(commit);
     let load = Load::start(&rig.mnt(), 8, seed());
@@ -20,6 +21,7 @@ fn eight_random_writers_leave_equal_trees(commit: Commit) {
     rig.finish();
 }
 
+// claim: A5
 fn what_was_there_is_mirrored_while_applications_write(commit: Commit) {
     let mut rig = Rig::prepare(commit, Setup::default());
     tree::sources(&rig.src().join("sources"), 3000);
@@ -43,6 +45,7 @@ fn what_was_there_is_mirrored_while_applications_write(commit: Commit) {
     rig.finish();
 }
 
+// claim: A14
 fn a_second_mount_finds_what_changed_between(commit: Commit) {
     let mut rig = Rig::prepare(commit, Setup::default());
     tree::sources(&rig.src(), 300);

@@ -56,6 +56,8 @@ pub struct Target {
     pub mirror_due: bool,
     /// The replica is a state that the source had.
     pub coherent: bool,
+    /// Where it is not and the end is known: the number with which it is again.
+    pub incoherent_until: Option<u64>,
     /// The mode in force is weaker than the one asked for.
     pub degraded: bool,
     /// What is not yet applied.

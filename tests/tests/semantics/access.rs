@@ -1,9 +1,9 @@
 //! Who may do what: modes, groups, ACLs, sticky directories, ownership, programs that run as somebody else.
 
 use replfs_tests::below::{Answer, Answered, as_below, truncate};
+use replfs_tests::caller::{NOBODY, ROOT, User};
 use replfs_tests::command::shell;
 use replfs_tests::rig::Commit;
-use replfs_tests::user::{NOBODY, ROOT, User};
 use replfs_tests::{in_both_modes, tree};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};

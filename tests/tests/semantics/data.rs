@@ -1,9 +1,9 @@
 //! What is in a file: written, truncated, allocated, copied, with holes, to its limits.
 
 use replfs_tests::below::{Answer, Answered, as_below};
+use replfs_tests::caller::{NOBODY, ROOT};
 use replfs_tests::command::shell;
 use replfs_tests::rig::Commit;
-use replfs_tests::user::{NOBODY, ROOT};
 use replfs_tests::{in_both_modes, tree};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use std::fs::{self, File, OpenOptions};

@@ -9,6 +9,7 @@ mod identity;
 mod limits;
 mod locks;
 mod mapped;
+mod mounts;
 mod names;
 mod privilege;
 mod space;

@@ -1,10 +1,10 @@
 //! Names: what renames do, which errors come, how long names may be, what a reader of a directory sees while it changes.
 
 use replfs_tests::below::{Answered, as_below, as_below_in};
+use replfs_tests::caller::NOBODY;
 use replfs_tests::disk::Disk;
 use replfs_tests::in_both_modes;
 use replfs_tests::rig::{Commit, Rig, Setup};
-use replfs_tests::user::NOBODY;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, RenameFlags, SeekFrom};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};

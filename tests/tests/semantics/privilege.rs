@@ -1,10 +1,10 @@
 //! What becomes of setuid and setgid when others change a file, and what new nodes take from their directory and their maker.
 
 use replfs_tests::below::{Answer, Answered, as_below, truncate};
+use replfs_tests::caller::{NOBODY, ROOT, User};
 use replfs_tests::command::shell;
 use replfs_tests::mapping::Mapping;
 use replfs_tests::rig::Commit;
-use replfs_tests::user::{NOBODY, ROOT, User};
 use replfs_tests::{in_both_modes, tree};
 use rustix::fs::{CWD, FallocateFlags, FileType, Mode, OFlags, XattrFlags};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -103,7 +103,8 @@ fn set_ids_go_with_a_change_of_owner() {
                     }
                     chown(&path, Some(1002), Some(1002)).unwrap();
                     fs::set_permissions(&path, Permissions::from_mode(bits)).unwrap();
-                    seen.push((user.does(|| chown(&path, uid, gid).answer()), perm(&path)));
+                    let answer = user.does(|| chown(&path, uid, gid).answer());
+                    seen.push((path.file_name().unwrap().to_owned(), answer, perm(&path)));
                 }
             }
         }
@@ -204,7 +205,7 @@ fn setgid_is_set_and_kept_by_members_only() {
                     let answer = user.does(|| fs::set_permissions(&path, Permissions::from_mode(bits)).answer());
                     (answer, perm(&path))
                 };
-                seen.push([chmod(0o2755), chmod(0o6744), chmod(0o2711)]);
+                seen.push((path.file_name().unwrap().to_owned(), [chmod(0o2755), chmod(0o6744), chmod(0o2711)]));
                 // An ACL changes the mode as chmod does, with the same care for setgid.
                 fs::set_permissions(&path, Permissions::from_mode(0o2755)).unwrap();
                 let set = |value: &[u8]| {
@@ -212,7 +213,8 @@ fn setgid_is_set_and_kept_by_members_only() {
                     let answer = user.does(|| rustix::fs::setxattr(&path, acl, value, XattrFlags::empty()));
                     (answer, perm(&path))
                 };
-                seen.push([set(&tree::acl_value(65534, 7)), set(&tree::acl_value(65534, 5)), set(&[])]);
+                let acls = [set(&tree::acl_value(65534, 7)), set(&tree::acl_value(65534, 5)), set(&[])];
+                seen.push((format!("{name} {kind}, ACLs").into(), acls));
             }
         }
         seen

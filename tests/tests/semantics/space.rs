@@ -1,9 +1,9 @@
 //! Space: a disk that is full, that is full for ordinary users, that has no inodes left.
 
 use replfs_tests::below::{Answer, Answered, both};
+use replfs_tests::caller::{NOBODY, ROOT, User};
 use replfs_tests::disk::Disk;
 use replfs_tests::rig::{Commit, Rig, Setup};
-use replfs_tests::user::{NOBODY, ROOT, User};
 use rustix::fs::{CWD, FallocateFlags, XattrFlags};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions, Permissions};

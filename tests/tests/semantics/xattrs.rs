@@ -1,8 +1,8 @@
 //! Extended attributes: namespaces, sizes, who sees and sets which.
 
 use replfs_tests::below::{Answer, as_below};
+use replfs_tests::caller::{NOBODY, ROOT, User};
 use replfs_tests::rig::Commit;
-use replfs_tests::user::{NOBODY, ROOT, User};
 use replfs_tests::{in_both_modes, tree};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
