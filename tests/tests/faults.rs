@@ -134,13 +134,13 @@ fn a_full_backlog_makes_writers_wait_while_the_target_takes_things() {
     let setup = Setup::default().linked().option(&["--backlog", "8MiB", "--degrade-after", "30s"]);
     let rig = Rig::with(Commit::Real, setup);
     rig.settle();
-    rig.link().delay(Duration::from_millis(20));
+    rig.link().delay(Duration::from_millis(10));
     let before = rig.status();
     let done = AtomicU64::new(0);
     let fullest = std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let bytes = Random::new(6).bytes(1 << 20);
-            for n in 0..48 {
+            for n in 0..24 {
                 fs::write(rig.mnt().join(format!("file{n}")), &bytes).unwrap();
             }
             done.store(1, Ordering::SeqCst);

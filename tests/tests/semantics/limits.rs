@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 fn file(dir: &Path) -> File {
     let file = File::options().read(true).write(true).create(true).truncate(false).open(dir.join("file")).unwrap();
-    file.write_all_at(&[7; 65_536], 0).unwrap();
+    file.write_all_at(&[7; 16_384], 0).unwrap();
     file
 }
 

@@ -76,10 +76,10 @@ fn flock_holds_between_processes_and_ends_with_its_holder() {
         until_it_waits(waiter.pid());
         holder.kill();
         seen.push(waiter.line.hear());
-        seen.push(code(flock(&open(&path), FlockOperation::NonBlockingLockShared)));
+        seen.push(code(flock(open(&path), FlockOperation::NonBlockingLockShared)));
         waiter.line.say(7);
         seen.push(waiter.end());
-        seen.push(code(flock(&open(&path), FlockOperation::NonBlockingLockExclusive)));
+        seen.push(code(flock(open(&path), FlockOperation::NonBlockingLockExclusive)));
         seen
     });
 }

@@ -106,11 +106,8 @@ fn msync_returns_when_the_target_has_the_pages() {
     let mut map = Mapping::shared(&file, LEN).unwrap();
     for round in 1..20 {
         map.bytes().fill(round);
-        if round % 2 == 0 {
-            map.sync().unwrap()
-        } else {
-            file.sync_data().unwrap()
-        }
+        let synced = if round % 2 == 0 { map.sync() } else { file.sync_data() };
+        synced.unwrap();
         // No waiting: it is there, or the promise is broken.
         assert!(fs::read(rig.replica().join("file")).unwrap() == vec![round; LEN], "round {round}");
     }

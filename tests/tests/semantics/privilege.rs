@@ -74,6 +74,11 @@ fn set_ids_go_when_others_change_a_file(commit: Commit) {
     });
 }
 
+/// A new "file" or "dir".
+fn new(path: &Path, kind: &str) {
+    if kind == "dir" { fs::create_dir(path).unwrap() } else { fs::write(path, "x").unwrap() }
+}
+
 fn perm(path: &Path) -> u32 {
     path.symlink_metadata().unwrap().mode() & 0o7777
 }
@@ -84,27 +89,41 @@ fn set_ids_go_with_a_change_of_owner() {
     as_below(Commit::Sync, |dir| {
         let mut seen = Vec::new();
         for bits in [0o6777, 0o6767, 0o2777, 0o4600] {
-            for (n, (user, uid, gid)) in [(ROOT, Some(9), None), (ROOT, None, Some(9)), (ROOT, None, None)]
-                .into_iter()
-                .chain([
-                    (MEMBER, None, Some(7)),
-                    (MEMBER, None, Some(50)),
-                    (MEMBER, None, None),
-                    (STRANGER, None, None),
-                ])
-                .enumerate()
-            {
+            let changes =
+                [(ROOT, Some(9), None), (ROOT, None, Some(9)), (MEMBER, None, Some(7)), (MEMBER, None, Some(50))];
+            for (n, (user, uid, gid)) in changes.into_iter().enumerate() {
                 for kind in ["file", "dir"] {
                     let path = dir.join(format!("{bits:o} {n} {kind}"));
-                    if kind == "dir" {
-                        fs::create_dir(&path).unwrap()
-                    } else {
-                        fs::write(&path, "x").unwrap()
-                    }
+                    new(&path, kind);
                     chown(&path, Some(1002), Some(1002)).unwrap();
                     fs::set_permissions(&path, Permissions::from_mode(bits)).unwrap();
                     let answer = user.does(|| chown(&path, uid, gid).answer());
                     seen.push((path.file_name().unwrap().to_owned(), answer, perm(&path)));
+                }
+            }
+        }
+        seen
+    });
+}
+
+// claim: A60, A69
+#[test]
+fn a_chown_that_names_nobody_does_what_it_does_below() {
+    as_below(Commit::Sync, |dir| {
+        let mut seen = Vec::new();
+        for bits in [0o6777, 0o6767, 0o2777, 0o4600, 0o644] {
+            for (who, user) in [("root", ROOT), ("owner", MEMBER), ("stranger", STRANGER)] {
+                for kind in ["file", "dir"] {
+                    let path = dir.join(format!("{kind} {bits:o}, {who}"));
+                    new(&path, kind);
+                    chown(&path, Some(1002), Some(1002)).unwrap();
+                    fs::set_permissions(&path, Permissions::from_mode(bits)).unwrap();
+                    let changed = |path: &Path| path.metadata().map(|m| (m.ctime(), m.ctime_nsec())).unwrap();
+                    let before = changed(&path);
+                    super::stamps::tick();
+                    let answer = user.does(|| chown(&path, None, None).answer());
+                    let moved = if changed(&path) == before { "same ctime" } else { "new ctime" };
+                    seen.push((format!("{kind} {bits:o} by {who}: {answer:?}, {moved}"), perm(&path)));
                 }
             }
         }
@@ -195,26 +214,39 @@ fn setgid_is_set_and_kept_by_members_only() {
         {
             for kind in ["file", "dir"] {
                 let path = dir.join(format!("{name} {kind}"));
-                if kind == "dir" {
-                    fs::create_dir(&path).unwrap()
-                } else {
-                    fs::write(&path, "x").unwrap()
-                }
+                new(&path, kind);
                 chown(&path, Some(uid), Some(50)).unwrap();
                 let chmod = |bits: u32| {
                     let answer = user.does(|| fs::set_permissions(&path, Permissions::from_mode(bits)).answer());
                     (answer, perm(&path))
                 };
                 seen.push((path.file_name().unwrap().to_owned(), [chmod(0o2755), chmod(0o6744), chmod(0o2711)]));
-                // An ACL changes the mode as chmod does, with the same care for setgid.
-                fs::set_permissions(&path, Permissions::from_mode(0o2755)).unwrap();
-                let set = |value: &[u8]| {
-                    let acl = c"system.posix_acl_access";
-                    let answer = user.does(|| rustix::fs::setxattr(&path, acl, value, XattrFlags::empty()));
-                    (answer, perm(&path))
-                };
-                let acls = [set(&tree::acl_value(65534, 7)), set(&tree::acl_value(65534, 5)), set(&[])];
-                seen.push((format!("{name} {kind}, ACLs").into(), acls));
+            }
+        }
+        seen
+    });
+}
+
+// claim: A63, A64
+#[test]
+fn an_acl_keeps_setgid_for_members_only() {
+    as_below(Commit::Sync, |dir| {
+        let mut seen = Vec::new();
+        for (name, user, uid) in
+            [("primary", PRIMARY, 1001), ("member", MEMBER, 1002), ("stranger", STRANGER, 1003), ("root", ROOT, 0)]
+        {
+            for kind in ["file", "dir"] {
+                for (what, acl) in
+                    [("more", tree::acl_value(65534, 7)), ("less", tree::acl_value(65534, 5)), ("none", vec![])]
+                {
+                    let path = dir.join(format!("{name} {kind} {what}"));
+                    new(&path, kind);
+                    chown(&path, Some(uid), Some(50)).unwrap();
+                    fs::set_permissions(&path, Permissions::from_mode(0o2755)).unwrap();
+                    let name = c"system.posix_acl_access";
+                    let answer = user.does(|| rustix::fs::setxattr(&path, name, &acl, XattrFlags::empty()));
+                    seen.push((format!("{}: {answer:?}", path.file_name().unwrap().display()), perm(&path)));
+                }
             }
         }
         seen
