@@ -17,6 +17,7 @@ pub mod roam;
 pub mod seed;
 pub mod suite;
 pub mod tree;
+pub mod user;
 pub mod wait;
 
 /// Runs each named function `fn name(commit: Commit)` as a test of its own in every commit mode.

@@ -12,6 +12,9 @@ use rustix::process::Signal;
 use std::path::Path;
 use std::process::Command;
 
+/// Exit code of an unmount that failed.
+const BUSY: i32 = 32;
+
 impl Rig {
     /// This node's fingerprint, as `replfs key` has it.
     #[track_caller]
@@ -136,10 +139,10 @@ impl Rig {
     #[track_caller]
     pub fn unmount(&mut self) {
         let pid = self.source_pid();
-        // A program that another test of this process is just starting holds what this test has had open until it runs.
-        let outcome = until("the mount not to be in use", PATIENCE, || {
+        // A process that another test has just made holds copies of all descriptors until it runs its program.
+        let outcome = until("nobody to use the mount any more", PATIENCE, || {
             let outcome = self.replfs("umount", &[&self.mnt().to_string_lossy()]);
-            (!outcome.stderr.contains("programs use it")).then_some(outcome)
+            (outcome.code != BUSY || !outcome.stderr.contains("programs use it")).then_some(outcome)
         });
         outcome.ok();
         self.wait_for_end(pid);

@@ -2,7 +2,7 @@
 
 use replfs_tests::below::{Answer, Answered, as_below, truncate};
 use replfs_tests::caller::{NOBODY, ROOT, User};
-use replfs_tests::command::shell;
+use replfs_tests::command::{copy_program, shell};
 use replfs_tests::rig::Commit;
 use replfs_tests::{in_both_modes, tree};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -177,7 +177,7 @@ fn ordinary_users_change_what_they_may_of_owner_group_and_mode() {
 #[test]
 fn programs_run_as_their_set_ids_say() {
     as_below(Commit::Sync, |dir| {
-        fs::copy("/usr/bin/id", dir.join("id")).unwrap();
+        copy_program(Path::new("/usr/bin/id"), &dir.join("id"));
         let run = |bits: u32| {
             chown(dir.join("id"), Some(1001), Some(1002)).unwrap();
             fs::set_permissions(dir.join("id"), mode(bits)).unwrap();

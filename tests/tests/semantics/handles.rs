@@ -1,7 +1,8 @@
 //! Open files and directories whose names go, and programs that run while somebody would write them.
 
 use replfs_tests::below::{Answer, Answered, as_below, truncate};
-use replfs_tests::command::run;
+use replfs_tests::child::Child;
+use replfs_tests::command::{copy_program, run};
 use replfs_tests::in_both_modes;
 use replfs_tests::rig::Commit;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, XattrFlags};
@@ -126,7 +127,7 @@ fn an_open_directory_without_a_name_is_empty_and_stays_so() {
 fn a_program_that_runs_is_not_written_and_one_that_is_written_does_not_run() {
     as_below(Commit::Sync, |dir| {
         let program = dir.join("cat");
-        fs::copy("/bin/cat", &program).unwrap();
+        copy_program(Path::new("/bin/cat"), &program);
         // It runs until its standard input ends.
         let mut running = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let busy = [
@@ -137,9 +138,16 @@ fn a_program_that_runs_is_not_written_and_one_that_is_written_does_not_run() {
         fs::rename(&program, dir.join("renamed")).unwrap();
         drop(running.stdin.take());
         let ended = running.wait().unwrap().success();
-        let writer = OpenOptions::new().write(true).open(dir.join("renamed")).answer();
+        // In a process of its own, so that nobody else has the file open when it has ended.
+        let mut writer = Child::start(|line| {
+            let file = OpenOptions::new().write(true).open(dir.join("renamed")).answer();
+            line.say(i32::from(file.is_ok()));
+            line.hear()
+        });
+        let opened = writer.line.hear();
         let written = Command::new(dir.join("renamed")).stdin(Stdio::null()).output().map(drop).answer();
-        let opened = writer.map(drop);
+        writer.line.say(0);
+        writer.end();
         let works = run(Command::new(dir.join("renamed")).arg("/dev/null")).code;
         (busy, ended, written, opened, works)
     });

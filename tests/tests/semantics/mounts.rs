@@ -2,7 +2,7 @@
 
 use replfs_tests::below::{Answer, Answered, truncate};
 use replfs_tests::caller::{NOBODY, ROOT, User};
-use replfs_tests::command::tool;
+use replfs_tests::command::{copy_program, tool};
 use replfs_tests::rig::{Commit, Rig, Setup, binary, watchdog};
 use replfs_tests::tree;
 use replfs_tests::wait::{PATIENCE, until};
@@ -81,7 +81,7 @@ fn nothing_is_changed_through_a_read_only_mount() {
 #[test]
 fn devices_set_ids_and_programs_are_off_where_the_mount_says_so() {
     let prepare = |dir: &Path| {
-        fs::copy("/usr/bin/id", dir.join("id")).unwrap();
+        copy_program(Path::new("/usr/bin/id"), &dir.join("id"));
         chown(dir.join("id"), Some(1001), Some(1002)).unwrap();
         fs::set_permissions(dir.join("id"), Permissions::from_mode(0o6755)).unwrap();
         tree::device(&dir.join("null"), 1, 3);
@@ -127,7 +127,7 @@ fn open_fuse_to_everybody(rig: &Rig) {
     fs::set_permissions(&device, Permissions::from_mode(0o666)).unwrap();
     // SAFETY: descriptors stay shared; only this thread's view of mounts and its working directory become its own.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.unwrap();
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC).unwrap();
     mount_bind(&device, "/dev/fuse").unwrap();
 }
 
@@ -139,7 +139,7 @@ fn an_ordinary_users_mount_is_for_that_user_without_devices_and_set_ids() {
     let mut rig = Rig::bare(Commit::Sync, Setup { local: true, ..Setup::default() });
     let (src, mnt) = (rig.src(), rig.mnt());
     let binary = rig.home().join("replfs");
-    fs::copy(binary::path(), &binary).unwrap();
+    copy_program(binary::path(), &binary);
     let sub = src.join("sub");
     fs::create_dir(&sub).unwrap();
     chown(&sub, Some(65534), Some(65534)).unwrap();
