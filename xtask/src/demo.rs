@@ -1,17 +1,13 @@
 //! `cargo xtask demo`: a source and a target on this machine, real programs in the mount, both sides compared.
 
-use crate::{packages, run, test};
+use crate::{packages, run, signals, test};
 use anyhow::Result;
 use replfs_tests::command::{shell, tool};
 use replfs_tests::compare;
 use replfs_tests::rig::{Commit, Rig};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// Ctrl-C or SIGTERM came.
-static ENOUGH: AtomicBool = AtomicBool::new(false);
 
 /// Runs the demo; whether both sides were equal at the end.
 pub fn run(once: bool) -> Result<bool> {
@@ -21,7 +17,8 @@ pub fn run(once: bool) -> Result<bool> {
     let binary = run::build()?;
     // SAFETY: no other thread runs yet that could read the environment.
     unsafe { std::env::set_var("REPLFS_BIN", binary) };
-    end_on_signals();
+    // Ctrl-C ends the wait, not the program: what was mounted must be unmounted.
+    signals::note();
     // The rig reports what goes wrong by panicking with the reason, which is on the terminal then; it cleans up as it goes.
     let equal = catch_unwind(AssertUnwindSafe(|| show(once)));
     Ok(equal.unwrap_or(false))
@@ -133,20 +130,8 @@ fn wait_for_the_user(rig: &Rig) {
     println!("  and find it in        {}", rig.replica().display());
     println!("  watch it with         {} status --watch --state {}", binary.display(), state.display());
     println!("  compare with          cargo xtask compare {} {}", rig.src().display(), rig.replica().display());
-    while !ENOUGH.load(Ordering::SeqCst) {
+    while !signals::enough() {
         std::thread::sleep(Duration::from_millis(200));
     }
     println!();
-}
-
-/// Ctrl-C ends the wait, not the program: what was mounted must be unmounted.
-fn end_on_signals() {
-    extern "C" fn note(_: libc::c_int) {
-        ENOUGH.store(true, Ordering::SeqCst);
-    }
-    let handler: extern "C" fn(libc::c_int) = note;
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler only stores to an atomic, which is safe at any point of the program.
-        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
-    }
 }

@@ -11,18 +11,14 @@ const HELPERS: &str = "/sbin";
 /// Builds and installs below `prefix`.
 pub fn run(prefix: &Path) -> Result<bool> {
     ensure!(prefix.is_absolute(), "the prefix {} must be absolute", prefix.display());
-    let built = run::succeeds(run::cargo().args(["build", "--release", "--package", "replfs"]))?;
-    ensure!(built, "the build failed; see the compiler's messages above");
-    let xtask = std::env::current_exe().context("cannot find this program's own file")?;
-    let release = xtask.parent().and_then(Path::parent).context("this program is not in a build directory")?;
+    let built = run::build_release()?;
 
     let bin = prefix.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("cannot make {}", bin.display()))?;
     let binary = bin.join("replfs");
     // A running binary cannot be written to, but its name can be given to another file.
     let new = bin.join(".replfs.new");
-    fs::copy(release.join("release/replfs"), &new)
-        .with_context(|| format!("cannot write {}; are you root?", new.display()))?;
+    fs::copy(built, &new).with_context(|| format!("cannot write {}; are you root?", new.display()))?;
     fs::rename(&new, &binary).with_context(|| format!("cannot replace {}", binary.display()))?;
     println!("{}", binary.display());
 

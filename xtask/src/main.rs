@@ -1,10 +1,12 @@
 //! `cargo xtask`: what is done with this repository, as commands. Each command has a file; none of them is part of replfs.
 
+mod bench;
 mod check;
 mod demo;
 mod install;
 mod packages;
 mod run;
+mod signals;
 mod test;
 mod tools;
 
@@ -34,6 +36,8 @@ enum Command {
         /// Only tests whose name contains one of these
         filter: Vec<String>,
     },
+    /// Measure the mount against a bare directory: ratios, floors, JSON
+    Bench(bench::Options),
     /// Build optimized, install the binary and the links for mount(8)
     Install {
         /// Where `bin/replfs` goes
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Demo { once } => demo::run(once),
         Command::Test { filter } => test::run(&filter),
+        Command::Bench(options) => bench::run(&options),
         Command::Install { prefix } => install::run(&prefix),
         Command::Check => check::run(),
         Command::Compare { a, b } => compare(&a, &b),

@@ -33,6 +33,15 @@ pub fn build() -> Result<PathBuf> {
     Ok(xtask.with_file_name("replfs"))
 }
 
+/// Builds the optimized binary and gives its path.
+pub fn build_release() -> Result<PathBuf> {
+    let built = succeeds(cargo().args(["build", "--release", "--package", "replfs"]))?;
+    anyhow::ensure!(built, "the build failed; see the compiler's messages above");
+    let xtask = std::env::current_exe().context("cannot find this program's own file")?;
+    let output = xtask.parent().and_then(Path::parent).context("this program is not in a build directory")?;
+    Ok(output.join("release/replfs"))
+}
+
 /// Where a program is in `PATH` or the directories for administration, which the `PATH` of ordinary users lacks.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

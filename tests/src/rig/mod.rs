@@ -50,6 +50,7 @@ impl Commit {
 
 /// What is special about a rig.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // each is something special of its own; most rigs have none
 pub struct Setup {
     /// Source and target talk through a [`Link`].
     pub linked: bool,

@@ -1,0 +1,25 @@
+//! A log: short lines at the end of a file.
+
+use crate::bench::case::{Caches, Case, Done, Place, Timed, repeat};
+use anyhow::Result;
+use std::fs::OpenOptions;
+use std::io::Write;
+
+pub fn cases() -> Vec<Case> {
+    vec![Case {
+        name: "W9-append-100B",
+        about: "write of 100 bytes with O_APPEND",
+        fixtures: &[],
+        caches: Caches::AsPrepared,
+        // A record is its 100 bytes and a head of about as many.
+        kept_bytes: 32 << 20,
+        prepare,
+    }]
+}
+
+fn prepare(place: &Place) -> Result<Timed> {
+    let mut log = OpenOptions::new().create_new(true).append(true).open(place.dir.join("log"))?;
+    let line = [b'x'; 100];
+    let time = place.time();
+    Ok(Box::new(move || Ok(Done::Operations(repeat(time, |_| Ok(log.write_all(&line)?))?))))
+}

@@ -1,0 +1,88 @@
+//! What lies in SRC and in the bare directory before a mount begins, so that reading it needs no preparation, and what both
+//! sides share beside them.
+
+use super::postgres;
+use anyhow::{Context, Result};
+use replfs_tests::command;
+use replfs_tests::seed::Random;
+use replfs_tests::tree;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+/// Size of [`Fixture::Large`].
+pub const LARGE_BYTES: u64 = 128 << 20;
+
+/// Size of [`Fixture::Random`].
+pub const RANDOM_BYTES: u64 = 64 << 20;
+
+/// Files in [`Fixture::Tree`], and in the archive.
+const TREE_FILES: usize = 3000;
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fixture {
+    /// A file that is read.
+    Large,
+    /// A file that is written here and there.
+    Random,
+    /// A tree of small files in nested directories.
+    Tree,
+    /// A database cluster.
+    Cluster,
+}
+
+impl Fixture {
+    /// The name that it lies under.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Large => "large",
+            Self::Random => "random",
+            Self::Tree => "tree",
+            Self::Cluster => "cluster",
+        }
+    }
+
+    /// Makes it at `path`. Errors: the disk's.
+    pub fn make(self, path: &Path, scratch: &Path) -> Result<()> {
+        match self {
+            Self::Large => fill(path, LARGE_BYTES),
+            Self::Random => fill(path, RANDOM_BYTES),
+            Self::Tree => {
+                tree::sources(path, TREE_FILES);
+                Ok(())
+            }
+            Self::Cluster => postgres::copy_cluster(scratch, path),
+        }
+        .with_context(|| format!("cannot make {}", path.display()))
+    }
+}
+
+/// Content that nothing can guess; the same in every run.
+pub fn noise(len: usize) -> Vec<u8> {
+    Random::new(3).bytes(len)
+}
+
+fn fill(path: &Path, len: u64) -> Result<()> {
+    let block = noise(1 << 20);
+    let mut file = File::create(path)?;
+    for _ in 0..len >> 20 {
+        file.write_all(&block)?;
+    }
+    Ok(())
+}
+
+/// The archive that is unpacked.
+pub const ARCHIVE: &str = "tree.tar";
+
+/// Makes the archive in the scratch directory, once.
+pub fn archive(scratch: &Path) -> Result<()> {
+    let archive = scratch.join(ARCHIVE);
+    if !archive.exists() {
+        let tree = scratch.join("unpacked");
+        tree::sources(&tree, TREE_FILES);
+        command::tool(&tree, "tar", ["-cf".as_ref(), archive.as_os_str(), ".".as_ref()]);
+        fs::remove_dir_all(&tree)?;
+    }
+    Ok(())
+}

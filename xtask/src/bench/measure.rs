@@ -1,0 +1,115 @@
+//! One case in one state: bare, mount, mount, bare, bare, mount, ... Each pair gives a ratio, so that whatever changes on the
+//! machine from one minute to the next changes both of its halves.
+
+use super::caches;
+use super::case::{Caches, Case, Done};
+use super::scene::{Scene, Side};
+use crate::signals;
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// How often.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    /// At least so many pairs.
+    pub least: usize,
+    /// At most so many.
+    pub most: usize,
+    /// Beyond `least`, no further pair begins after this time.
+    pub share: Duration,
+    /// Times and counts of the cases are multiplied by this.
+    pub scale: f64,
+}
+
+/// What a throughput counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Operations,
+    Bytes,
+}
+
+/// Work per second on both sides.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair {
+    pub bare: f64,
+    pub mount: f64,
+}
+
+impl Pair {
+    /// Bare directory = 1, higher is better.
+    pub fn ratio(self) -> f64 {
+        self.mount / self.bare
+    }
+}
+
+/// All pairs of a case.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub unit: Unit,
+    pub pairs: Vec<Pair>,
+    /// Pairs that do not count, and why.
+    pub discarded: Vec<String>,
+}
+
+/// Measures. Errors: a call failed on either side, or Ctrl-C.
+pub fn measure(scene: &mut Scene, case: &Case, rounds: Rounds) -> Result<Measured> {
+    let start = Instant::now();
+    let mut measured = Measured { unit: Unit::Operations, pairs: Vec::new(), discarded: Vec::new() };
+    for round in 0..rounds.most {
+        if round >= rounds.least && start.elapsed() > rounds.share {
+            break;
+        }
+        let sides = if round % 2 == 0 { [Side::Bare, Side::Mount] } else { [Side::Mount, Side::Bare] };
+        let mut pair = Pair { bare: 0.0, mount: 0.0 };
+        let mut doubt = None;
+        for side in sides {
+            let (rate, unit) = unit(scene, case, side, rounds.scale).with_context(|| format!("{side:?}"))?;
+            measured.unit = unit;
+            match side {
+                Side::Bare => pair.bare = rate,
+                Side::Mount => {
+                    pair.mount = rate;
+                    doubt = scene.doubt();
+                }
+            }
+        }
+        match doubt {
+            None => measured.pairs.push(pair),
+            Some(seen) => measured.discarded.push(seen),
+        }
+    }
+    Ok(measured)
+}
+
+/// One unit on one side: its rate.
+fn unit(scene: &mut Scene, case: &Case, side: Side, scale: f64) -> Result<(f64, Unit)> {
+    ensure!(!signals::enough(), "interrupted");
+    let place = scene.place(side, scale)?;
+    let mut timed = scene.guarded(|| (case.prepare)(&place))?;
+    scene.quiet(case, scale)?;
+    if case.caches != Caches::AsPrepared {
+        caches::forget()?;
+    }
+    if case.caches == Caches::ColdAbove {
+        scene.warm_below(side, case)?;
+    }
+    let (done, took) = scene.guarded(|| {
+        let start = Instant::now();
+        let done = timed();
+        (done, start.elapsed())
+    });
+    let done = done?;
+    drop(timed);
+    scene.guarded(|| fs::remove_dir_all(&place.dir))?;
+    Ok(rate(done, took))
+}
+
+#[allow(clippy::cast_precision_loss)] // a rate
+fn rate(done: Done, took: Duration) -> (f64, Unit) {
+    match done {
+        Done::Operations(count) => (count as f64 / took.as_secs_f64(), Unit::Operations),
+        Done::Bytes(count) => (count as f64 / took.as_secs_f64(), Unit::Bytes),
+        Done::Rate(rate) => (rate, Unit::Operations),
+    }
+}

@@ -1,0 +1,82 @@
+//! What `cargo xtask bench` can be asked.
+
+use super::case::Case;
+use super::measure::Rounds;
+use super::state::{Asked, AskedCommit, State};
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The words after `bench`.
+#[derive(Args)]
+pub struct Options {
+    /// Only cases whose name contains one of these
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only these states [default: all]
+    #[arg(long, value_name = "STATE,...", value_delimiter = ',')]
+    state: Vec<Asked>,
+    /// Commit modes of the attached state [default: both]
+    #[arg(long, value_name = "MODE,...", value_delimiter = ',')]
+    commit: Vec<AskedCommit>,
+    /// Exactly so many pairs of each case [default: 3 to 7, as time allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// Times and sizes of the units are multiplied by this [default: 1; --quick: 0.5]
+    #[arg(long, value_name = "X")]
+    scale: Option<f64>,
+    /// Two small pairs of each case: to see whether something is grossly wrong
+    #[arg(long)]
+    quick: bool,
+    /// Exit code 1 if a floor is missed
+    #[arg(long)]
+    check: bool,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write docs/benchmarks/DATE-NAME.json and .md
+    #[arg(long, value_name = "NAME")]
+    pub save: Option<String>,
+    /// Only list the cases
+    #[arg(long)]
+    pub list: bool,
+}
+
+impl Options {
+    /// The cases that were asked for.
+    pub fn chosen<'a>(&self, all: &'a [Case]) -> Result<Vec<&'a Case>> {
+        let is_asked = |case: &&Case| self.only.is_empty() || self.only.iter().any(|part| case.name.contains(part));
+        let chosen: Vec<&Case> = all.iter().filter(is_asked).collect();
+        ensure!(!chosen.is_empty(), "no case's name contains {}; --list shows them", self.only.join(" or "));
+        Ok(chosen)
+    }
+
+    /// The states that were asked for.
+    pub fn states(&self) -> Vec<State> {
+        fn or_all<T: ValueEnum>(asked: &[T]) -> Vec<T> {
+            if asked.is_empty() { T::value_variants().to_vec() } else { asked.to_vec() }
+        }
+        State::of(&or_all(&self.state), &or_all(&self.commit))
+    }
+
+    /// See `--scale`.
+    pub fn scale(&self) -> f64 {
+        self.scale.unwrap_or(if self.quick { 0.5 } else { 1.0 }).clamp(0.05, 100.0)
+    }
+
+    /// How often.
+    pub fn rounds(&self) -> Rounds {
+        let (least, most) = match self.rounds {
+            Some(exactly) => (exactly.into(), exactly.into()),
+            None if self.quick => (2, 2),
+            None => (3, 7),
+        };
+        Rounds { least, most, share: Duration::from_millis(1800), scale: self.scale() }
+    }
+
+    /// Whether a missed floor is a failure.
+    pub fn check(&self) -> bool {
+        self.check
+    }
+}
