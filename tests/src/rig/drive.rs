@@ -219,8 +219,14 @@ impl Rig {
     /// Mounts something else below the rig's directory; it is unmounted with the rig.
     #[track_caller]
     pub fn mount_other(&mut self, kind: &str, options: &str, at: &Path) {
-        let at_text = at.to_string_lossy().into_owned();
-        command::tool(self.home(), "mount", ["-t", kind, "-o", options, "replfs-test", &at_text]);
+        self.mount_from(Path::new("replfs-test"), kind, options, at);
+    }
+
+    /// The same from a device, an image or a directory.
+    #[track_caller]
+    pub fn mount_from(&mut self, what: &Path, kind: &str, options: &str, at: &Path) {
+        let words = ["-t".as_ref(), kind.as_ref(), "-o".as_ref(), options.as_ref(), what.as_os_str(), at.as_os_str()];
+        command::tool(self.home(), "mount", words);
         self.unmounts(at);
     }
 

@@ -16,6 +16,9 @@ pub const LARGE_BYTES: u64 = 128 << 20;
 /// Size of [`Fixture::Random`].
 pub const RANDOM_BYTES: u64 = 64 << 20;
 
+/// Size of [`Fixture::Wide`].
+pub const WIDE_BYTES: u64 = 256 << 20;
+
 /// Files in [`Fixture::Tree`], and in the archive.
 const TREE_FILES: usize = 3000;
 
@@ -26,6 +29,8 @@ pub enum Fixture {
     Large,
     /// A file that is written here and there.
     Random,
+    /// A larger one.
+    Wide,
     /// A tree of small files in nested directories.
     Tree,
     /// A database cluster.
@@ -38,6 +43,7 @@ impl Fixture {
         match self {
             Self::Large => "large",
             Self::Random => "random",
+            Self::Wide => "wide",
             Self::Tree => "tree",
             Self::Cluster => "cluster",
         }
@@ -48,6 +54,7 @@ impl Fixture {
         match self {
             Self::Large => fill(path, LARGE_BYTES),
             Self::Random => fill(path, RANDOM_BYTES),
+            Self::Wide => fill(path, WIDE_BYTES),
             Self::Tree => {
                 tree::sources(path, TREE_FILES);
                 Ok(())

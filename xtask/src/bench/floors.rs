@@ -7,7 +7,7 @@ const BYPASSED: [(&str, f64); 8] = [
     ("seq-write-1M", 0.50),
     ("seq-read-1M-warm", 0.90),
     ("rand-read-4K-warm", 0.65),
-    ("W2-rand-write-4K", 0.45),
+    ("rand-write-4K", 0.45),
     ("W3-write-4K-fdatasync", 0.90),
     ("W4-create-4K", 0.28),
     ("stat-cached", 0.50),

@@ -24,7 +24,7 @@ pub struct Machine {
 
 impl Machine {
     /// This one.
-    pub fn here(binary: &Path) -> Self {
+    pub fn here(binary: &Path, in_memory: bool) -> Self {
         let field = |file: &str, name: &str| -> String {
             let text = std::fs::read_to_string(file).unwrap_or_default();
             let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
@@ -32,6 +32,8 @@ impl Machine {
         };
         let memory = field("/proc/meminfo", "MemTotal");
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let mut findmnt = Command::new("findmnt");
+        findmnt.args(["-nro", "FSTYPE,SOURCE,OPTIONS", "-T", replfs_tests::rig::PARENT]);
         let changed = !output(Command::new("git").args(["status", "--porcelain", "-uno"])).is_empty();
         let commit = output(Command::new("git").args(["rev-parse", "--short=10", "HEAD"]));
         Self {
@@ -39,12 +41,7 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             memory_mib: memory.trim_end_matches(" kB").parse::<u64>().unwrap_or(0) >> 10,
             kernel: output(Command::new("uname").arg("-sr")),
-            file_system: output(Command::new("findmnt").args([
-                "-nro",
-                "FSTYPE,SOURCE,OPTIONS",
-                "-T",
-                replfs_tests::rig::PARENT,
-            ])),
+            file_system: if in_memory { "ext4 in memory".to_owned() } else { output(&mut findmnt) },
             load_before: load.split(' ').next().unwrap_or_default().to_owned(),
             commit: format!("{commit}{}", if changed { "+" } else { "" }),
             binary: binary.display().to_string(),

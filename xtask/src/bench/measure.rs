@@ -3,6 +3,7 @@
 
 use super::caches;
 use super::case::{Caches, Case, Done};
+use super::effort::Effort;
 use super::scene::{Scene, Side};
 use crate::signals;
 use anyhow::{Context, Result, ensure};
@@ -29,17 +30,31 @@ pub enum Unit {
     Bytes,
 }
 
-/// Work per second on both sides.
-#[derive(Clone, Copy, Debug)]
+/// One unit on one side.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rate {
+    /// Work per second.
+    pub per_second: f64,
+    /// Work per second of processor time, the daemons' included.
+    pub per_effort: f64,
+}
+
+/// Both sides.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Pair {
-    pub bare: f64,
-    pub mount: f64,
+    pub bare: Rate,
+    pub mount: Rate,
 }
 
 impl Pair {
-    /// Bare directory = 1, higher is better.
+    /// Throughput, bare directory = 1, higher is better.
     pub fn ratio(self) -> f64 {
-        self.mount / self.bare
+        self.mount.per_second / self.bare.per_second
+    }
+
+    /// The same by processor time.
+    pub fn effort(self) -> f64 {
+        self.mount.per_effort / self.bare.per_effort
     }
 }
 
@@ -61,7 +76,7 @@ pub fn measure(scene: &mut Scene, case: &Case, rounds: Rounds) -> Result<Measure
             break;
         }
         let sides = if round % 2 == 0 { [Side::Bare, Side::Mount] } else { [Side::Mount, Side::Bare] };
-        let mut pair = Pair { bare: 0.0, mount: 0.0 };
+        let mut pair = Pair::default();
         let mut doubt = None;
         for side in sides {
             let (rate, unit) = unit(scene, case, side, rounds.scale).with_context(|| format!("{side:?}"))?;
@@ -83,7 +98,7 @@ pub fn measure(scene: &mut Scene, case: &Case, rounds: Rounds) -> Result<Measure
 }
 
 /// One unit on one side: its rate.
-fn unit(scene: &mut Scene, case: &Case, side: Side, scale: f64) -> Result<(f64, Unit)> {
+fn unit(scene: &mut Scene, case: &Case, side: Side, scale: f64) -> Result<(Rate, Unit)> {
     ensure!(!signals::enough(), "interrupted");
     let place = scene.place(side, scale)?;
     let mut timed = scene.guarded(|| (case.prepare)(&place))?;
@@ -94,22 +109,27 @@ fn unit(scene: &mut Scene, case: &Case, side: Side, scale: f64) -> Result<(f64, 
     if case.caches == Caches::ColdAbove {
         scene.warm_below(side, case)?;
     }
+    let daemons = if side == Side::Mount { scene.daemons() } else { Vec::new() };
+    let before = Effort::so_far(&daemons)?;
     let (done, took) = scene.guarded(|| {
         let start = Instant::now();
         let done = timed();
         (done, start.elapsed())
     });
+    let spent = Effort::so_far(&daemons)?.since(&before);
     let done = done?;
     drop(timed);
     scene.guarded(|| fs::remove_dir_all(&place.dir))?;
-    Ok(rate(done, took))
+    Ok(rate(done, took, spent))
 }
 
 #[allow(clippy::cast_precision_loss)] // a rate
-fn rate(done: Done, took: Duration) -> (f64, Unit) {
-    match done {
-        Done::Operations(count) => (count as f64 / took.as_secs_f64(), Unit::Operations),
-        Done::Bytes(count) => (count as f64 / took.as_secs_f64(), Unit::Bytes),
-        Done::Rate(rate) => (rate, Unit::Operations),
-    }
+fn rate(done: Done, took: Duration, spent: Duration) -> (Rate, Unit) {
+    let (work, unit) = match done {
+        Done::Operations(count) => (count as f64, Unit::Operations),
+        Done::Bytes(count) => (count as f64, Unit::Bytes),
+        // The server that did the work is not known here, so neither is its processor time.
+        Done::Rate(rate) => return (Rate { per_second: rate, per_effort: f64::NAN }, Unit::Operations),
+    };
+    (Rate { per_second: work / took.as_secs_f64(), per_effort: work / spent.as_secs_f64() }, unit)
 }

@@ -4,6 +4,8 @@
 mod caches;
 mod case;
 mod cases;
+mod disk;
+mod effort;
 mod fixture;
 mod floors;
 mod machine;
@@ -22,7 +24,6 @@ use crate::{packages, run, signals, test};
 use anyhow::{Context, Result, bail};
 use case::Case;
 use machine::Machine;
-use measure::Rounds;
 use report::{Report, Row};
 use scene::Scene;
 use state::State;
@@ -50,7 +51,7 @@ pub fn run(options: &Options) -> Result<bool> {
     unsafe { std::env::set_var("REPLFS_BIN", &binary) };
     signals::note();
 
-    let mut report = Report::begin(Machine::here(&binary), machine::today(), options.scale());
+    let mut report = Report::begin(Machine::here(&binary, options.in_memory), machine::today(), options.scale());
     if !postgres::is_there() {
         report.notes.push("W7-pgbench: PostgreSQL (initdb, pg_ctl, pgbench) and a user postgres are not there".into());
     }
@@ -59,9 +60,8 @@ pub fn run(options: &Options) -> Result<bool> {
     for state in options.states() {
         println!("\n== {}: {}\n{}", state.name(), state.about(), table::head());
         // The rig reports what goes wrong by panicking with the reason, which is on the terminal then; it cleans up as it goes.
-        let done = catch_unwind(AssertUnwindSafe(|| {
-            measure_state(state, &cases, options.rounds(), scratch.path(), &mut report)
-        }));
+        let done =
+            catch_unwind(AssertUnwindSafe(|| measure_state(state, &cases, options, scratch.path(), &mut report)));
         match done {
             Ok(Ok(())) => {}
             Ok(Err(error)) => report.failures.push(format!("{}: {error:#}", state.name())),
@@ -83,8 +83,9 @@ fn scratch() -> Result<tempfile::TempDir> {
     Ok(scratch)
 }
 
-fn measure_state(state: State, cases: &[&Case], rounds: Rounds, scratch: &Path, report: &mut Report) -> Result<()> {
-    let mut scene = Scene::set(state, cases, scratch)?;
+fn measure_state(state: State, cases: &[&Case], options: &Options, scratch: &Path, report: &mut Report) -> Result<()> {
+    let rounds = options.rounds();
+    let mut scene = Scene::set(state, cases, scratch, options.in_memory)?;
     for case in cases {
         match measure::measure(&mut scene, case, rounds) {
             Ok(measured) => {
@@ -120,5 +121,5 @@ fn finish(report: &Report, options: &Options) -> Result<bool> {
     if let Some(name) = &options.save {
         report.save(name)?;
     }
-    Ok(report.failures.is_empty() && !(options.check() && missed > 0))
+    Ok(report.failures.is_empty() && !(options.check && missed > 0))
 }

@@ -43,6 +43,8 @@ pub struct Row {
     pub ratio: Option<f64>,
     pub low: Option<f64>,
     pub high: Option<f64>,
+    /// The ratio of work per second of processor time; that of the daemons counts on the mount's side.
+    pub effort: Option<f64>,
     pub floor: Option<f64>,
     pub met: Option<bool>,
     /// Rates of each pair, bare and mount, in the order in which they were measured.
@@ -55,6 +57,7 @@ impl Row {
     /// What the pairs of a case come to.
     pub fn of(state: State, case: &Case, measured: &Measured) -> Self {
         let ratio = Spread::of(measured.pairs.iter().map(|pair| pair.ratio()));
+        let effort = Spread::of(measured.pairs.iter().map(|pair| pair.effort()));
         let floor = floors::floor(case.name, state);
         let median = |rates: Vec<f64>| Spread::of(rates).map(|spread| spread.median);
         Self {
@@ -65,14 +68,15 @@ impl Row {
                 Unit::Operations => "operations",
                 Unit::Bytes => "bytes",
             },
-            bare: median(measured.pairs.iter().map(|pair| pair.bare).collect()),
-            mount: median(measured.pairs.iter().map(|pair| pair.mount).collect()),
+            bare: median(measured.pairs.iter().map(|pair| pair.bare.per_second).collect()),
+            mount: median(measured.pairs.iter().map(|pair| pair.mount.per_second).collect()),
             ratio: ratio.map(|ratio| ratio.median),
             low: ratio.map(|ratio| ratio.low),
             high: ratio.map(|ratio| ratio.high),
+            effort: effort.map(|effort| effort.median).filter(|effort| effort.is_finite()),
             floor,
             met: floor.map(|floor| ratio.is_some_and(|ratio| ratio.median >= floor)),
-            pairs: measured.pairs.iter().map(|pair| (pair.bare, pair.mount)).collect(),
+            pairs: measured.pairs.iter().map(|pair| (pair.bare.per_second, pair.mount.per_second)).collect(),
             discarded: measured.discarded.clone(),
         }
     }

@@ -3,6 +3,7 @@
 
 use super::caches;
 use super::case::{Case, Place};
+use super::disk;
 use super::fixture::Fixture;
 use super::state::{AskedCommit, State};
 use anyhow::{Context, Result};
@@ -41,7 +42,7 @@ pub struct Scene {
 
 impl Scene {
     /// Starts everything. Panics where the rig does, with the reason.
-    pub fn set(state: State, cases: &[&Case], scratch: &Path) -> Result<Self> {
+    pub fn set(state: State, cases: &[&Case], scratch: &Path, in_memory: bool) -> Result<Self> {
         let setup = match state {
             State::Bypassed => Setup { bypassed: true, ..Setup::default() },
             State::Accumulating => Setup::default().option(&["--backlog", LARGE_BACKLOG]),
@@ -50,6 +51,9 @@ impl Scene {
         };
         let mut rig = Rig::bare(state.commit(), setup);
         rig.without_watchdog();
+        if in_memory {
+            disk::put_in_memory(&mut rig)?;
+        }
         let mut scene = Self { rig, state, scratch: scratch.to_owned(), units: 0 };
         scene.lay_fixtures(cases)?;
         scene.rig.start_target();
@@ -60,7 +64,7 @@ impl Scene {
 
     fn lay_fixtures(&self, cases: &[&Case]) -> Result<()> {
         let fixtures: BTreeSet<Fixture> = cases.iter().flat_map(|case| case.fixtures).copied().collect();
-        fs::create_dir(self.rig.home().join("bare"))?;
+        fs::create_dir_all(self.bare())?;
         for side in [self.rig.src(), self.bare()] {
             let dir = side.join("fixtures");
             fs::create_dir(&dir)?;
@@ -68,7 +72,7 @@ impl Scene {
                 fixture.make(&dir.join(fixture.name()), &self.scratch)?;
             }
         }
-        caches::write_back(self.rig.home())
+        caches::write_back(&self.rig.src())
     }
 
     fn bare(&self) -> PathBuf {
@@ -123,7 +127,7 @@ impl Scene {
                 }
             }
         }
-        caches::write_back(self.rig.home())
+        caches::write_back(&self.rig.src())
     }
 
     /// Reads below the mount what the case reads through it.
@@ -151,6 +155,12 @@ impl Scene {
         };
         let seen = || format!("{}, mirror due: {}, degraded: {}", target.state, target.mirror_due, target.degraded);
         (!is_as_named).then(seen)
+    }
+
+    /// The daemons that work for the mount at present.
+    pub fn daemons(&self) -> Vec<u32> {
+        let target = matches!(self.state, State::Attached(_)).then(|| self.rig.target_pid());
+        target.into_iter().chain([self.rig.source_pid()]).collect()
     }
 
     /// Does something that uses the mount; if it hangs, the daemon is killed, and the calls return with an error.

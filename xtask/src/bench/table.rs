@@ -5,13 +5,16 @@ use std::fmt::Write;
 
 /// The head over [`line`]s.
 pub fn head() -> String {
-    format!("{:<24} {:>12} {:>12} {:>7}  {:<13} {}", "case", "bare", "mount", "ratio", "low - high", "floor")
+    format!(
+        "{:<24} {:>12} {:>12} {:>7}  {:<13} {:>5}  {}",
+        "case", "bare", "mount", "ratio", "low - high", "cpu", "floor"
+    )
 }
 
 /// One case, for a terminal.
 pub fn line(row: &Row) -> String {
     let mut out = format!("{:<24} {:>12} {:>12} ", row.case, rate(row, row.bare), rate(row, row.mount));
-    let _ = write!(out, "{:>7}  {:<13} {}", two(row.ratio), spread(row), verdict(row));
+    let _ = write!(out, "{:>7}  {:<13} {:>5}  {}", two(row.ratio), spread(row), two(row.effort), verdict(row));
     if !row.discarded.is_empty() {
         let _ = write!(out, " ({} of {} discarded)", row.discarded.len(), row.discarded.len() + row.pairs.len());
     }
@@ -38,17 +41,19 @@ pub fn overview(rows: &[Row]) -> String {
 pub fn details(rows: &[Row]) -> String {
     let mut out = String::new();
     for state in distinct(rows, |row| row.state) {
-        let _ = write!(out, "\n## {state}\n\n| case | what | bare | mount | ratio | low - high | pairs | floor |\n");
-        out += "| --- | --- | --- | --- | --- | --- | --- | --- |\n";
+        let _ =
+            write!(out, "\n## {state}\n\n| case | what | bare | mount | ratio | low - high | cpu | pairs | floor |\n");
+        out += "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
         for row in rows.iter().filter(|row| row.state == state) {
             let (bare, mount) = (rate(row, row.bare), rate(row, row.mount));
             let _ = writeln!(
                 out,
-                "| {} | {} | {bare} | {mount} | {} | {} | {} | {} |",
+                "| {} | {} | {bare} | {mount} | {} | {} | {} | {} | {} |",
                 row.case,
                 row.about,
                 two(row.ratio),
                 spread(row),
+                two(row.effort),
                 row.pairs.len(),
                 verdict(row)
             );
