@@ -9,9 +9,13 @@ use rustix::process::Signal;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The file in a rig's directory with the number of the process that made it.
 const OWNER: &str = "owner";
+
+/// A directory without that file is left alone for so long: its owner may just have made it.
+const CLAIMED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Marks a directory as this process's.
 pub fn claim(home: &Path) {
@@ -26,7 +30,7 @@ pub fn remove() -> Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(PARENT).with_context(|| format!("cannot list {PARENT}"))? {
         let path = entry?.path();
         let ours = path.file_name().is_some_and(|name| name.as_bytes().starts_with(PREFIX.as_bytes()));
-        if ours && path.symlink_metadata()?.is_dir() && !is_owned(&path) {
+        if ours && !is_owned(&path)? {
             remove_rig(&path)
                 .with_context(|| format!("cannot remove {}: end what uses it, then delete it", path.display()))?;
             removed.push(path);
@@ -35,9 +39,16 @@ pub fn remove() -> Result<Vec<PathBuf>> {
     Ok(removed)
 }
 
-fn is_owned(home: &Path) -> bool {
-    let owner = std::fs::read_to_string(home.join(OWNER)).ok().and_then(|text| text.trim().parse().ok());
-    owner.is_some_and(is_running)
+/// Whether there is nothing to remove: the owner runs, or has just removed it, or is about to write its number there.
+fn is_owned(home: &Path) -> Result<bool> {
+    match std::fs::read_to_string(home.join(OWNER)) {
+        Ok(text) => Ok(text.trim().parse().is_ok_and(is_running)),
+        Err(_) => match home.symlink_metadata() {
+            Ok(meta) => Ok(!meta.is_dir() || meta.modified()?.elapsed().unwrap_or_default() < CLAIMED_WITHIN),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error).with_context(|| format!("cannot look at {}", home.display())),
+        },
+    }
 }
 
 fn remove_rig(home: &Path) -> Result<()> {
