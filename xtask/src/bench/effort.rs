@@ -1,4 +1,4 @@
-//! Processor time, which other users of the machine stretch less than they stretch the clock: of this process and what it
+//! What work takes beside time: reads by the daemon, which show the requests that reach it, and processor time, which other users of the machine stretch less than they stretch the clock: of this process and what it
 //! ran, and of the daemons.
 
 use anyhow::{Context, Result};
@@ -40,6 +40,14 @@ fn usage(of: libc::c_int) -> Duration {
     time(usage.ru_utime) + time(usage.ru_stime)
 }
 
+/// Calls of read(2) and its like that a process has made (`syscr` in `/proc/PID/io`). The source daemon reads each request
+/// once, and what an application reads once more.
+pub fn reads_of(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).with_context(|| format!("process {pid}"))?;
+    let count = text.lines().find_map(|line| line.strip_prefix("syscr: ")?.parse().ok());
+    count.with_context(|| format!("/proc/{pid}/io has no syscr"))
+}
+
 /// All threads that still run, to the nanosecond (`/proc/PID/task/TID/schedstat`).
 fn of_process(pid: u32) -> Result<Duration> {
     let mut time = Duration::ZERO;
@@ -55,6 +63,13 @@ fn of_process(pid: u32) -> Result<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_are_counted() {
+        let before = reads_of(std::process::id()).unwrap();
+        fs::read("/proc/self/stat").unwrap();
+        assert!(reads_of(std::process::id()).unwrap() > before);
+    }
 
     #[test]
     fn work_takes_processor_time_and_waiting_does_not() {

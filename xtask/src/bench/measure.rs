@@ -3,7 +3,7 @@
 
 use super::caches;
 use super::case::{Caches, Case, Done};
-use super::effort::Effort;
+use super::effort::{self, Effort};
 use super::scene::{Scene, Side};
 use crate::signals;
 use anyhow::{Context, Result, ensure};
@@ -37,6 +37,8 @@ pub struct Rate {
     pub per_second: f64,
     /// Work per second of processor time, the daemons' included.
     pub per_effort: f64,
+    /// Reads by the source daemon for each operation or MiB; none in the bare directory.
+    pub reads: f64,
 }
 
 /// Both sides.
@@ -110,6 +112,7 @@ fn unit(scene: &mut Scene, case: &Case, side: Side, scale: f64) -> Result<(Rate,
         scene.warm_below(side, case)?;
     }
     let daemons = if side == Side::Mount { scene.daemons() } else { Vec::new() };
+    let reads = effort::reads_of(scene.source_daemon())?;
     let before = Effort::so_far(&daemons)?;
     let (done, took) = scene.guarded(|| {
         let start = Instant::now();
@@ -117,19 +120,24 @@ fn unit(scene: &mut Scene, case: &Case, side: Side, scale: f64) -> Result<(Rate,
         (done, start.elapsed())
     });
     let spent = Effort::so_far(&daemons)?.since(&before);
+    let reads = effort::reads_of(scene.source_daemon())? - reads;
     let done = done?;
     drop(timed);
     scene.guarded(|| fs::remove_dir_all(&place.dir))?;
-    Ok(rate(done, took, spent))
+    Ok(rate(done, took, spent, reads))
 }
 
 #[allow(clippy::cast_precision_loss)] // a rate
-fn rate(done: Done, took: Duration, spent: Duration) -> (Rate, Unit) {
-    let (work, unit) = match done {
-        Done::Operations(count) => (count as f64, Unit::Operations),
-        Done::Bytes(count) => (count as f64, Unit::Bytes),
+fn rate(done: Done, took: Duration, spent: Duration, reads: u64) -> (Rate, Unit) {
+    let (work, pieces, unit) = match done {
+        Done::Operations(count) => (count as f64, count as f64, Unit::Operations),
+        Done::Bytes(count) => (count as f64, count as f64 / f64::from(1 << 20), Unit::Bytes),
         // The server that did the work is not known here, so neither is its processor time.
-        Done::Rate(rate) => return (Rate { per_second: rate, per_effort: f64::NAN }, Unit::Operations),
+        Done::Rate(rate) => {
+            let reads = reads as f64 / (rate * took.as_secs_f64());
+            return (Rate { per_second: rate, per_effort: f64::NAN, reads }, Unit::Operations);
+        }
     };
-    (Rate { per_second: work / took.as_secs_f64(), per_effort: work / spent.as_secs_f64() }, unit)
+    let per_effort = work / spent.as_secs_f64();
+    (Rate { per_second: work / took.as_secs_f64(), per_effort, reads: reads as f64 / pieces }, unit)
 }

@@ -45,6 +45,8 @@ pub struct Row {
     pub high: Option<f64>,
     /// The ratio of work per second of processor time; that of the daemons counts on the mount's side.
     pub effort: Option<f64>,
+    /// Reads by the source daemon for each operation or MiB.
+    pub reads: Option<f64>,
     pub floor: Option<f64>,
     pub met: Option<bool>,
     /// Rates of each pair, bare and mount, in the order in which they were measured.
@@ -74,6 +76,7 @@ impl Row {
             low: ratio.map(|ratio| ratio.low),
             high: ratio.map(|ratio| ratio.high),
             effort: effort.map(|effort| effort.median).filter(|effort| effort.is_finite()),
+            reads: median(measured.pairs.iter().map(|pair| pair.mount.reads).collect()),
             floor,
             met: floor.map(|floor| ratio.is_some_and(|ratio| ratio.median >= floor)),
             pairs: measured.pairs.iter().map(|pair| (pair.bare.per_second, pair.mount.per_second)).collect(),

@@ -72,7 +72,9 @@ impl Scene {
                 fixture.make(&dir.join(fixture.name()), &self.scratch)?;
             }
         }
-        caches::write_back(&self.rig.src())
+        caches::write_back(&self.rig.src())?;
+        // What was written in large pieces lies in large pieces of memory, which the mount's never does: both sides read it.
+        caches::forget()
     }
 
     fn bare(&self) -> PathBuf {
@@ -155,6 +157,11 @@ impl Scene {
         };
         let seen = || format!("{}, mirror due: {}, degraded: {}", target.state, target.mirror_due, target.degraded);
         (!is_as_named).then(seen)
+    }
+
+    /// The source daemon.
+    pub fn source_daemon(&self) -> u32 {
+        self.rig.source_pid()
     }
 
     /// The daemons that work for the mount at present.

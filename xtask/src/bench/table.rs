@@ -14,7 +14,8 @@ pub fn head() -> String {
 /// One case, for a terminal.
 pub fn line(row: &Row) -> String {
     let mut out = format!("{:<24} {:>12} {:>12} ", row.case, rate(row, row.bare), rate(row, row.mount));
-    let _ = write!(out, "{:>7}  {:<13} {:>5}  {}", two(row.ratio), spread(row), two(row.effort), verdict(row));
+    let (ratio, cpu, reads) = (two(row.ratio), two(row.effort), two(row.reads));
+    let _ = write!(out, "{ratio:>7}  {:<13} {cpu:>5} {reads:>6}  {}", spread(row), verdict(row));
     if !row.discarded.is_empty() {
         let _ = write!(out, " ({} of {} discarded)", row.discarded.len(), row.discarded.len() + row.pairs.len());
     }
@@ -41,19 +42,22 @@ pub fn overview(rows: &[Row]) -> String {
 pub fn details(rows: &[Row]) -> String {
     let mut out = String::new();
     for state in distinct(rows, |row| row.state) {
-        let _ =
-            write!(out, "\n## {state}\n\n| case | what | bare | mount | ratio | low - high | cpu | pairs | floor |\n");
-        out += "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+        let _ = write!(
+            out,
+            "\n## {state}\n\n| case | what | bare | mount | ratio | low - high | cpu | reads | pairs | floor |\n"
+        );
+        out += "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
         for row in rows.iter().filter(|row| row.state == state) {
             let (bare, mount) = (rate(row, row.bare), rate(row, row.mount));
             let _ = writeln!(
                 out,
-                "| {} | {} | {bare} | {mount} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {bare} | {mount} | {} | {} | {} | {} | {} | {} |",
                 row.case,
                 row.about,
                 two(row.ratio),
                 spread(row),
                 two(row.effort),
+                two(row.reads),
                 row.pairs.len(),
                 verdict(row)
             );

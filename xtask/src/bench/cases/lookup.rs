@@ -16,12 +16,24 @@ pub fn cases() -> Vec<Case> {
         |name, about, caches, prepare| Case { name, about, fixtures: &[Fixture::Tree], caches, kept_bytes: 0, prepare };
     let warm = Caches::AsPrepared;
     vec![
+        case("statfs", "statfs: the smallest question that always goes to the daemon", warm, ask),
         case("stat-cached", "lstat of 1000 files, over and over", warm, stat),
         case("open-close", "open for reading and close, 1000 files, over and over", warm, open),
         case("walk-warm", "readdir and lstat of a tree of 3000 files, again", warm, walk_again),
         case("walk-cold-above", "the same, cached below the mount only", Caches::ColdAbove, walk_once),
         case("walk-cold", "the same, nothing cached", Caches::Cold, walk_once),
     ]
+}
+
+fn ask(place: &Place) -> Result<Timed> {
+    let (dir, time) = (c_path(&place.dir)?, place.time());
+    Ok(Box::new(move || {
+        let done = repeat(time, |_| {
+            rustix::fs::statfs(&dir)?;
+            Ok(())
+        })?;
+        Ok(Done::Operations(done))
+    }))
 }
 
 fn stat(place: &Place) -> Result<Timed> {
