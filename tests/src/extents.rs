@@ -1,4 +1,4 @@
-//! Whether the blocks of a file are on disk: file systems that allocate late (ext4, xfs, btrfs) say of a freshly written
+//! What the file system's own map says of the blocks of a file. Whether they are on disk: file systems that allocate late (ext4, xfs, btrfs) say of a freshly written
 //! file that its place is not decided yet (`FIEMAP_EXTENT_DELALLOC`), and fsync decides it.
 
 use std::io;
@@ -7,6 +7,7 @@ use std::path::Path;
 
 const FS_IOC_FIEMAP: libc::c_ulong = 0xC020_660B;
 const EXTENT_DELALLOC: u32 = 4;
+const EXTENT_UNWRITTEN: u32 = 0x800;
 const MOST: u32 = 64;
 
 /// `struct fiemap` with room for a few extents (`linux/fiemap.h`).
@@ -35,6 +36,18 @@ struct Extent {
 /// Whether one of the first extents of a file waits for its place on disk. Errors: the file system has no FIEMAP.
 pub fn wait_for_disk(path: &Path) -> io::Result<bool> {
     let file = std::fs::File::open(path)?;
+    Ok(flags(&file)?.iter().any(|flags| flags & EXTENT_DELALLOC != 0))
+}
+
+/// Whether a file has space that is allocated and was never written; or so many extents that this cannot be told. Errors: it
+/// has no such map.
+pub fn has_unwritten(file: &std::fs::File) -> io::Result<bool> {
+    let flags = flags(file)?;
+    Ok(flags.len() == MOST as usize || flags.iter().any(|flags| flags & EXTENT_UNWRITTEN != 0))
+}
+
+/// The flags of the first extents.
+fn flags(file: &std::fs::File) -> io::Result<Vec<u32>> {
     let mut map = Map {
         start: 0,
         length: u64::MAX,
@@ -50,5 +63,5 @@ pub fn wait_for_disk(path: &Path) -> io::Result<bool> {
         return Err(io::Error::last_os_error());
     }
     let mapped = map.mapped.min(MOST) as usize;
-    Ok(map.extents[..mapped].iter().any(|extent| extent.flags & EXTENT_DELALLOC != 0))
+    Ok(map.extents[..mapped].iter().map(|extent| extent.flags).collect())
 }

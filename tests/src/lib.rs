@@ -1,5 +1,5 @@
 //! What the end-to-end suites in `tests/` share: the comparer, the rig that runs daemons and mounts, the link that can be
-//! cut, generators of trees and of load. No promise of replfs is tested here; these helpers are tested here.
+//! cut, generators of trees, of load and of sequences of operations. No promise of replfs is tested here; these helpers are tested here.
 
 pub mod below;
 pub mod caller;
@@ -12,6 +12,7 @@ pub mod extents;
 pub mod link;
 pub mod load;
 pub mod mapping;
+pub mod model;
 pub mod rig;
 pub mod roam;
 pub mod seed;

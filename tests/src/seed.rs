@@ -48,13 +48,17 @@ impl Random {
     }
 }
 
-/// The seed of this run: `REPLFS_SEED` where it is set, else the clock. It is printed, and the test harness shows that
-/// when the test fails.
-pub fn seed() -> u64 {
-    let seed = std::env::var("REPLFS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+/// The seed of this run: `REPLFS_SEED` where it is set, else the clock. Whoever takes it from here says how to repeat.
+pub fn chosen() -> u64 {
+    std::env::var("REPLFS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::from(now.subsec_nanos()) ^ now.as_secs()
-    });
+    })
+}
+
+/// The seed of this run, as [`chosen`]. It is printed, and the test harness shows that when the test fails.
+pub fn seed() -> u64 {
+    let seed = chosen();
     let test = std::thread::current().name().unwrap_or("TEST").to_owned();
     println!("to repeat: REPLFS_SEED={seed} cargo test -p replfs-tests {test} -- --exact");
     seed

@@ -1,0 +1,72 @@
+//! One sequence on two sides, step by step: what each program saw, and what is left. The first side is the model.
+
+use super::op::{Op, Step};
+use super::outcome::{Outcome, When};
+use super::side::Perform;
+use crate::compare::{self, Class, Difference};
+use crate::extents;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Carries out all steps on both sides. Errors: the first step whose outcome differs.
+pub fn outcomes(steps: &[Step], model: &mut dyn Perform, other: &mut dyn Perform) -> Result<(), String> {
+    for (number, step) in steps.iter().enumerate() {
+        let expected = model.perform(step);
+        let seen = other.perform(step);
+        if expected != seen && !is_undecided(&step.op, &*model) {
+            return Err(format!("step {number}, {step:?}\n  model: {expected:?}\n  other: {seen:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the file system itself does not say the same twice: space that is allocated but not written counts as data while
+/// somebody's reading has put it into the page cache, and a mount and an ordinary directory read at different times.
+fn is_undecided(op: &Op, model: &dyn Perform) -> bool {
+    let (Op::FindData { slot, .. } | Op::FindHole { slot, .. }) = op else { return false };
+    // Where there is no map of extents (a pipe, a directory) the answer is decided.
+    model.open_file(*slot).is_some_and(|file| extents::has_unwritten(file).unwrap_or(false))
+}
+
+/// What is to be the same of two trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exactness {
+    /// All but times that the clock made.
+    ButClock,
+    /// The same, without the map of holes: for a tree that is seen through a mount, where the page cache below decides what
+    /// counts as data (see [`outcomes`]). The directory below the mount has the true map.
+    ButClockAndHoles,
+    /// Everything.
+    All,
+}
+
+/// Compares two trees. Errors: how they differ.
+pub fn trees(what: &str, a: &Path, b: &Path, exactness: Exactness) -> Result<(), String> {
+    let report = compare::trees(a, b).map_err(|e| format!("{what}: {e:#}"))?;
+    let counts = |difference: &&Difference| match difference.class {
+        Class::Mtime if exactness != Exactness::All => !both_by_clock(a, b, &difference.path),
+        Class::Holes | Class::Allocation => exactness != Exactness::ButClockAndHoles,
+        _ => true,
+    };
+    let differences: Vec<String> = report.differences.iter().filter(counts).map(ToString::to_string).collect();
+    if differences.is_empty() { Ok(()) } else { Err(format!("{what}:\n  {}", differences.join("\n  "))) }
+}
+
+fn both_by_clock(a: &Path, b: &Path, path: &[u8]) -> bool {
+    let by_clock = |root: &Path| {
+        let path = root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path));
+        let time = path.symlink_metadata().map(|stat| When::new(stat.mtime(), stat.mtime_nsec().unsigned_abs()));
+        time.is_ok_and(|time| time == When::Clock)
+    };
+    by_clock(a) && by_clock(b)
+}
+
+/// Carries out a step where others do the same at the same time. Errors: an answer that no race explains.
+pub fn explained(step: &Step, side: &mut dyn Perform) -> Result<(), String> {
+    match side.perform(step) {
+        Outcome::Failed(errno) if !super::outcome::is_explained(errno) => {
+            Err(format!("in the shared part, {step:?}: {:?}", Outcome::Failed(errno)))
+        }
+        _ => Ok(()),
+    }
+}
