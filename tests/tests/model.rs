@@ -15,8 +15,8 @@ in_both_modes!(
 );
 
 /// Cases of each property and mode in an ordinary run.
-const SEQUENCES: u64 = 100;
-const MEETINGS: u64 = 40;
+const SEQUENCES: u64 = 120;
+const MEETINGS: u64 = 50;
 
 fn one_sequence_at_a_time_does_as_an_ordinary_directory(commit: Commit) {
     let mut bench = Bench::new(commit);

@@ -1,8 +1,9 @@
 //! One sequence on two sides, step by step: what each program saw, and what is left. The first side is the model.
 
-use super::op::{Op, Step};
+use super::op::{On, Op, Path as Name, SLOTS, Slot, Step, step};
 use super::outcome::{Outcome, When};
 use super::side::Perform;
+use super::user::User;
 use crate::compare::{self, Class, Difference};
 use crate::extents;
 use std::os::unix::fs::MetadataExt;
@@ -11,13 +12,38 @@ use std::path::Path;
 /// Carries out all steps on both sides. Errors: the first step whose outcome differs.
 pub fn outcomes(steps: &[Step], model: &mut dyn Perform, other: &mut dyn Perform) -> Result<(), String> {
     for (number, step) in steps.iter().enumerate() {
-        let expected = model.perform(step);
-        let seen = other.perform(step);
-        if expected != seen && !is_undecided(&step.op, &*model) {
-            return Err(format!("step {number}, {step:?}\n  model: {expected:?}\n  other: {seen:?}"));
+        same(step, model, other).map_err(|error| format!("step {number}, {error}"))?;
+        if step.look {
+            for look in looks(&step.op) {
+                same(&look, model, other).map_err(|error| format!("after step {number}, {step:?}, {error}"))?;
+            }
         }
     }
     Ok(())
+}
+
+fn same(step: &Step, model: &mut dyn Perform, other: &mut dyn Perform) -> Result<(), String> {
+    let expected = model.perform(step);
+    let seen = other.perform(step);
+    if expected == seen || is_undecided(&step.op, &*model) {
+        return Ok(());
+    }
+    Err(format!("{step:?}\n  model: {expected:?}\n  other: {seen:?}"))
+}
+
+/// Attributes of the names that an operation was about, and of what is above them; attributes and content of what is open.
+fn looks(op: &Op) -> Vec<Step> {
+    let mut looks = Vec::new();
+    for path in op.paths() {
+        let above = path.0.rsplit_once('/').map_or(".", |(above, _)| above);
+        looks.push(Op::Stat { on: On::Link(path.clone()) });
+        looks.push(Op::Stat { on: On::Link(Name(above.to_owned())) });
+    }
+    for slot in (0..SLOTS).map(Slot) {
+        looks.push(Op::Stat { on: On::Open(slot) });
+        looks.push(Op::Read { slot, at: Some(0), len: 20_000 });
+    }
+    looks.into_iter().map(|op| step(User::Root, op)).collect()
 }
 
 /// Whether the file system itself does not say the same twice: space that is allocated but not written counts as data while
@@ -63,10 +89,13 @@ fn both_by_clock(a: &Path, b: &Path, path: &[u8]) -> bool {
 
 /// Carries out a step where others do the same at the same time. Errors: an answer that no race explains.
 pub fn explained(step: &Step, side: &mut dyn Perform) -> Result<(), String> {
-    match side.perform(step) {
-        Outcome::Failed(errno) if !super::outcome::is_explained(errno) => {
-            Err(format!("in the shared part, {step:?}: {:?}", Outcome::Failed(errno)))
+    let looks = if step.look { looks(&step.op) } else { Vec::new() };
+    for step in std::iter::once(step).chain(&looks) {
+        if let Outcome::Failed(errno) = side.perform(step)
+            && !super::outcome::is_explained(errno)
+        {
+            return Err(format!("in the shared part, {step:?}: {:?}", Outcome::Failed(errno)));
         }
-        _ => Ok(()),
     }
+    Ok(())
 }

@@ -156,17 +156,52 @@ pub struct Step {
     pub user: User,
     /// What is done.
     pub op: Op,
+    /// Whether all that it was about, and all open files, are looked at afterwards (`agree`). That finds what is wrong sooner,
+    /// and fills the kernel's caches, where what is out of date can be found later; without it they stay as programs leave them.
+    pub look: bool,
 }
 
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {:?}", self.user, self.op)
+        write!(f, "{:?}: {:?}{}", self.user, self.op, if self.look { ", and look" } else { "" })
     }
 }
 
 /// A step of somebody.
 pub fn step(user: User, op: Op) -> Step {
-    Step { user, op }
+    Step { user, op, look: false }
+}
+
+impl Op {
+    /// The names that it is about.
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Stat { on }
+            | Self::Truncate { on, .. }
+            | Self::Chmod { on, .. }
+            | Self::Chown { on, .. }
+            | Self::Utimens { on, .. }
+            | Self::SetXattr { on, .. }
+            | Self::SetAcl { on, .. }
+            | Self::GetXattr { on, .. }
+            | Self::ListXattr { on }
+            | Self::RemoveXattr { on, .. } => match on {
+                On::Name(path) | On::Link(path) => vec![path],
+                On::Open(_) => Vec::new(),
+            },
+            Self::Access { path, .. }
+            | Self::Readlink { path }
+            | Self::ListDir { path }
+            | Self::Open { path, .. }
+            | Self::Mkdir { path, .. }
+            | Self::Mknod { path, .. }
+            | Self::Symlink { path, .. }
+            | Self::Unlink { path }
+            | Self::Rmdir { path } => vec![path],
+            Self::Link { from, to } | Self::Rename { from, to, .. } => vec![from, to],
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// What every sequence begins with: open directories, one of a shared group with setgid, one sticky, a symbolic link, and a

@@ -5,6 +5,7 @@
 
 use super::lanes::Lane;
 use super::op::Step;
+use super::{strategy, user};
 use crate::seed;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -145,10 +146,14 @@ pub fn assert_none<S: Strategy>(
         return;
     };
     let test = std::thread::current().name().unwrap_or("TEST").to_owned();
+    let switches: String = [strategy::KNOWN_FAULTS, user::SUPPLEMENTARY_GROUPS]
+        .iter()
+        .filter_map(|name| Some(format!("{name}={} ", std::env::var(name).ok()?)))
+        .collect();
     let lines = show(&found.least).join("\n  ");
     panic!(
         "{}\n\nthe smallest sequence that fails ({} tried, {} cases passed before):\n  {lines}\n\nto repeat: \
-         REPLFS_SEED={} {CASES}=1 cargo xtask test {test}\n",
+         {switches}REPLFS_SEED={} {CASES}=1 cargo xtask test {test}\n",
         found.reason, found.tried, found.passed, found.seed
     );
 }

@@ -47,7 +47,7 @@ pub fn sequence(longest: usize, mappings: bool) -> impl Strategy<Value = Vec<Ste
 
 /// One step of somebody.
 pub fn step(mappings: bool) -> impl Strategy<Value = Step> {
-    (user(), op(mappings)).prop_map(|(user, op)| Step { user, op })
+    (user(), op(mappings), any::<bool>()).prop_map(|(user, op, look)| Step { user, op, look })
 }
 
 fn user() -> impl Strategy<Value = User> {
@@ -94,9 +94,11 @@ fn on_followed() -> impl Strategy<Value = On> {
 /// A position or length: small, or around a border of blocks and requests.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![
-        4 => 0_u64..12_000,
-        3 => select(vec![0, 1, 4095, 4096, 4097, 8192, 16_384, 65_536, 131_071, 131_073]),
-        1 => 0_u64..300_000,
+        12 => 0_u64..12_000,
+        9 => select(vec![0, 1, 4095, 4096, 4097, 8192, 16_384, 65_536, 131_071, 131_073]),
+        3 => 0_u64..300_000,
+        // The largest request to a FUSE file system.
+        1 => (1_u64 << 20) - 1..(1 << 20) + 2,
     ]
 }
 

@@ -4,7 +4,7 @@
 
 use super::agree::{self, Exactness};
 use super::bench::{open_directory, side};
-use super::op::{On, Op, SLOTS, Slot, Step, fixture};
+use super::op::{On, Op, SLOTS, Slot, Step, fixture, step};
 use super::outcome::{Attributes, Outcome};
 use super::search::{Found, search};
 use super::side::{Perform, Side};
@@ -96,38 +96,38 @@ fn most_steps_succeed() {
 
 #[test]
 fn a_rename_that_replaces_what_it_must_not_is_found_in_one_step() {
-    let found = caught(&|side, step| {
-        let Op::Rename { from, to, flags: RenameFlags::NOREPLACE } = &step.op else { return None };
+    let found = caught(&|side, asked| {
+        let Op::Rename { from, to, flags: RenameFlags::NOREPLACE } = &asked.op else { return None };
         let op = Op::Rename { from: from.clone(), to: to.clone(), flags: RenameFlags::empty() };
-        Some(side.perform(&Step { user: step.user, op }))
+        Some(side.perform(&step(asked.user, op)))
     });
     assert!(matches!(found.least.as_slice(), [Step { op: Op::Rename { .. }, .. }]), "{:?}", found.least);
 }
 
 #[test]
 fn a_permission_that_is_not_checked_is_found_in_two_steps() {
-    let found = caught(&|side, step| {
+    let found = caught(&|side, asked| {
         // What it changes belongs to the wrong user otherwise, and shows by that.
-        let Op::Access { .. } = &step.op else { return None };
-        Some(side.perform(&Step { user: User::Root, op: step.op.clone() }))
+        let Op::Access { .. } = &asked.op else { return None };
+        Some(side.perform(&step(User::Root, asked.op.clone())))
     });
     // Somebody's question, and at most what forbids it.
-    assert!(matches!(found.least.last(), Some(Step { user: User::Alice | User::Bob, op: Op::Access { .. } })));
+    assert!(matches!(found.least.last(), Some(Step { user: User::Alice | User::Bob, op: Op::Access { .. }, .. })));
     assert!(found.least.len() <= 2, "{:?}", found.least);
 }
 
 #[test]
 fn a_change_that_is_claimed_and_not_made_is_found_in_the_tree() {
-    let found = caught(&|_, step| matches!(step.op, Op::SetXattr { .. }).then_some(Outcome::Done));
+    let found = caught(&|_, step| matches!(step.op, Op::SetXattr { name: "user.two", .. }).then_some(Outcome::Done));
     assert_eq!(found.least.len(), 1, "{:?}", found.least);
 }
 
 #[test]
 fn an_append_that_is_none_is_found_in_two_steps() {
-    let found = caught(&|side, step| {
-        let Op::Open { slot, path, flags, mode } = &step.op else { return None };
+    let found = caught(&|side, asked| {
+        let Op::Open { slot, path, flags, mode } = &asked.op else { return None };
         let op = Op::Open { slot: *slot, path: path.clone(), flags: flags.difference(OFlags::APPEND), mode: *mode };
-        Some(side.perform(&Step { user: step.user, op }))
+        Some(side.perform(&step(asked.user, op)))
     });
     assert!(matches!(found.least.as_slice(), [Step { op: Op::Open { .. }, .. }, _]), "{:?}", found.least);
 }
@@ -135,10 +135,10 @@ fn an_append_that_is_none_is_found_in_two_steps() {
 #[test]
 fn a_file_that_is_lost_with_its_name_is_found_in_three_steps() {
     // The open file ends when its name does, as on a file system that does not know deleted open files.
-    let found = caught(&|side, step| {
-        let Op::Unlink { .. } = &step.op else { return None };
-        let done = side.perform(step);
-        let by_root = |op| Step { user: User::Root, op };
+    let found = caught(&|side, asked| {
+        let Op::Unlink { .. } = &asked.op else { return None };
+        let done = side.perform(asked);
+        let by_root = |op| step(User::Root, op);
         for slot in (0..SLOTS).map(Slot) {
             let stat = side.perform(&by_root(Op::Stat { on: On::Open(slot) }));
             if matches!(stat, Outcome::Attributes(Attributes { links: 0, .. })) {
@@ -152,7 +152,7 @@ fn a_file_that_is_lost_with_its_name_is_found_in_three_steps() {
 
 #[test]
 fn the_same_seed_fails_in_the_same_way() {
-    let lie = |_: &mut Side, step: &Step| matches!(step.op, Op::Mkdir { .. }).then_some(Outcome::Done);
+    let lie = |_: &mut Side, step: &Step| matches!(step.op, Op::Mknod { .. }).then_some(Outcome::Done);
     let first = caught(&lie);
     let again = search(&strategy::sequence(60, true), first.seed, 1, |steps| against_a_liar(steps, &lie)).unwrap();
     assert_eq!((first.least, first.reason), (again.least, again.reason));
