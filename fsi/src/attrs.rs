@@ -5,7 +5,7 @@ use crate::fs::{Caller, Done, Failed, Fs};
 use platform::sys::{attr, proc_path};
 use platform::tree::Node;
 use protocol::{Op, Owner, Time};
-use rustix::fs::{AtFlags, FileType, Mode, Stat, StatVfs, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatVfs, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::io;
@@ -89,6 +89,15 @@ fn set_times(fd: BorrowedFd<'_>, wanted: &Wanted) -> io::Result<()> {
     Ok(rustix::fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)?)
 }
 
+/// Permission bits after a change by this caller that takes setuid and setgid away.
+fn safe_mode(caller: Caller, before: &Stat) -> u32 {
+    let perm = attr::perm(before);
+    if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
+        return perm;
+    }
+    without_privilege(perm, || caller.uid == 0 || caller.in_group(before.st_gid))
+}
+
 /// Carries out what is wanted, in an order in which nothing undoes what came before.
 fn apply(target: &Target<'_>, wanted: &Wanted, kill: Option<Caller>, before: &Stat) -> io::Result<()> {
     let fd = target.fd();
@@ -101,9 +110,12 @@ fn apply(target: &Target<'_>, wanted: &Wanted, kill: Option<Caller>, before: &St
     if let Some(mode) = wanted.mode {
         attr::chmod(fd, mode)?;
     } else if let Some(caller) = kill {
-        let safe = without_privilege(attr::perm(before), || caller.in_group(before.st_gid));
-        if safe != attr::perm(before) && FileType::from_raw_mode(before.st_mode) == FileType::RegularFile {
+        let safe = safe_mode(caller, before);
+        if safe != attr::perm(before) {
             rustix::fs::chmod(proc_path(fd), Mode::from_raw_mode(safe))?;
+        } else if *wanted == Wanted::default() {
+            // A chown that names nobody moves the change time.
+            attr::chown(fd, None, None)?;
         }
     }
     if wanted.atime.is_some() || wanted.mtime.is_some() {
@@ -158,7 +170,22 @@ impl Fs {
             (None, None) => return Err(Errno::BADF.into()),
         };
         let _lock = node.lock.lock();
-        self.change(&names, &node, &target, wanted, wanted.kills(caller).then_some(caller))
+        self.change(&names, &node, &target, wanted, caller)
+    }
+
+    /// A request without any attribute comes from the kernel when somebody has changed a file's content, and from who calls
+    /// chown without naming anybody: then only the owner may take setuid and setgid away (`EPERM`). Whoever changes
+    /// content has the file open for writing.
+    fn check_kill(&self, node: &Arc<Node>, caller: Caller, before: &Stat) -> io::Result<()> {
+        let takes = safe_mode(caller, before) != attr::perm(before);
+        if !takes || caller.uid == 0 || caller.uid == before.st_uid {
+            return Ok(());
+        }
+        let writes = |flags: OFlags| flags.intersects(OFlags::WRONLY | OFlags::RDWR);
+        let open = self
+            .files
+            .find(|file| Arc::ptr_eq(&file.node, node) && rustix::fs::fcntl_getfl(&file.fd).is_ok_and(writes));
+        if open.is_some() { Ok(()) } else { Err(Errno::PERM.into()) }
     }
 
     fn change(
@@ -167,9 +194,13 @@ impl Fs {
         node: &Arc<Node>,
         target: &Target<'_>,
         wanted: &Wanted,
-        kill: Option<Caller>,
+        caller: Caller,
     ) -> Result<Done<Stat>, Failed> {
+        let kill = wanted.kills(caller).then_some(caller);
         let before = attr::stat(target.fd())?;
+        if *wanted == Wanted::default() {
+            self.check_kill(node, caller, &before)?;
+        }
         let result = apply(target, wanted, kill, &before);
         let stat = attr::stat(target.fd())?;
         // Of several changes the first ones may have been made before one failed; ctime tells whether any was.

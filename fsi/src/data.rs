@@ -120,9 +120,9 @@ impl Fs {
         let fd = file.fd.as_fd();
         let names = self.tree.names().read();
         let lock = file.node.lock.lock();
-        let before = self.perm_before(fd, kills)?;
+        let before = self.perm_before(fd)?;
         let written = writing_as(caller.ids(), || rustix::io::pwrite(fd, data, offset))??;
-        let ticket = if before.is_none() && self.srm.is_bypassed() {
+        let ticket = if before.is_none() && !kills && self.srm.is_bypassed() {
             Ticket::NONE
         } else {
             let stat = attr::stat(fd)?;

@@ -243,10 +243,9 @@ impl Fs {
         self.srm.on_node(names, node, data, make)
     }
 
-    /// Permission bits before a write, where the backing file system may clear some of them by itself: if this process is
-    /// not root, or acts as somebody else whose write clears them.
-    pub(crate) fn perm_before(&self, fd: BorrowedFd<'_>, kills: bool) -> io::Result<Option<u32>> {
-        if self.privileged && !kills { Ok(None) } else { Ok(Some(attr::perm(&attr::stat(fd)?))) }
+    /// Permission bits before a write, where the backing file system may clear some of them by itself.
+    pub(crate) fn perm_before(&self, fd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+        if self.privileged { Ok(None) } else { Ok(Some(attr::perm(&attr::stat(fd)?))) }
     }
 
     /// An orphan that has a known name again is an orphan no longer: the target has it under that name.

@@ -127,6 +127,7 @@ impl Fs {
         let names = self.tree.names().read();
         let _locks = Node::lock_both(&from.node, &to.node);
         let before = Some(attr::perm(&attr::stat(&to.fd)?));
+        let read_before = attr::atime(&attr::stat(&from.fd)?);
         let most = if self.srm.takes_copies() { COPY_BYTES } else { CHUNK_BYTES };
         let wanted = usize::try_from(len.min(most)).unwrap_or(usize::MAX);
         let (mut read_at, mut write_at) = (from_offset, to_offset);
@@ -136,6 +137,10 @@ impl Fs {
             return Ok(Done { value: 0, ticket: Ticket::NONE });
         }
         let stat = attr::stat(&to.fd)?;
+        // The kernel does not know that its input was read here.
+        if attr::atime(&attr::stat(&from.fd)?) != read_before {
+            self.attributes_changed(&from.node);
+        }
         let perm = self.killed(&to.node, to.fd.as_fd(), &stat, None, before);
         let len = copied as u64;
         let mtime = attr::mtime(&stat);

@@ -71,10 +71,10 @@ pub fn creating_as<T>(
 }
 
 /// Runs `f`, which changes the content of a file that is open already, as a caller: reserved blocks and quotas bind it as
-/// they bind that caller.
+/// they bind that caller. Clearing setuid and setgid is left to whoever knows all of the caller's groups.
 pub fn writing_as<T>((uid, gid): (u32, u32), f: impl FnOnce() -> T) -> io::Result<T> {
     let own = own()?;
-    if !own.root || uid == 0 { Ok(f()) } else { acting_as(&own, (uid, gid), 0, f) }
+    if !own.root || uid == 0 { Ok(f()) } else { acting_as(&own, (uid, gid), 1 << CAP_FSETID, f) }
 }
 
 /// `kept`: of the file-system capabilities those that stay.
