@@ -19,7 +19,7 @@ impl Disk {
         let image = rig.home().join(format!("{name}.img"));
         let make = std::fs::File::create(&image).and_then(|file| file.set_len(mib << 20));
         make.unwrap_or_else(|e| panic!("cannot make {}: {e}", image.display()));
-        run(Command::new("mkfs.ext4").args(["-q", "-F"]).args(format).arg(&image)).ok();
+        run(admin("mkfs.ext4").args(["-q", "-F"]).args(format).arg(&image)).ok();
         Self { image }
     }
 
@@ -35,6 +35,14 @@ impl Disk {
     /// Changes it with debugfs(8) while it is not mounted.
     #[track_caller]
     pub fn edit(&self, request: &str) {
-        run(Command::new("debugfs").args(["-w", "-R", request]).arg(&self.image)).ok();
+        run(admin("debugfs").args(["-w", "-R", request]).arg(&self.image)).ok();
     }
+}
+
+/// A program that is where only an administrator's PATH leads.
+fn admin(program: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
 }

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use std::process::Command;
 
 /// A program and its package.
-const NEEDED: [(&str, &str); 12] = [
+const NEEDED: [(&str, &str); 14] = [
     ("git", "git"),
     ("sqlite3", "sqlite3"),
     ("rsync", "rsync"),
@@ -18,6 +18,8 @@ const NEEDED: [(&str, &str); 12] = [
     ("fusermount3", "fuse3"),
     ("smbd", "samba"),
     ("smbclient", "smbclient"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("debugfs", "e2fsprogs"),
 ];
 
 /// Installs what is missing, as root on Debian or Ubuntu; anywhere else says what to install. `these`: the programs needed,

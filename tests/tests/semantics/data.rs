@@ -7,8 +7,9 @@ use replfs_tests::rig::Commit;
 use replfs_tests::{in_both_modes, tree};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 in_both_modes!(
@@ -225,5 +226,25 @@ fn what_stat_says_of_size_space_links_and_kind_is_as_below() {
         let all = ["dir", "dir/sub", "dir/file", "second", "link", "fifo", "null", "holes/start", "holes/all"].map(of);
         let device_works = fs::write(dir.join("null"), "gone").answer();
         (all, device_works, NOBODY.does(|| fs::write(dir.join("second"), "x").answer()))
+    });
+}
+
+// claim: A56
+#[test]
+fn pipes_and_sockets_connect_programs() {
+    as_below(Commit::Sync, |dir| {
+        tree::fifo(&dir.join("pipe"));
+        let said = shell(dir, "cat pipe & echo through the pipe > pipe; wait");
+        // By a short name, which an address has room for.
+        let open = File::open(dir).unwrap();
+        let address =
+            Path::new("/proc/self/fd").join(std::os::fd::AsRawFd::as_raw_fd(&open).to_string()).join("socket");
+        let listener = UnixListener::bind(&address).unwrap();
+        let mut near = UnixStream::connect(&address).unwrap();
+        near.write_all(b"through the socket").unwrap();
+        let mut heard = [0; 18];
+        listener.accept().unwrap().0.read_exact(&mut heard).unwrap();
+        drop(listener);
+        (said, heard, UnixStream::connect(&address).map(drop).answer())
     });
 }

@@ -1,9 +1,9 @@
-//! Who a file is: inode numbers, links, the figures of the file system and of the mount.
+//! Who a file is: inode numbers, links, flags, the figures of the file system and of the mount.
 
-use replfs_tests::below::Answered;
+use replfs_tests::below::{Answered, as_below};
 use replfs_tests::disk::Disk;
 use replfs_tests::rig::{Commit, Rig, Setup};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, StatVfs, Statx, StatxFlags};
+use rustix::fs::{AtFlags, CWD, IFlags, Mode, OFlags, RawDir, StatVfs, Statx, StatxFlags};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::mem::MaybeUninit;
@@ -120,4 +120,25 @@ fn the_mount_is_a_mount_to_those_who_ask() {
     assert_eq!(rustix::fs::fstatfs(&open).unwrap().f_type, 0x6573_5546, "it says that it is FUSE");
     drop(open);
     rig.finish();
+}
+
+// claim: A87
+#[test]
+fn inode_flags_work_as_below() {
+    as_below(Commit::Sync, |dir| {
+        let file = File::create_new(dir.join("file")).unwrap();
+        let flags =
+            |file: &File| rustix::fs::ioctl_getflags(file).map(|flags| flags & !IFlags::from_bits_retain(0x80000));
+        let before = [flags(&file), flags(&File::open(dir).unwrap())];
+        let nodump = rustix::fs::ioctl_setflags(&file, IFlags::NODUMP);
+        let after = flags(&file);
+        let fixed = rustix::fs::ioctl_setflags(&file, IFlags::IMMUTABLE);
+        let refused = [File::create(dir.join("file")).map(drop).answer(), fs::remove_file(dir.join("file")).answer()];
+        // Always: nobody can remove the file before.
+        let free = rustix::fs::ioctl_setflags(&file, IFlags::empty());
+        if refused[1].is_ok() {
+            fs::write(dir.join("file"), "x").unwrap();
+        }
+        (before, nodump, after, fixed, refused, free)
+    });
 }

@@ -1,15 +1,16 @@
 //! What cannot reach a FUSE file system built on fuser, as the application sees it. Each case shows the limit itself, so that it
 //! fails when a newer kernel or fuser has lifted it.
 
-use replfs_tests::below::{Answer, Answered, as_below};
+use replfs_tests::below::{Answer, Answered};
 use replfs_tests::child::Child;
 use replfs_tests::command::tool;
+use replfs_tests::extents;
 use replfs_tests::rig::{Commit, Rig, Setup, watchdog};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, StatxFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
+use std::ffi::CString;
 use std::fs::{self, File};
-use std::mem::MaybeUninit;
+use std::io::IoSliceMut;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -138,24 +139,46 @@ fn o_direct_asks_for_no_alignment() {
     rig.finish();
 }
 
-// claim: A37
+// claim: A88
 #[test]
-fn watchers_see_what_is_done_in_the_mount() {
-    as_below(Commit::Sync, |dir| {
-        let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
-        inotify::add_watch(&watch, dir, WatchFlags::ALL_EVENTS).unwrap();
-        fs::write(dir.join("one"), "x").unwrap();
-        fs::rename(dir.join("one"), dir.join("two")).unwrap();
-        fs::create_dir(dir.join("dir")).unwrap();
-        fs::read(dir.join("two")).unwrap();
-        fs::remove_file(dir.join("two")).unwrap();
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(watch, &mut buffer);
-        let mut seen = Vec::new();
-        while let Ok(event) = reader.next() {
-            let flags: ReadFlags = event.events();
-            seen.push((flags, event.file_name().map(|name| name.to_string_lossy().into_owned())));
-        }
-        seen
-    });
+fn reads_that_may_not_wait_are_not_supported() {
+    let rig = Rig::start(Commit::Sync);
+    let file = file(&rig.mnt());
+    let read = |flags: u32| {
+        let mut buffer = [0; 10];
+        let mut into = [IoSliceMut::new(&mut buffer)];
+        rustix::io::preadv2(&file, &mut into, 0, ReadWriteFlags::from_bits_retain(flags))
+    };
+    assert_eq!([read(0), read(ReadWriteFlags::HIPRI.bits())], [Ok(10); 2]);
+    assert_eq!(read(ReadWriteFlags::NOWAIT.bits()), Err(Errno::OPNOTSUPP));
+    // RWF_DONTCACHE of Linux 6.14; before that unknown flags are refused in the same way.
+    assert_eq!(read(0x80), Err(Errno::OPNOTSUPP));
+    drop(file);
+    rig.finish();
+}
+
+// claim: A89
+#[test]
+fn places_on_disk_are_not_told() {
+    let rig = Rig::start(Commit::Sync);
+    drop(file(&rig.mnt()));
+    assert_eq!(extents::wait_for_disk(&rig.mnt().join("file")).answer(), Err(Errno::OPNOTSUPP));
+    rig.finish();
+}
+
+// claim: A90
+#[test]
+fn the_c_library_does_not_know_how_many_links_there_may_be() {
+    let rig = Rig::start(Commit::Sync);
+    let path = CString::new(rig.mnt().into_os_string().into_encoded_bytes()).unwrap();
+    // SAFETY: `path` is NUL-terminated and lives through the call.
+    let most = unsafe { libc::pathconf(path.as_ptr(), libc::_PC_LINK_MAX) };
+    assert_eq!(most, 127, "what the C library has for a file system that it does not know");
+    // It is not what the file system does (A34).
+    let file = rig.mnt().join("file");
+    fs::write(&file, "x").unwrap();
+    for n in 0..200 {
+        fs::hard_link(&file, rig.mnt().join(n.to_string())).unwrap();
+    }
+    rig.finish();
 }

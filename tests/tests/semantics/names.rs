@@ -5,6 +5,7 @@ use replfs_tests::caller::NOBODY;
 use replfs_tests::disk::Disk;
 use replfs_tests::in_both_modes;
 use replfs_tests::rig::{Commit, Rig, Setup};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, RenameFlags, SeekFrom};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -198,5 +199,27 @@ fn a_directory_is_read_from_any_offset_while_names_come_and_go() {
         rustix::fs::seek(&open, SeekFrom::Start(0)).unwrap();
         let now = fs::read_dir(dir).unwrap().count();
         (seen.len() == KEPT, twice, follows, now)
+    });
+}
+
+// claim: A37
+#[test]
+fn watchers_see_what_is_done_in_the_mount() {
+    as_below(Commit::Sync, |dir| {
+        let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watch, dir, WatchFlags::ALL_EVENTS).unwrap();
+        fs::write(dir.join("one"), "x").unwrap();
+        fs::rename(dir.join("one"), dir.join("two")).unwrap();
+        fs::create_dir(dir.join("dir")).unwrap();
+        fs::read(dir.join("two")).unwrap();
+        fs::remove_file(dir.join("two")).unwrap();
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(watch, &mut buffer);
+        let mut seen = Vec::new();
+        while let Ok(event) = reader.next() {
+            let flags: ReadFlags = event.events();
+            seen.push((flags, event.file_name().map(|name| name.to_string_lossy().into_owned())));
+        }
+        seen
     });
 }
