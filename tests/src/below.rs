@@ -1,5 +1,6 @@
-//! One case, run in an ordinary directory and in the mount (F3): its answers must be the same, and the trees that it leaves,
-//! and the replica. What a case answers is compared and printed as it is, so a case gives errno values, not messages.
+//! One case, run in an ordinary directory and in the mount (F3): its answers must be the same, and the trees that it
+//! leaves, and the replica. What a case answers is compared and printed as it is, so a case gives errno values, not
+//! messages.
 #![allow(clippy::unwrap_used)] // a helper that fails is a failed test
 
 use crate::compare::{self, Class};

@@ -1,5 +1,6 @@
-//! Doing something as another user: a thread of its own with that user's ids, groups and umask. Linux keeps these per thread
-//! (the C library's setuid(2) alone changes all of them), and so does FUSE, which names the thread to the daemon.
+//! Doing something as another user: a thread of its own with that user's ids, groups and umask. Linux keeps these per
+//! thread (the C library's setuid(2) alone changes all of them), and so does FUSE, which names the thread to the
+//! daemon.
 
 use crate::child;
 use rustix::process::{Gid, Uid, umask};

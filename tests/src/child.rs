@@ -1,5 +1,6 @@
-//! A second process that does something of its own, for what Linux counts by process: record locks, limits, signals, mappings.
-//! It is a fork of the test: what it does are system calls on paths, because every descriptor of the test is closed there.
+//! A second process that does something of its own, for what Linux counts by process: record locks, limits, signals,
+//! mappings. It is a fork of the test: what it does are system calls on paths, because every descriptor of the test is
+//! closed there.
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::io::{Read, Write};
@@ -56,8 +57,8 @@ impl Child {
     #[track_caller]
     pub fn start(work: impl FnOnce(&mut Line) -> i32) -> Self {
         let (here, there) = UnixStream::pair().unwrap_or_else(|e| panic!("cannot make a pair of sockets: {e}"));
-        // SAFETY: the child is a copy of this thread alone. It never returns from the branch below, takes no lock that another
-        // thread may hold but the allocator's, which the C library hands over unlocked, and ends with _exit.
+        // SAFETY: the child is a copy of this thread alone. It never returns from the branch below, takes no lock that
+        // another thread may hold but the allocator's, which the C library hands over unlocked, and ends with _exit.
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0, "cannot fork: {}", std::io::Error::last_os_error());
         if pid == 0 {

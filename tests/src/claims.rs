@@ -1,9 +1,11 @@
-//! Whether docs/semantics.md and the tests belong together: every claim has a number of its own and a test that carries it.
+//! Whether docs/semantics.md and the tests belong together: every claim has a number of its own and a test that carries
+//! it.
 //!
-//! In the document a claim is a list item `- **A17** text` or a table row `| **A17** | ... |`. Other mentions of a number (`see A17`) must
-//! be of a claim that exists. In a suite (`tests/tests/**/*.rs`) a line `// claim: A17` or `// claim: A17, A18` stands right above
-//! the test that shows it: above the function, with nothing but attributes and comments between. A function that the test harness
-//! does not run (it has no `#[test]` and is not listed in `in_both_modes!`) shows nothing, and is a fault.
+//! In the document a claim is a list item `- **A17** text` or a table row `| **A17** | ... |`. Other mentions of a
+//! number (`see A17`) must be of a claim that exists. In a suite (`tests/tests/**/*.rs`) a line `// claim: A17` or `//
+//! claim: A17, A18` stands right above the test that shows it: above the function, with nothing but attributes and
+//! comments between. A function that the test harness does not run (it has no `#[test]` and is not listed in
+//! `in_both_modes!`) shows nothing, and is a fault.
 
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};

@@ -67,8 +67,9 @@ pub fn tool<A: AsRef<OsStr>>(dir: &Path, program: &str, args: impl IntoIterator<
     run(Command::new(program).args(args).current_dir(dir)).ok().to_owned()
 }
 
-/// Copies a program to where it is to be run. By another process: a descriptor of this one's that is open for writing would be copied
-/// into whatever another thread just starts, and the program be busy until that has ended or runs its own.
+/// Copies a program to where it is to be run. By another process: a descriptor of this one's that is open for writing
+/// would be copied into whatever another thread just starts, and the program be busy until that has ended or runs its
+/// own.
 #[track_caller]
 pub fn copy_program(from: &Path, to: &Path) {
     tool(Path::new("/"), "cp", [from, to]);

@@ -1,5 +1,5 @@
-//! Small disks: ext4 in a file on a loop device, for what only a full or special file system shows. They are mounted below
-//! the rig's directory and unmounted with it; the loop device goes with the mount.
+//! Small disks: ext4 in a file on a loop device, for what only a full or special file system shows. They are mounted
+//! below the rig's directory and unmounted with it; the loop device goes with the mount.
 
 use crate::command::{run, tool};
 use crate::rig::Rig;

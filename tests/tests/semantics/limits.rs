@@ -1,5 +1,5 @@
-//! What cannot reach a FUSE file system built on fuser, as the application sees it. Each case shows the limit itself, so that it
-//! fails when a newer kernel or fuser has lifted it.
+//! What cannot reach a FUSE file system built on fuser, as the application sees it. Each case shows the limit itself,
+//! so that it fails when a newer kernel or fuser has lifted it.
 
 use replfs_tests::below::{Answer, Answered};
 use replfs_tests::child::Child;

@@ -1,5 +1,5 @@
-//! The mount behaves as the file system below it does (F3), claim by claim of docs/semantics.md: nearly every case runs in an
-//! ordinary directory and in the mount, and both must be the same; then the replica must be the same too.
+//! The mount behaves as the file system below it does (F3), claim by claim of docs/semantics.md: nearly every case runs
+//! in an ordinary directory and in the mount, and both must be the same; then the replica must be the same too.
 #![allow(clippy::unwrap_used)]
 
 mod access;

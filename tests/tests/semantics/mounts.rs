@@ -120,7 +120,8 @@ fn noatime_leaves_access_times_alone() {
     assert_eq!(atimes, [1000; 3]);
 }
 
-/// A mount namespace of this thread's own, in which everybody may open `/dev/fuse`: without udev it is often root's alone.
+/// A mount namespace of this thread's own, in which everybody may open `/dev/fuse`: without udev it is often root's
+/// alone.
 fn open_fuse_to_everybody(rig: &Rig) {
     let device = rig.home().join("fuse");
     tree::device(&device, 10, 229);

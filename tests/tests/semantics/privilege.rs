@@ -1,4 +1,5 @@
-//! What becomes of setuid and setgid when others change a file, and what new nodes take from their directory and their maker.
+//! What becomes of setuid and setgid when others change a file, and what new nodes take from their directory and their
+//! maker.
 
 use replfs_tests::below::{Answer, Answered, as_below, truncate};
 use replfs_tests::caller::{NOBODY, ROOT, User};

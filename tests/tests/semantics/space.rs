@@ -10,7 +10,8 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-/// A rig whose SRC is a disk of its own, an equal disk beside it, and a directory for everybody on both: below, in the mount.
+/// A rig whose SRC is a disk of its own, an equal disk beside it, and a directory for everybody on both: below, in the
+/// mount.
 fn disks(mib: u64, format: &[&str]) -> (Rig, PathBuf, PathBuf) {
     let mut rig = Rig::bare(Commit::Sync, Setup::default());
     let (native, src) = (rig.home().join("native"), rig.src());
