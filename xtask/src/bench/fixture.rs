@@ -20,7 +20,7 @@ pub const RANDOM_BYTES: u64 = 64 << 20;
 pub const WIDE_BYTES: u64 = 256 << 20;
 
 /// Files in [`Fixture::Tree`], and in the archive.
-const TREE_FILES: usize = 3000;
+pub const TREE_FILES: usize = 3000;
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
