@@ -26,7 +26,7 @@ pub fn require() -> Result<PathBuf> {
     // What they compile shares nothing with the workspace, so it has a directory of its own; and they need to be built soon
     // rather than to run fast.
     install.args(["install", "--quiet", "--locked", "--root"]).arg(&root).args(&missing);
-    install.env("CARGO_TARGET_DIR", root.join("target")).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+    install.env("CARGO_TARGET_DIR", root.join("target")).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
     install.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     let installed = run::succeeds(&mut install)?;
     ensure!(installed, "cargo could not install {list}: without them the public suites cannot run (no network?)");
