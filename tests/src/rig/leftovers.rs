@@ -3,12 +3,14 @@
 
 use super::watchdog::{PIDS, is_running, kill};
 use super::{PARENT, PREFIX};
+use crate::command;
 use anyhow::{Context, Result};
 use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// The file in a rig's directory with the number of the process that made it.
@@ -60,7 +62,11 @@ fn remove_rig(home: &Path) -> Result<()> {
     for at in mounts_below(home)?.iter().rev() {
         rustix::mount::unmount(at, UnmountFlags::DETACH).with_context(|| format!("cannot unmount {}", at.display()))?;
     }
-    std::fs::remove_dir_all(home)?;
+    if std::fs::remove_dir_all(home).is_err() {
+        // Some programs that are put through a mount make files immutable, and were killed in between.
+        command::run(Command::new("chattr").args(["-R", "-f", "-ia"]).arg(home));
+        std::fs::remove_dir_all(home)?;
+    }
     Ok(())
 }
 
