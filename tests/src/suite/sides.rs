@@ -21,9 +21,9 @@ impl Sides {
         Self { rig, bare }
     }
 
-    /// The rig.
-    pub fn rig(&self) -> &Rig {
-        &self.rig
+    /// For a run by hand: the rig may live longer than in CI.
+    pub fn take_your_time(&mut self) {
+        self.rig.without_watchdog();
     }
 
     /// An empty file system in memory below the rig's directory, for both sides alike.
@@ -43,7 +43,7 @@ impl Sides {
     /// Runs a suite on both sides at once, each with a directory of its own beside them for what the suite needs, and gives
     /// what it said of the bare directory and of the mount.
     #[track_caller]
-    pub fn run(&self, suite: impl Fn(&Path, &Path) -> Verdicts + Sync) -> (Verdicts, Verdicts) {
+    fn run(&self, suite: impl Fn(&Path, &Path) -> Verdicts + Sync) -> (Verdicts, Verdicts) {
         let beside = |name: &str| {
             let dir = self.rig.home().join(name);
             std::fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("cannot make {}: {e}", dir.display()));
@@ -62,7 +62,9 @@ impl Sides {
     /// bare directory passes. `unsupported`: what the mount may skip.
     #[track_caller]
     pub fn compare(&self, unsupported: &[&str], suite: impl Fn(&Path, &Path) -> Verdicts + Sync) -> usize {
+        let start = std::time::Instant::now();
         let (bare, mount) = self.run(suite);
+        println!("{} s", start.elapsed().as_secs());
         println!(
             "{} cases, {} pass on the bare directory, {} on the mount",
             bare.0.len(),
