@@ -15,6 +15,7 @@ pub mod mapping;
 pub mod model;
 pub mod rig;
 pub mod roam;
+pub mod scale;
 pub mod seed;
 pub mod suite;
 pub mod tree;

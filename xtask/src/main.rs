@@ -6,6 +6,7 @@ mod demo;
 mod install;
 mod packages;
 mod run;
+mod scale;
 mod signals;
 mod test;
 mod tools;
@@ -44,6 +45,12 @@ enum Command {
         #[arg(long, default_value = "/usr/local")]
         prefix: PathBuf,
     },
+    /// Measure many files in one mount: memory, descriptors, walks; figures in docs/benchmarks
+    Scale {
+        /// How many
+        #[arg(long, default_value_t = 1_000_000)]
+        files: usize,
+    },
     /// Check format, lints, licences and sources of dependencies
     Check,
     /// Compare two trees exactly: exit code 0 if they are equal, else 1
@@ -61,6 +68,7 @@ fn main() -> ExitCode {
         Command::Test { filter } => test::run(&filter),
         Command::Bench(options) => bench::run(&options),
         Command::Install { prefix } => install::run(&prefix),
+        Command::Scale { files } => scale::run(files),
         Command::Check => check::run(),
         Command::Compare { a, b } => compare(&a, &b),
     };

@@ -41,8 +41,19 @@ pub struct Source {
     pub backlog_limit: u64,
     /// Other file systems below SRC.
     pub submounts: Vec<String>,
+    /// What the file system layer holds.
+    pub fsi: Fsi,
     /// One today.
     pub targets: Vec<Target>,
+}
+
+/// What the daemon holds for the kernel.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Fsi {
+    /// Inodes that the kernel knows, and the directories above them.
+    pub nodes: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
 }
 
 /// One target of a mount.

@@ -23,7 +23,7 @@ pub use options::Options;
 use crate::{packages, run, signals, test};
 use anyhow::{Context, Result, bail};
 use case::Case;
-use machine::Machine;
+pub use machine::{Machine, today};
 use report::{Report, Row};
 use scene::Scene;
 use state::State;
@@ -54,7 +54,7 @@ pub fn run(options: &Options) -> Result<bool> {
     unsafe { std::env::set_var("REPLFS_BIN", &binary) };
     signals::note();
 
-    let mut report = Report::begin(Machine::here(&binary, options.in_memory), machine::today(), options.scale());
+    let mut report = Report::begin(Machine::here(&binary, options.in_memory), today(), options.scale());
     if !postgres::is_there() {
         report.notes.push("W7-pgbench: PostgreSQL (initdb, pg_ctl, pgbench) and a user postgres are not there".into());
     }
