@@ -172,6 +172,11 @@ impl Rig {
         self.watchdog.rest();
     }
 
+    /// A program of the test's own that is not to outlive this rig.
+    pub fn watch(&self, pid: u32) {
+        self.watchdog.add(pid);
+    }
+
     /// Where everything of this rig is.
     pub fn home(&self) -> &Path {
         self.home.as_ref().map_or(Path::new("/nonexistent"), TempDir::path)
