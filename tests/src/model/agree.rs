@@ -46,12 +46,14 @@ fn looks(op: &Op) -> Vec<Step> {
     looks.into_iter().map(|op| step(User::Root, op)).collect()
 }
 
-/// Whether the file system itself does not say the same twice: space that is allocated but not written counts as data while
-/// somebody's reading has put it into the page cache, and a mount and an ordinary directory read at different times.
+/// Whether the file systems need not say the same. Space that is allocated but not written counts as data while somebody's reading
+/// has put it into the page cache, and a mount and an ordinary directory read at different times. And a write by way of
+/// memory fills as much of a hole as the file system has in one piece in its page cache: ext4 16 KiB and more, FUSE a page.
 fn is_undecided(op: &Op, model: &dyn Perform) -> bool {
     let (Op::FindData { slot, .. } | Op::FindHole { slot, .. }) = op else { return false };
     // Where there is no map of extents (a pipe, a directory) the answer is decided.
-    model.open_file(*slot).is_some_and(|file| extents::has_unwritten(file).unwrap_or(false))
+    let unwritten = |file| extents::has_unwritten(file).unwrap_or(false);
+    model.has_mapped() || model.open_file(*slot).is_some_and(unwritten)
 }
 
 /// What is to be the same of two trees.
@@ -60,10 +62,17 @@ pub enum Exactness {
     /// All but times that the clock made.
     ButClock,
     /// The same, without the map of holes: for a tree that is seen through a mount, where the page cache below decides what
-    /// counts as data (see [`outcomes`]). The directory below the mount has the true map.
+    /// counts as data. The directory below the mount has the true map. And for a sequence that wrote by way of memory.
     ButClockAndHoles,
     /// Everything.
     All,
+}
+
+impl Exactness {
+    /// What is the same of an ordinary directory and SRC after a sequence in which the ordinary directory was `model`.
+    pub fn after(model: &dyn Perform) -> Self {
+        if model.has_mapped() { Self::ButClockAndHoles } else { Self::ButClock }
+    }
 }
 
 /// Compares two trees. Errors: how they differ.

@@ -2,7 +2,7 @@
 //! the model sees. And all lanes meet in one shared directory, where the order is nobody's to know: there only errors
 //! that no race explains are wrong, and in the end the trees must agree.
 
-use super::agree;
+use super::agree::{self, Exactness};
 use super::bench::{open_directory, side};
 use super::op::{Step, fixture};
 use super::side::Perform;
@@ -62,8 +62,9 @@ pub fn own(number: usize) -> String {
     format!("lane-{number}")
 }
 
-/// Runs all lanes, each on a thread of its own. Errors: what the first of them saw that is wrong.
-pub(super) fn run(model: &Path, mount: &Path, all: &[Lane]) -> Result<(), String> {
+/// Runs all lanes, each on a thread of its own; how exactly the directory of each is to be compared. Errors: what the first of
+/// them saw that is wrong.
+pub(super) fn run(model: &Path, mount: &Path, all: &[Lane]) -> Result<Vec<Exactness>, String> {
     let shared = mount.join(SHARED);
     open_directory(&shared)?;
     let mut first = side(&shared)?;
@@ -95,7 +96,7 @@ fn travel(
     model: &mut dyn Perform,
     mount: &mut dyn Perform,
     shared: &mut dyn Perform,
-) -> Result<(), String> {
+) -> Result<Exactness, String> {
     agree::outcomes(&fixture(), model, mount)?;
     for Move { ground, step } in lane {
         match ground {
@@ -103,5 +104,5 @@ fn travel(
             Ground::Shared => agree::explained(step, shared)?,
         }
     }
-    Ok(())
+    Ok(Exactness::after(model))
 }

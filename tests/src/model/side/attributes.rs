@@ -1,7 +1,7 @@
 //! Operations on attributes, extended ones and ACLs included.
 
 use super::Side;
-use crate::model::op::{Acl, On, Op, Time, pattern};
+use crate::model::op::{Acl, On, Op, Path, Time, pattern};
 use crate::model::outcome::{Attributes, Outcome, When};
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, Stat, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid, XattrFlags, fgetxattr, flistxattr,
@@ -69,12 +69,14 @@ impl Side {
         self.set_xattr(on, name, &acl.encoded(), XattrFlags::empty())
     }
 
-    /// Both times as they are afterwards; a time of access only where it was set.
+    /// Both times as they are afterwards; a time of access only where it was set, and where looking does not change it again, as
+    /// going through a symbolic link does.
     fn set_times(&self, on: &On, atime: Time, mtime: Time) -> Outcome {
         let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
         let set = |path: &str, flags| rustix::fs::utimensat(CWD, path, &times, flags);
         let seen = |stat: Stat| {
-            let atime = (atime != Time::Omit).then(|| When::new(stat.st_atime, stat.st_atime_nsec));
+            let safe = !matches!(on, On::Link(Path(path)) if path.contains('/'));
+            let atime = (safe && atime != Time::Omit).then(|| When::new(stat.st_atime, stat.st_atime_nsec));
             Outcome::Attributes(Attributes { atime, ..stat.into() })
         };
         self.on(

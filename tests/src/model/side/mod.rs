@@ -21,19 +21,23 @@ pub trait Perform {
 
     /// The file in a slot, if one is open there.
     fn open_file(&self, slot: Slot) -> Option<&File>;
+
+    /// Whether something was written by way of memory so far.
+    fn has_mapped(&self) -> bool;
 }
 
 /// A directory and the files open in it.
 pub struct Side {
     root: OwnedFd,
     files: [Option<File>; SLOTS],
+    mapped: bool,
 }
 
 impl Side {
     /// Errors: the directory cannot be opened.
     pub fn new(root: &std::path::Path) -> rustix::io::Result<Self> {
         let root = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { root, files: [const { None }; SLOTS] })
+        Ok(Self { root, files: [const { None }; SLOTS], mapped: false })
     }
 
     fn file(&self, slot: Slot) -> Option<&File> {
@@ -104,10 +108,15 @@ impl Side {
 
 impl Perform for Side {
     fn perform(&mut self, step: &Step) -> Outcome {
-        step.user.act(|| self.carry_out(&step.op))
+        let outcome = step.user.act(|| self.carry_out(&step.op));
+        self.mapped |= matches!((&step.op, &outcome), (Op::MapWrite { .. }, Outcome::Bytes(_)));
+        outcome
     }
 
     fn open_file(&self, slot: Slot) -> Option<&File> {
         self.file(slot)
+    }
+    fn has_mapped(&self) -> bool {
+        self.mapped
     }
 }
