@@ -107,7 +107,7 @@ pub struct Attributes {
     pub size: Option<u64>,
     pub rdev: u64,
     pub mtime: When,
-    /// Only where it was just set: what reading does to it is not promised (docs/semantics.md, "Replicated as itself").
+    /// Only where it was just set: what the kernel reads from its cache moves none (docs/semantics.md, A86).
     pub atime: Option<When>,
 }
 

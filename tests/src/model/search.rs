@@ -5,7 +5,7 @@
 
 use super::lanes::Lane;
 use super::op::Step;
-use super::{strategy, user};
+use super::strategy;
 use crate::seed;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -146,10 +146,8 @@ pub fn assert_none<S: Strategy>(
         return;
     };
     let test = std::thread::current().name().unwrap_or("TEST").to_owned();
-    let switches: String = [strategy::KNOWN_FAULTS, user::SUPPLEMENTARY_GROUPS]
-        .iter()
-        .filter_map(|name| Some(format!("{name}={} ", std::env::var(name).ok()?)))
-        .collect();
+    let switch = strategy::KNOWN_FAULTS;
+    let switches = std::env::var(switch).map(|set| format!("{switch}={set} ")).unwrap_or_default();
     let lines = show(&found.least).join("\n  ");
     panic!(
         "{}\n\nthe smallest sequence that fails ({} tried, {} cases passed before):\n  {lines}\n\nto repeat: \

@@ -1,13 +1,12 @@
 //! Which sequences are made: proptest strategies over the small universe of `op`. Everything shrinks towards short sequences,
 //! root, the first name, small numbers.
 //!
-//! Left out, because a FUSE file system cannot be the same there (docs/semantics.md):
-//! - `O_TMPFILE`, `FALLOC_FL_COLLAPSE_RANGE`, `FALLOC_FL_INSERT_RANGE`, ioctls: "What cannot reach a FUSE file system";
-//! - `O_PATH`: of a deleted file `ESTALE`, "Where the mount differs";
-//! - `RENAME_WHITEOUT`: overlay file systems' own, no application's;
-//! - `O_DIRECT`: the kernel checks no alignment on a FUSE file system, where ext4 answers `EINVAL`; fsx and fio exercise it;
+//! Left out, because a FUSE file system cannot be the same there (docs/semantics.md, "Limits"):
+//! - `O_TMPFILE`, `FALLOC_FL_COLLAPSE_RANGE`, `FALLOC_FL_INSERT_RANGE`, ioctls: A77, A79, A80;
 //! - positions in directories: each file system's own (`side::content`);
 //! - `O_EXCL` without `O_CREAT`: open(2) leaves it undefined.
+//!
+//! Not made here, although the mount can: `O_PATH`, `RENAME_WHITEOUT`, `O_DIRECT`, locks, devices other than one, `..` in paths.
 //!
 //! Left out until it is mended, by [`known_fault`]:
 //! - `chown(-1, -1)` by others: it fails with `EPERM` on a setuid or setgid file of somebody else; the mount clears the bits instead.

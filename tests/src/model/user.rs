@@ -7,11 +7,6 @@ use std::io;
 /// A group that Alice has as her primary one, and Bob as a supplementary one.
 pub const TEAM: u32 = 3100;
 
-/// Set to `1`, it gives Bob his supplementary group. Off until the daemon takes a caller's supplementary groups into account when
-/// a file is made or an ACL is set: docs/semantics.md, "Of a caller's groups only the primary one is known". Then this
-/// switch goes, and Bob has the group always.
-pub const SUPPLEMENTARY_GROUPS: &str = "REPLFS_MODEL_SUPPLEMENTARY_GROUPS";
-
 /// Who does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
@@ -19,7 +14,7 @@ pub enum User {
     Root,
     /// Ordinary, in [`TEAM`] by her primary group; an open umask.
     Alice,
-    /// Ordinary, with a group of his own; a closed umask.
+    /// Ordinary, with a group of his own and [`TEAM`] as a supplementary one; a closed umask.
     Bob,
 }
 
@@ -42,9 +37,11 @@ impl User {
         }
     }
 
-    fn groups(self) -> Vec<u32> {
-        let wanted = self == Self::Bob && std::env::var(SUPPLEMENTARY_GROUPS).is_ok_and(|set| set == "1");
-        if wanted { vec![3200, TEAM] } else { Vec::new() }
+    fn groups(self) -> &'static [u32] {
+        match self {
+            Self::Root | Self::Alice => &[],
+            Self::Bob => &[3200, TEAM],
+        }
     }
 
     fn umask(self) -> libc::mode_t {
@@ -64,7 +61,7 @@ impl User {
         if self == Self::Root {
             return f();
         }
-        set_groups(&self.groups());
+        set_groups(self.groups());
         // The saved ids stay those of root, which is the way back; they count in no check. Leaving uid 0 takes the effective
         // capabilities away.
         set_ids(libc::SYS_setresgid, self.gid());
