@@ -3,6 +3,7 @@
 use crate::attrs::Wanted;
 use crate::convert::{attributes, caller, errno, generation, kind, nothing, set_time};
 use crate::data::Durable;
+use crate::flags::Opened;
 use crate::fs::{Done, Failed, Fs, name};
 use crate::names::New;
 use bytes::Bytes;
@@ -491,14 +492,20 @@ impl Filesystem for Adapter {
         &self,
         _req: &Request,
         _ino: INodeNo,
-        _fh: FileHandle,
-        _flags: IoctlFlags,
-        _cmd: u32,
-        _in_data: &[u8],
-        _out_size: u32,
+        fh: FileHandle,
+        flags: IoctlFlags,
+        cmd: u32,
+        in_data: &[u8],
+        out_size: u32,
         reply: ReplyIoctl,
     ) {
-        reply.error(Errno::ENOTTY);
+        let directory = flags.contains(IoctlFlags::FUSE_IOCTL_DIR);
+        let opened = if directory { Opened::Directory(fh.0) } else { Opened::File(fh.0) };
+        match self.fs.ioctl(opened, cmd, in_data) {
+            Ok(data) if data.len() <= out_size as usize => reply.ioctl(0, &data),
+            Ok(_) => reply.error(Errno::EINVAL),
+            Err(error) => reply.error(errno(&error)),
+        }
     }
 
     fn fallocate(

@@ -14,6 +14,7 @@ mod convert;
 mod data;
 mod dirs;
 mod files;
+mod flags;
 mod fs;
 mod mount;
 mod mountinfo;
