@@ -3,6 +3,7 @@
 use crate::attrs::Wanted;
 use crate::convert::{attributes, caller, errno, generation, kind, nothing, set_time};
 use crate::data::Durable;
+use crate::dirs::DirEntry;
 use crate::flags::Opened;
 use crate::fs::{Done, Failed, Fs, name};
 use crate::names::New;
@@ -79,6 +80,20 @@ impl Adapter {
 
     fn finish_empty(&self, outcome: Result<Done<()>, Failed>, reply: ReplyEmpty) {
         self.finish(outcome, move |result| empty(result, reply));
+    }
+
+    /// A listed name that cannot be looked up. With a time to live of zero the kernel asks again when somebody uses it; fuser
+    /// takes one number for the name and the node, and a name with number 0 is passed over by programs.
+    fn unreachable(&self, entry: &DirEntry) -> (fuser::FileAttr, Generation) {
+        let Some(node) = self.fs.tree.get(entry.ino) else {
+            let attributes = fuser::FileAttr { ino: INodeNo(entry.ino), kind: kind(entry.kind), ..nothing() };
+            return (attributes, Generation(0));
+        };
+        // The kernel would take made-up attributes of a known node for its own.
+        match self.fs.getattr(entry.ino, None) {
+            Ok(stat) => (attributes(&stat), Generation(node.generation())),
+            Err(_) => (fuser::FileAttr { kind: kind(entry.kind), ..nothing() }, Generation(0)),
+        }
     }
 
     /// Runs a job that adds at most so many bytes to the backlog, now or when there is room. Nothing is locked yet, and this
@@ -420,10 +435,10 @@ impl Filesystem for Adapter {
                         }
                         // It has just gone.
                         Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
-                        // A name without attributes: the kernel looks it up when somebody asks.
                         Err(_) => {
-                            let attributes = fuser::FileAttr { kind: kind(entry.kind), ..nothing() };
-                            reply.add(INodeNo(0), entry.next, &entry.name, &Duration::ZERO, &attributes, Generation(0))
+                            let (attributes, generation) = self.unreachable(entry);
+                            let ino = attributes.ino;
+                            reply.add(ino, entry.next, &entry.name, &Duration::ZERO, &attributes, generation)
                         }
                     }
                 };

@@ -141,9 +141,9 @@ impl Fs {
         let whiteout = flags.contains(RenameFlags::WHITEOUT);
         // A whiteout belongs to who makes it.
         if whiteout {
-            creating_as(caller.ids(), 0, false, rename)?
+            creating_as(caller.ids(), 0, false, rename)?;
         } else {
-            rename()?
+            rename()?;
         }
         if there.is_some_and(|there| Arc::ptr_eq(&there.node, &moved.node)) {
             // Two names of one node: a rename leaves both, an exchange changes nothing but the times of the directories.

@@ -116,7 +116,7 @@ impl Srm {
         parent_mtime: Time,
     ) -> Ticket {
         let Some(to) = self.open_names(names, &[dir], dir, name) else { return self.absorb(0) };
-        let others: Vec<_> = node.links().into_iter().filter(|(d, n)| !(Arc::ptr_eq(d, dir) && n == name)).collect();
+        let other = node.other_link(dir, name);
         let from = {
             let mut core = self.core.lock();
             match &mut core.gate {
@@ -126,14 +126,14 @@ impl Srm {
                     return core.absorb(0);
                 }
                 Gate::Pass(pass) => {
-                    let clean = pass.shared(node.ino()).unwrap_or(&others).first().cloned();
+                    let clean = pass.shared(node.ino()).map_or(other, |names| names.first().cloned());
                     if let Some((d, n)) = &clean {
                         pass.add_shared(node.ino(), (d, n));
                     }
                     pass.add_shared(node.ino(), (dir, name));
                     clean
                 }
-                _ => others.first().cloned(),
+                _ => other,
             }
         };
         let at = match from.and_then(|(d, n)| path_in(names, &d, &n)) {

@@ -1,14 +1,16 @@
 //! Names of a directory.
 
+use super::proc_path;
 use protocol::Name;
 use rustix::fs::{Dir, Mode, OFlags};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// Opens the directory that `fd` (an `O_PATH` descriptor will do) stands for, with a position of its own.
+/// Opens the directory that `fd` (an `O_PATH` descriptor will do) stands for, with a position of its own. Not as `.` in it: one
+/// that may be read need not be one that may be searched.
 pub fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(fd, c".", flags, Mode::empty())?)
+    Ok(rustix::fs::open(proc_path(fd), flags, Mode::empty())?)
 }
 
 /// All names in the directory, in byte order, without `.` and `..`.

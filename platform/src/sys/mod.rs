@@ -4,6 +4,7 @@ pub mod attr;
 pub mod creds;
 pub mod dir;
 pub mod extent;
+pub mod flags;
 pub mod handle;
 pub mod mount;
 pub mod resolve;
@@ -41,11 +42,20 @@ pub fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1) as u64)
 }
 
-/// Takes as many descriptors as this process may have at all; without success it stays with those it has.
+/// Takes as many descriptors as a process may have at all (`fs.nr_open`), or as this one may have; without success it stays
+/// with those it has. All files that programs have open in a mount are open here.
 pub fn raise_descriptor_limit() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let all = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let _as_before = rustix::process::setrlimit(rustix::process::Resource::Nofile, all);
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let raised = most.filter(|most| limit.maximum.is_some_and(|maximum| maximum < *most)).is_some_and(|most| {
+        // Only root may.
+        setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) }).is_ok()
+    });
+    if !raised {
+        let all = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        let _as_before = setrlimit(Resource::Nofile, all);
+    }
 }
 
 /// Turns the result of a raw system call that answers -1 on failure into a result.

@@ -1,7 +1,8 @@
 //! The names a node is known under, and the paths they make (R8). A name is valid as long as it stands here.
 
 use super::{Names, Node};
-use protocol::{At, Name, Place, RelPath};
+use protocol::{At, Name, NodeId, Place, RelPath};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A directory and a name in it.
@@ -15,54 +16,68 @@ pub(super) struct Links {
     orphan: bool,
 }
 
-/// Nearly every node has one name, and there are as many of these as nodes.
+/// Nearly every node has one name, and there are as many of these as nodes; a few have tens of thousands.
 #[derive(Debug, Default)]
 enum Known {
     #[default]
     None,
     One(Link),
-    Several(Vec<Link>),
+    /// By the directory's number and the name.
+    Several(BTreeMap<(NodeId, Name), Arc<Node>>),
+}
+
+fn key((parent, name): Link) -> ((NodeId, Name), Arc<Node>) {
+    ((parent.id(), name), parent)
 }
 
 impl Known {
-    fn as_slice(&self) -> &[Link] {
-        match self {
-            Self::None => &[],
-            Self::One(link) => std::slice::from_ref(link),
-            Self::Several(links) => links,
-        }
+    fn links(&self) -> impl Iterator<Item = (&Arc<Node>, &Name)> {
+        let (one, several) = match self {
+            Self::None => (None, None),
+            Self::One((parent, name)) => (Some((parent, name)), None),
+            Self::Several(links) => (None, Some(links.iter().map(|((_, name), parent)| (parent, name)))),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
     }
 
     fn add(&mut self, link: Link) {
         *self = match std::mem::take(self) {
             Self::None => Self::One(link),
-            Self::One(first) => Self::Several(vec![first, link]),
+            Self::One(first) => Self::Several(BTreeMap::from([key(first), key(link)])),
             Self::Several(mut links) => {
-                links.push(link);
+                let (key, parent) = key(link);
+                links.insert(key, parent);
                 Self::Several(links)
             }
         }
     }
 
     fn remove(&mut self, parent: &Arc<Node>, name: &Name) {
-        if let Self::Several(links) = self {
-            links.retain(|link| !is(link, parent, name));
-            if links.len() > 1 {
-                return;
+        match self {
+            Self::One((p, n)) if Arc::ptr_eq(p, parent) && n == name => *self = Self::None,
+            Self::None | Self::One(_) => {}
+            Self::Several(links) => {
+                links.remove(&(parent.id(), name.clone()));
+                if links.len() == 1
+                    && let Some(((_, name), parent)) = links.pop_first()
+                {
+                    *self = Self::One((parent, name));
+                }
             }
-            *self = links.pop().map_or(Self::None, Self::One);
-        } else if self.has(parent, name) {
-            *self = Self::None;
         }
     }
 
     fn has(&self, parent: &Arc<Node>, name: &Name) -> bool {
-        self.as_slice().iter().any(|link| is(link, parent, name))
+        match self {
+            Self::None => false,
+            Self::One((p, n)) => Arc::ptr_eq(p, parent) && n == name,
+            Self::Several(links) => links.contains_key(&(parent.id(), name.clone())),
+        }
     }
-}
-
-fn is((p, n): &Link, parent: &Arc<Node>, name: &Name) -> bool {
-    Arc::ptr_eq(p, parent) && n == name
 }
 
 impl Node {
@@ -81,14 +96,21 @@ impl Node {
 
     /// A known name.
     pub fn link(&self) -> Option<Link> {
-        self.links.lock().names.as_slice().first().cloned()
+        self.links.lock().names.links().next().map(|(parent, name)| (Arc::clone(parent), name.clone()))
+    }
+
+    /// A known name other than this one.
+    pub fn other_link(&self, parent: &Arc<Self>, name: &Name) -> Option<Link> {
+        let links = self.links.lock();
+        let other = links.names.links().find(|(p, n)| !(Arc::ptr_eq(p, parent) && *n == name));
+        other.map(|(parent, name)| (Arc::clone(parent), name.clone()))
     }
 
     /// A name is gone. Says whether it was the last that is known.
     pub fn remove_link(&self, _names: &mut Names, parent: &Arc<Self>, name: &Name) -> bool {
         let mut links = self.links.lock();
         links.names.remove(parent, name);
-        links.names.as_slice().is_empty()
+        links.names.is_empty()
     }
 
     /// A name has moved.
@@ -109,7 +131,7 @@ impl Node {
 
     /// Whether any name of this node is known.
     pub fn has_name(&self) -> bool {
-        self.is_root() || !self.links.lock().names.as_slice().is_empty()
+        self.is_root() || !self.links.lock().names.is_empty()
     }
 
     /// A path of this node below SRC; `None` where no name is known.
@@ -123,7 +145,7 @@ impl Node {
         while !parent.is_root() {
             let next = {
                 let links = parent.links.lock();
-                let (above, name) = links.names.as_slice().first()?;
+                let (above, name) = links.names.links().next()?;
                 parts.push(name.clone());
                 Arc::clone(above)
             };
@@ -161,16 +183,11 @@ impl Node {
         out
     }
 
-    /// The known names with their directories.
-    pub fn links(&self) -> Vec<Link> {
-        self.links.lock().names.as_slice().to_vec()
-    }
-
     pub(super) fn take_parents(&self) -> Vec<Arc<Self>> {
         match std::mem::take(&mut self.links.lock().names) {
             Known::None => Vec::new(),
             Known::One((parent, _)) => vec![parent],
-            Known::Several(links) => links.into_iter().map(|(parent, _)| parent).collect(),
+            Known::Several(links) => links.into_values().collect(),
         }
     }
 }

@@ -146,12 +146,10 @@ pub fn assert_none<S: Strategy>(
         return;
     };
     let test = std::thread::current().name().unwrap_or("TEST").to_owned();
-    let switch = strategy::KNOWN_FAULTS;
-    let switches = std::env::var(switch).map(|set| format!("{switch}={set} ")).unwrap_or_default();
     let lines = show(&found.least).join("\n  ");
     panic!(
         "{}\n\nthe smallest sequence that fails ({} tried, {} cases passed before):\n  {lines}\n\nto repeat: \
-         {switches}REPLFS_SEED={} {CASES}=1 cargo xtask test {test}\n",
+         REPLFS_SEED={} {CASES}=1 cargo xtask test {test}\n",
         found.reason, found.tried, found.passed, found.seed
     );
 }

@@ -7,9 +7,6 @@
 //! - `O_EXCL` without `O_CREAT`: open(2) leaves it undefined.
 //!
 //! Not made here, although the mount can: `O_PATH`, `RENAME_WHITEOUT`, `O_DIRECT`, locks, devices other than one, `..` in paths.
-//!
-//! Left out until it is mended, by [`known_fault`]:
-//! - `chown(-1, -1)` by others: it fails with `EPERM` on a setuid or setgid file of somebody else; the mount clears the bits instead.
 
 use super::op::{Acl, Bits, On, Op, Path, SLOTS, Seek, Slot, Step, Time};
 use super::user::{TEAM, User};
@@ -18,14 +15,6 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rustix::fs::{Access, FallocateFlags, FileType, OFlags, RenameFlags, XattrFlags};
-
-/// Set to `1`, it makes also what is known to fail today.
-pub const KNOWN_FAULTS: &str = "REPLFS_MODEL_KNOWN_FAULTS";
-
-/// The weight of something that is left out until the daemon does it right.
-fn known_fault(weight: u32) -> u32 {
-    if std::env::var(KNOWN_FAULTS).is_ok_and(|set| set == "1") { weight } else { 0 }
-}
 
 /// Names in every directory.
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -248,7 +237,7 @@ fn attributes() -> BoxedStrategy<Op> {
         2 => gid.clone().prop_map(|gid| (None, Some(gid))),
         2 => uid.clone().prop_map(|uid| (Some(uid), None)),
         1 => (uid, gid).prop_map(|(uid, gid)| (Some(uid), Some(gid))),
-        known_fault(1) => Just((None, None)),
+        1 => Just((None, None)),
     ];
     prop_oneof![
         4 => (on_followed(), mode()).prop_map(|(on, mode)| Op::Chmod { on, mode }),
