@@ -178,7 +178,7 @@ fn setuid_and_devices_have_no_effect_in_an_ordinary_users_mount() {
 }
 
 #[test]
-fn what_he_may_not_read_himself_is_named_and_mirrored_once_he_may() {
+fn a_file_that_its_owner_may_not_read_is_named_and_mirrored_once_he_may() {
     let before = |src: &Path| {
         fs::create_dir(src.join("dir")).unwrap();
         fs::write(src.join("dir/secret"), "closed to its owner").unwrap();
