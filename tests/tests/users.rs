@@ -4,10 +4,10 @@
 use replfs_tests::command::{run, shell, tool};
 use replfs_tests::compare::{self, Class};
 use replfs_tests::load::Load;
-use replfs_tests::rig::{Commit, Rig};
+use replfs_tests::rig::{Commit, Rig, Setup};
 use replfs_tests::roam::Roamers;
 use replfs_tests::seed::seed;
-use replfs_tests::user::{USER, as_user, his_own};
+use replfs_tests::user::{USER, as_user, his_own, with_fuse_for_everybody};
 use replfs_tests::wait::{PATIENCE, until};
 use replfs_tests::{in_both_modes, tree};
 use rustix::io::Errno;
@@ -193,6 +193,26 @@ fn a_file_that_its_owner_may_not_read_is_named_and_mirrored_once_he_may() {
             fs::set_permissions(mnt.join("dir/secret"), fs::Permissions::from_mode(0o400)).unwrap();
         });
         rig.finish();
+    });
+}
+
+#[test]
+fn what_is_mounted_below_an_ordinary_users_source_is_listed_and_not_entered() {
+    with_fuse_for_everybody(|| {
+        let mut rig = Rig::prepare(Commit::Sync, Setup::default().user(USER));
+        let (src, mnt) = (rig.src(), rig.mnt());
+        fs::create_dir(src.join("sub")).unwrap();
+        rig.mount_other("tmpfs", "size=1m,mode=777", &src.join("sub"));
+        rig.mount();
+        as_user(USER, &[], || {
+            let names: Vec<_> = fs::read_dir(&mnt).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(names, ["sub"]);
+            assert_eq!(errno(&fs::read_dir(mnt.join("sub")).unwrap_err()), Errno::XDEV);
+            assert_eq!(errno(&fs::write(mnt.join("sub/file"), "x").unwrap_err()), Errno::XDEV);
+            fs::write(mnt.join("file"), "goes on").unwrap();
+        });
+        assert_eq!(rig.status().submounts, [src.join("sub").to_string_lossy()]);
+        rig.unmount();
     });
 }
 
