@@ -6,7 +6,7 @@ use replfs_tests::compare::{self, Class};
 use replfs_tests::in_both_modes;
 use replfs_tests::rig::Commit;
 use replfs_tests::user::{USER, as_user, his_own};
-use rustix::fs::{Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
@@ -14,6 +14,7 @@ use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 in_both_modes!(
     files_stay_themselves_whatever_becomes_of_their_names,
@@ -21,6 +22,7 @@ in_both_modes!(
     what_he_has_open_he_may_use_whatever_its_mode_becomes,
     what_he_has_open_he_may_use_in_a_closed_directory,
     deep_trees_move_under_open_files,
+    paths_that_change_at_every_moment_lead_to_the_right_file,
 );
 
 /// Runs `case` as the ordinary user in an ordinary directory and in his mount, each as `before` made it, names unseen: its
@@ -334,6 +336,53 @@ fn deep_trees_move_under_open_files(commit: Commit) {
             rustix::fs::renameat(&middle, name.as_str(), rustix::fs::CWD, dir.join("up")).unwrap();
             said.extend(use_open(&file, 42));
             said
+        },
+    );
+}
+
+fn paths_that_change_at_every_moment_lead_to_the_right_file(commit: Commit) {
+    const ROUNDS: u32 = 400;
+    as_below(
+        commit,
+        |_| (),
+        |dir| {
+            let names = ["one", "two"];
+            for name in names {
+                decoy(&dir.join(name).join("sub/f"));
+            }
+            let files = names.map(|name| open(&dir.join(name).join("sub/f")));
+            let done = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let [one, two] = names.map(|name| dir.join(name));
+                    while !done.load(Ordering::SeqCst) {
+                        rustix::fs::renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE).unwrap();
+                        fs::rename(one.join("sub/f"), one.join("sub/g")).unwrap();
+                        fs::rename(one.join("sub"), dir.join("aside")).unwrap();
+                        fs::rename(dir.join("aside"), one.join("sub")).unwrap();
+                        fs::rename(one.join("sub/g"), one.join("sub/f")).unwrap();
+                    }
+                    // Back where they were: whose file is whose is to be seen in the trees.
+                    if fs::metadata(one.join("sub/f")).unwrap().ino() != files[0].metadata().unwrap().ino() {
+                        rustix::fs::renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE).unwrap();
+                    }
+                });
+                let workers = [0, 1].map(|which: u32| {
+                    let file = &files[which as usize];
+                    scope.spawn(move || {
+                        for round in 0..ROUNDS {
+                            rustix::fs::fchmod(file, Mode::from_raw_mode(0o600 + which * 0o40 + round % 8)).unwrap();
+                            rustix::fs::fsetxattr(file, "user.whose", &[u8::from(which == 1)], XattrFlags::empty())
+                                .unwrap();
+                            file.set_len(u64::from(round * 10 + which)).unwrap();
+                            assert_eq!(file.metadata().unwrap().len(), u64::from(round * 10 + which));
+                        }
+                    })
+                });
+                let ended = workers.map(std::thread::ScopedJoinHandle::join);
+                done.store(true, Ordering::SeqCst);
+                ended.into_iter().for_each(|worker| worker.unwrap());
+            });
         },
     );
 }
