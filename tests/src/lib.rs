@@ -2,6 +2,7 @@
 //! cut, generators of trees, of load and of sequences of operations. No promise of replfs is tested here; these helpers are tested here.
 
 pub mod below;
+pub mod by_descriptor;
 pub mod caller;
 pub mod child;
 pub mod claims;

@@ -2,18 +2,16 @@
 //! files, and given to others: in his mount all comes out as in an ordinary directory, and so on the replica.
 #![allow(clippy::unwrap_used)]
 
+use replfs_tests::by_descriptor::{self, errno};
 use replfs_tests::compare::{self, Class};
 use replfs_tests::in_both_modes;
 use replfs_tests::rig::Commit;
 use replfs_tests::user::{USER, as_user, his_own};
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags};
-use rustix::io::Errno;
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, XattrFlags};
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 in_both_modes!(
@@ -62,63 +60,8 @@ fn assert_same(native: &Path, src: &Path) {
     assert!(differences.is_empty(), "an ordinary directory (first) against the mount (second): {differences:#?}");
 }
 
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
-}
-
 fn open(path: &Path) -> File {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap()
-}
-
-/// Everything that reaches a node through an open file of it, and what came of it. Each `mark` leaves other traces.
-fn use_open(file: &File, mark: u8) -> Vec<String> {
-    let mut said: Vec<String> = Vec::new();
-    let mut note = |what: &str, result: Result<String, Errno>| said.push(format!("{what}: {result:?}"));
-    let done = |result: rustix::io::Result<()>| result.map(|()| String::new());
-    let io = |result: io::Result<()>| result.map(|()| String::new()).map_err(|e| errno(&e));
-    let mode = Mode::from_raw_mode(0o600 + u32::from(mark) % 0o77);
-    note("write", io(file.write_all_at(&[mark; 5000], u64::from(mark) * 1000)));
-    note("fchmod", done(rustix::fs::fchmod(file, mode)));
-    note("fsetxattr", done(rustix::fs::fsetxattr(file, "user.mark", &[mark], XattrFlags::empty())));
-    let mut value = [0; 10];
-    note("fgetxattr", rustix::fs::fgetxattr(file, "user.mark", &mut value).map(|n| format!("{:?}", &value[..n])));
-    note("flistxattr", rustix::fs::flistxattr(file, &mut [0_u8; 100]).map(|n| n.to_string()));
-    note("ftruncate", done(rustix::fs::ftruncate(file, 40_000 + u64::from(mark))));
-    let time = |secs| Timespec { tv_sec: secs, tv_nsec: 5 };
-    let times = Timestamps { last_access: time(1), last_modification: time(i64::from(mark)) };
-    note("futimens", done(rustix::fs::futimens(file, &times)));
-    note("mtime", file.metadata().map(|meta| meta.mtime().to_string()).map_err(|e| errno(&e)));
-    let group = Some(rustix::fs::Gid::from_raw(rustix::process::getgid().as_raw()));
-    note("fchown", done(rustix::fs::fchown(file, None, group)));
-    let punch = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
-    note("punch", done(rustix::fs::fallocate(file, punch, 8192, 8192)));
-    note(
-        "copy",
-        rustix::fs::copy_file_range(file, Some(&mut 0), file, Some(&mut 100_000), 3000).map(|n| n.to_string()),
-    );
-    note("fsync", io(file.sync_all()));
-    let shown = |meta: fs::Metadata| format!("{:o} {} {}", meta.mode(), meta.len(), meta.nlink());
-    let mut bytes = vec![0; 200_000];
-    note("read", file.read_at(&mut bytes, 0).map(|n| blake(&bytes[..n])).map_err(|e| errno(&e)));
-    // By way of /proc the same node is opened anew.
-    let path = PathBuf::from(format!("/proc/thread-self/fd/{}", file.as_raw_fd()));
-    let again = OpenOptions::new().read(true).append(true).open(&path).and_then(|mut again| {
-        io::Write::write_all(&mut again, &[mark; 10])?;
-        again.rewind()?;
-        let mut bytes = Vec::new();
-        again.read_to_end(&mut bytes)?;
-        Ok(blake(&bytes))
-    });
-    note("again", again.map_err(|e| errno(&e)));
-    note("chmod by /proc", io(fs::set_permissions(&path, fs::Permissions::from_mode(0o640))));
-    note("fstat", file.metadata().map(shown).map_err(|e| errno(&e)));
-    said
-}
-
-/// Short for bytes, in messages.
-fn blake(bytes: &[u8]) -> String {
-    let sum = bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte) + 1));
-    format!("{} bytes, {sum:016x}", bytes.len())
 }
 
 /// A file of this name with content of its own, which nobody opens.
@@ -135,7 +78,7 @@ fn files_stay_themselves_whatever_becomes_of_their_names(commit: Commit) {
             let at = |name: &str| dir.join(name);
             let rename = |from: &str, to: &str| fs::rename(at(from), at(to)).unwrap();
             let mut said = Vec::new();
-            let mut note = |file: &File, mark| said.extend(use_open(file, mark));
+            let mut note = |file: &File, mark| said.extend(by_descriptor::file(file, mark));
 
             // Its directories move away, and others take their places.
             decoy(&at("a/b/c/f"));
@@ -175,41 +118,25 @@ fn files_stay_themselves_whatever_becomes_of_their_names(commit: Commit) {
             note(&file, 10);
             decoy(&at("d/e/f"));
             note(&file, 11);
-            said.extend(use_deleted_directory(&directory));
+            said.extend(by_descriptor::deleted_directory(&directory));
 
             // Hard links: one name goes, the other moves, a stranger takes its place, the last one goes.
             let file = open(&at("first"));
             fs::hard_link(at("first"), at("d/second")).unwrap();
             fs::remove_file(at("first")).unwrap();
             decoy(&at("first"));
-            said.extend(use_open(&file, 12));
+            said.extend(by_descriptor::file(&file, 12));
             rename("d", "dd");
             decoy(&at("d/second"));
-            said.extend(use_open(&file, 13));
+            said.extend(by_descriptor::file(&file, 13));
             fs::hard_link(at("dd/second"), at("third")).unwrap();
             fs::remove_dir_all(at("dd")).unwrap();
-            said.extend(use_open(&file, 14));
+            said.extend(by_descriptor::file(&file, 14));
             rename("d/second", "third");
-            said.extend(use_open(&file, 15));
+            said.extend(by_descriptor::file(&file, 15));
             said
         },
     );
-}
-
-/// What is left to do with a directory that is deleted, and what is not.
-fn use_deleted_directory(dir: &File) -> Vec<String> {
-    let mode = Mode::from_raw_mode(0o700);
-    let flags = OFlags::WRONLY | OFlags::CREATE;
-    vec![
-        format!("{:?}", rustix::fs::fchmod(dir, mode)),
-        format!("{:?}", rustix::fs::fsetxattr(dir, "user.x", b"x", XattrFlags::empty())),
-        format!("{:?}", rustix::fs::openat(dir, "new", flags, mode).map(drop)),
-        format!("{:?}", rustix::fs::mkdirat(dir, "new", mode)),
-        format!("{:?}", rustix::fs::openat(dir, ".", OFlags::RDONLY, mode).map(drop)),
-        format!("{:?}", rustix::fs::statat(dir, "f", rustix::fs::AtFlags::empty()).map(drop)),
-        format!("{:?}", rustix::fs::fstat(dir).map(|stat| (stat.st_mode, stat.st_nlink))),
-        format!("{:?}", rustix::fs::Dir::read_from(dir).map(Iterator::count)),
-    ]
 }
 
 fn hard_links_that_nobody_looked_up_are_the_same_file(commit: Commit) {
@@ -224,28 +151,28 @@ fn hard_links_that_nobody_looked_up_are_the_same_file(commit: Commit) {
         let at = |name: &str| dir.join(name);
         let mut said = Vec::new();
         let file = open(&at("written/known"));
-        said.extend(use_open(&file, 20));
-        said.push(blake(&fs::read(at("written/unknown")).unwrap()));
+        said.extend(by_descriptor::file(&file, 20));
+        said.push(by_descriptor::digest(&fs::read(at("written/unknown")).unwrap()));
         // Its only known name goes, and the other one is found after that.
         let file = open(&at("deleted/known"));
         fs::remove_file(at("deleted/known")).unwrap();
-        said.extend(use_open(&file, 21));
+        said.extend(by_descriptor::file(&file, 21));
         decoy(&at("deleted/known"));
-        said.extend(use_open(&file, 22));
-        said.push(blake(&fs::read(at("deleted/unknown")).unwrap()));
-        said.extend(use_open(&file, 23));
+        said.extend(by_descriptor::file(&file, 22));
+        said.push(by_descriptor::digest(&fs::read(at("deleted/unknown")).unwrap()));
+        said.extend(by_descriptor::file(&file, 23));
         drop(file);
         let file = open(&at("replaced/known"));
         decoy(&at("replaced/new"));
         fs::rename(at("replaced/new"), at("replaced/known")).unwrap();
-        said.extend(use_open(&file, 24));
+        said.extend(by_descriptor::file(&file, 24));
         drop(file);
-        said.extend(use_open(&open(&at("replaced/unknown")), 25));
+        said.extend(by_descriptor::file(&open(&at("replaced/unknown")), 25));
         let file = open(&at("moved/known"));
         fs::rename(at("moved"), at("away")).unwrap();
         fs::remove_file(at("away/known")).unwrap();
         fs::rename(at("away/unknown"), at("home")).unwrap();
-        said.extend(use_open(&file, 26));
+        said.extend(by_descriptor::file(&file, 26));
         said
     });
 }
@@ -267,7 +194,7 @@ fn what_he_has_open_he_may_use_whatever_its_mode_becomes(commit: Commit) {
                 said.push(format!("{:?}", rustix::fs::fsetxattr(&file, "user.x", b"x", XattrFlags::empty())));
                 said.push(format!("{:?}", File::open(at("file")).map(drop).map_err(|e| errno(&e))));
             }
-            said.extend(use_open(&file, 30));
+            said.extend(by_descriptor::file(&file, 30));
             // Written to after it was made read-only, as tar and git do.
             let made = OFlags::WRONLY | OFlags::CREATE;
             let file = File::from(rustix::fs::open(at("read-only"), made, Mode::from_raw_mode(0o400)).unwrap());
@@ -299,7 +226,7 @@ fn what_he_has_open_he_may_use_in_a_closed_directory(commit: Commit) {
                 decoy(&at(name).join("f"));
                 let file = open(&at(name).join("f"));
                 close(name, mode);
-                said.extend(use_open(&file, 31));
+                said.extend(by_descriptor::file(&file, 31));
                 said.push(format!("{:?}", fs::read_dir(at(name)).map(Iterator::count).map_err(|e| errno(&e))));
                 said.push(format!("{:?}", fs::metadata(at(name).join("f")).map(|m| m.len()).map_err(|e| errno(&e))));
                 said.push(format!("{:?}", fs::write(at(name).join("g"), "x").map_err(|e| errno(&e))));
@@ -329,12 +256,12 @@ fn deep_trees_move_under_open_files(commit: Commit) {
                 }
             }
             let file = File::from(rustix::fs::openat(&at, "f", OFlags::RDWR | OFlags::CREATE, mode).unwrap());
-            let mut said = use_open(&file, 40);
+            let mut said = by_descriptor::file(&file, 40);
             fs::rename(dir.join(&name), dir.join("away")).unwrap();
-            said.extend(use_open(&file, 41));
+            said.extend(by_descriptor::file(&file, 41));
             // Its directory out of the depth, where the comparer does not reach either.
             rustix::fs::renameat(&middle, name.as_str(), rustix::fs::CWD, dir.join("up")).unwrap();
-            said.extend(use_open(&file, 42));
+            said.extend(by_descriptor::file(&file, 42));
             said
         },
     );
@@ -381,7 +308,9 @@ fn paths_that_change_at_every_moment_lead_to_the_right_file(commit: Commit) {
                 });
                 let ended = workers.map(std::thread::ScopedJoinHandle::join);
                 done.store(true, Ordering::SeqCst);
-                ended.into_iter().for_each(|worker| worker.unwrap());
+                for worker in ended {
+                    worker.unwrap();
+                }
             });
         },
     );
