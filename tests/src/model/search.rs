@@ -5,7 +5,6 @@
 
 use super::lanes::Lane;
 use super::op::Step;
-use super::strategy;
 use crate::seed;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
