@@ -89,12 +89,11 @@ impl Figures {
         for nodes in &self.forgotten {
             promise(nodes * 100 < files, format!("{nodes} inodes still known after the kernel forgot them"));
         }
-        // The allocator may need a little more once; a leak of what is known would double it.
-        let (first, last) = (self.known_bytes[0], self.known_bytes[self.known_bytes.len() - 1]);
-        promise(
-            number(last) < number(first) * 1.1,
-            format!("{first} bytes after the first walk, {last} after the last"),
-        );
+        // Each thread has a heap of its own, and which of them a node comes from changes from walk to walk: the first two
+        // fill them. One node kept by mistake for each file would be far more than this.
+        let (settled, last) = (self.known_bytes[1], self.known_bytes[self.known_bytes.len() - 1]);
+        let what = format!("{settled} bytes after the second walk, {last} after the last");
+        promise(number(last) < number(settled) * 1.1, what);
         broken
     }
 }
@@ -151,9 +150,10 @@ pub fn fill(root: &Path, files: usize) {
     });
 }
 
-/// Puts `files` files through a mount: mirrors, walks, unpacks, removes and forgets them, `rounds` times, and compares both
-/// sides at the end. The rig is prepared, and not mounted.
+/// Puts `files` files through a mount: mirrors, unpacks, walks, forgets and removes them, and compares both sides at
+/// the end. They are walked and forgotten `rounds` times, at least three. The rig is prepared, and not mounted.
 pub fn measure(mut rig: Rig, files: usize, rounds: usize) -> Figures {
+    assert!(rounds >= 3, "growth shows after the second walk only");
     let mut steps = Steps::default();
     // A daemon that has compared two empty directories is what all others are measured against.
     rig.mount();
@@ -196,9 +196,6 @@ pub fn measure(mut rig: Rig, files: usize, rounds: usize) -> Figures {
         forgotten.push(rig.status().fsi.nodes);
         forgotten_bytes.push(resident_bytes(rig.source_pid()));
     }
-    steps.time("tar -c of the mount", || {
-        tool(&mnt, "bash", ["-c", "tar -c . | wc -c"]);
-    });
     steps.time("rm -r of what was unpacked", || tool(&mnt, "rm", ["-r", "unpacked"]));
     wait_settled(&rig);
     let descriptors = watch.end();

@@ -7,7 +7,7 @@ use replfs_tests::scale;
 
 #[test]
 fn a_hundred_thousand_files_cost_less_than_400_bytes_each_and_are_forgotten() {
-    let figures = scale::measure(Rig::prepare(Commit::Real, Setup::default()), 100_000, 2);
+    let figures = scale::measure(Rig::prepare(Commit::Real, Setup::default()), 100_000, 4);
     println!("{figures}");
     assert!(figures.broken().is_empty(), "{:#?}", figures.broken());
 }

@@ -10,7 +10,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How often everything is walked and forgotten.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// Measures with the optimized binary and writes the figures down; whether all bounds were kept.
 pub fn run(files: usize) -> Result<bool> {
