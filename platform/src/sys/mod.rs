@@ -42,6 +42,13 @@ pub fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1) as u64)
 }
 
+/// Gives memory that is not used any more back to the system, where the allocator does not do so by itself.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer and may be called at any time by any thread.
+    let _gave_some_back = unsafe { libc::malloc_trim(0) };
+}
+
 /// Takes as many descriptors as a process may have at all (`fs.nr_open`), or as this one may have; without success it stays
 /// with those it has. All files that programs have open in a mount are open here.
 pub fn raise_descriptor_limit() {

@@ -14,7 +14,7 @@ pub use node::{Node, OpenCount};
 pub use snapshot::Snapshot;
 
 use crate::sys::handle::Handle;
-use crate::sys::{attr, descriptor_limit, dir, resolve};
+use crate::sys::{attr, descriptor_limit, dir, give_back_memory, resolve};
 use descriptors::Descriptors;
 use parking_lot::{Mutex, RwLock};
 use protocol::{Name, NodeId};
@@ -29,6 +29,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bound on directories that are kept open, and the part of this process's descriptors that they may take.
 const DIRECTORIES: usize = 1024;
 const DIRECTORIES_PART: u64 = 8;
+
+/// A table with room for so many nodes gives it back when an eighth is left.
+const LARGE_TABLE: usize = 1 << 16;
 
 /// Proof that the namespace lock is held: `&Names` that names stand still, `&mut Names` that they may be changed.
 #[derive(Debug)]
@@ -292,10 +295,19 @@ impl Tree {
             if held > 1 || node.is_in_use() || node.is_root() {
                 continue;
             }
+            let mut shrunk = false;
             if in_table {
                 table.remove(&node.ino());
+                shrunk = table.capacity() > LARGE_TABLE && table.len() < table.capacity() / 8;
+                if shrunk {
+                    let room = table.len() * 2;
+                    table.shrink_to(room);
+                }
             }
             drop(table);
+            if shrunk {
+                give_back_memory();
+            }
             if node.is_dir() {
                 self.close_directory(&node);
             }
