@@ -108,6 +108,8 @@ pub fn mount(srm: Arc<Srm>, options: &MountOptions) -> io::Result<Mounted> {
     let session = if rustix::process::geteuid().is_root() {
         mount_as_root(adapter, options)?
     } else {
+        // fusermount3 opens it as this user, and does not say why it cannot.
+        let _usable = open_device()?;
         Session::new(adapter, &options.mountpoint, &options.user_config())?
     };
     serve(&fs, session, options).inspect_err(|_| {
@@ -133,9 +135,7 @@ fn serve(fs: &Fs, session: Session<Adapter>, options: &MountOptions) -> io::Resu
 }
 
 fn mount_as_root(adapter: Adapter, options: &MountOptions) -> io::Result<Session<Adapter>> {
-    let device = Path::new("/dev/fuse");
-    let fd = rustix::fs::open(device, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| named(error, "/dev/fuse cannot be opened; is the kernel module fuse loaded"))?;
+    let fd = open_device()?;
     let data = CString::new(format!(
         "fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
         fd.as_raw_fd()
@@ -152,6 +152,11 @@ fn mount_as_root(adapter: Adapter, options: &MountOptions) -> io::Result<Session
         // The device is closed by now; without this a dead mount would stay.
         let _gone = rustix::mount::unmount(&options.mountpoint, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
     })
+}
+
+fn open_device() -> io::Result<OwnedFd> {
+    let hint = "/dev/fuse cannot be opened; is the kernel module fuse loaded, and is it open to this user (mode 0666)";
+    rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(|error| named(error, hint))
 }
 
 /// The kernel's first request and the answer to it.

@@ -134,6 +134,7 @@ fn configuration(home: &Path, share: &Path, port: u16) -> String {
     )
 }
 
+// claim: A94
 fn what_an_smb_client_does_is_replicated(commit: Commit) {
     let rig = Rig::start(commit);
     let samba = Samba::start(&rig);
@@ -167,6 +168,7 @@ fn what_an_smb_client_does_is_replicated(commit: Commit) {
     rig.finish();
 }
 
+// claim: A94
 fn a_file_written_through_smb_is_replicated_while_it_is_open(commit: Commit) {
     let rig = Rig::start(commit);
     let samba = Samba::start(&rig);
@@ -190,6 +192,7 @@ fn a_file_written_through_smb_is_replicated_while_it_is_open(commit: Commit) {
     rig.finish();
 }
 
+// claim: A94
 fn two_smb_clients_at_once_are_replicated(commit: Commit) {
     let rig = Rig::start(commit);
     let samba = Samba::start(&rig);

@@ -41,6 +41,7 @@ fn script(user: u32, groups: &[u32], dir: &Path, script: &str) -> (bool, String)
     })
 }
 
+// claim: A57, A58
 fn as_root_everybody_has_his_own_rights(commit: Commit) {
     let rig = Rig::start(commit);
     let native = rig.home().join("native");
@@ -177,6 +178,7 @@ fn setuid_and_devices_have_no_effect_in_an_ordinary_users_mount() {
     );
 }
 
+// claim: A95
 #[test]
 fn a_file_that_its_owner_may_not_read_is_named_and_mirrored_once_he_may() {
     let before = |src: &Path| {
@@ -196,6 +198,7 @@ fn a_file_that_its_owner_may_not_read_is_named_and_mirrored_once_he_may() {
     });
 }
 
+// claim: A95
 #[test]
 fn what_is_mounted_below_an_ordinary_users_source_is_listed_and_not_entered() {
     with_fuse_for_everybody(|| {
@@ -223,6 +226,7 @@ fn mount_line(at: &Path) -> Option<String> {
     table.lines().find(|line| line.contains(&place)).map(str::to_owned)
 }
 
+// claim: A96
 #[test]
 fn an_ordinary_user_unmounts_with_fusermount_and_replfs() {
     his_own(
@@ -249,6 +253,7 @@ fn an_ordinary_user_unmounts_with_fusermount_and_replfs() {
     );
 }
 
+// claim: A96
 fn an_ordinary_user_runs_his_programs(commit: Commit) {
     his_own(
         commit,
@@ -285,6 +290,7 @@ fn an_ordinary_user_runs_his_programs(commit: Commit) {
     );
 }
 
+// claim: A96
 fn an_ordinary_users_mount_races_and_survives_kills(commit: Commit) {
     let seed = seed();
     let before = |src: &Path| {

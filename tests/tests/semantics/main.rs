@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod bounds;
 mod data;
 mod handles;
 mod identity;
