@@ -74,7 +74,11 @@ fn renames_replace_refuse_and_exchange() {
     assert_eq!(errno(rename("d/c", "b", RenameFlags::empty())), libc::EISDIR);
     assert_eq!(errno(rename("b", "d/c", RenameFlags::empty())), libc::ENOTDIR);
     assert_eq!(errno(rename("d", "b", RenameFlags::empty())), libc::ENOTEMPTY);
-    assert_eq!(errno(rename("d/c", "w", RenameFlags::WHITEOUT)), libc::EINVAL);
+    let both = RenameFlags::WHITEOUT | RenameFlags::EXCHANGE;
+    assert_eq!(errno(rename("d/c", "b", both)), libc::EINVAL);
+    rename("d/c", "d/w", RenameFlags::WHITEOUT).unwrap();
+    assert_eq!(fs::symlink_metadata(rig.at("d/c")).unwrap().rdev(), 0);
+    rename("d/w", "d/c", RenameFlags::empty()).unwrap();
     rename("d/c", "e", RenameFlags::NOREPLACE).unwrap();
     assert_eq!(content("e"), "a");
 }
