@@ -33,6 +33,9 @@ const LAST: Duration = Duration::from_secs(1);
 /// The target itself, where it is a directory of this machine.
 type LocalTarget = Option<Arc<Target>>;
 
+/// What connects to the target, and the target itself where it is a local directory.
+type Reached = (Arc<dyn Dial>, LocalTarget);
+
 const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs the source until it is unmounted and drained.
@@ -107,12 +110,8 @@ fn attach(
     Ok((warning, local))
 }
 
-/// What connects to the target, and the target itself where it is a local directory; `None` where there is no target.
-fn dialer(
-    plan: &SourcePlan,
-    runtime: &Runtime,
-    key: Arc<NodeKey>,
-) -> Result<Option<(Arc<dyn Dial>, LocalTarget)>, Failure> {
+/// How the target is reached; `None` where there is none.
+fn dialer(plan: &SourcePlan, runtime: &Runtime, key: Arc<NodeKey>) -> Result<Option<Reached>, Failure> {
     match (&plan.target, plan.target_key) {
         (TargetPlace::None, _) => Ok(None),
         (TargetPlace::Local(root), _) => {

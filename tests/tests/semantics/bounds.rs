@@ -22,7 +22,9 @@ fn as_many_files_are_open_as_the_daemon_may_have_descriptors() {
     assert!((200..300).contains(&files.len()), "{} files were opened with 300 descriptors", files.len());
     let refused = open(400).unwrap_err();
     assert_eq!(Errno::from_io_error(&refused), Some(Errno::MFILE));
-    files.iter().for_each(|file| file.write_all_at(b"still works", 0).unwrap());
+    for file in &files {
+        file.write_all_at(b"still works", 0).unwrap();
+    }
     drop(files);
     // A closed file is given up a moment after close returned.
     replfs_tests::wait::until("files to be opened again", replfs_tests::wait::PATIENCE, || open(401).ok());
