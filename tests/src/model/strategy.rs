@@ -4,6 +4,7 @@
 //! Left out, because a FUSE file system cannot be the same there (docs/semantics.md, "Limits"):
 //! - `O_TMPFILE`, `FALLOC_FL_COLLAPSE_RANGE`, `FALLOC_FL_INSERT_RANGE`, ioctls: A77, A79, A80;
 //! - positions in directories: each file system's own (`side::content`);
+//! - a chown that names nobody: A97 (`semantics::privilege` has what holds);
 //! - `O_EXCL` without `O_CREAT`: open(2) leaves it undefined.
 //!
 //! Not made here, although the mount can: `O_PATH`, `RENAME_WHITEOUT`, `O_DIRECT`, locks, devices other than one, `..` in paths.
@@ -237,7 +238,6 @@ fn attributes() -> BoxedStrategy<Op> {
         2 => gid.clone().prop_map(|gid| (None, Some(gid))),
         2 => uid.clone().prop_map(|uid| (Some(uid), None)),
         1 => (uid, gid).prop_map(|(uid, gid)| (Some(uid), Some(gid))),
-        1 => Just((None, None)),
     ];
     prop_oneof![
         4 => (on_followed(), mode()).prop_map(|(on, mode)| Op::Chmod { on, mode }),

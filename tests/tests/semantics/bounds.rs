@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::process::Command;
 
 // claim: A91
 #[test]
@@ -41,6 +42,37 @@ fn the_end_of_a_directory_is_its_size() {
     assert_eq!(rustix::fs::seek(&dir, SeekFrom::End(0)), Ok(size));
     assert_eq!(rustix::fs::seek(&dir, SeekFrom::Start(0)), Ok(0));
     drop(dir);
+    rig.finish();
+}
+
+// claim: A97
+#[test]
+fn a_chown_that_names_nobody_is_taken_for_a_change_of_content_while_somebody_writes() {
+    let rig = Rig::start(Commit::Sync);
+    let path = rig.mnt().join("file");
+    let file = File::create_new(&path).unwrap();
+    let bits = || path.metadata().unwrap().mode() & 0o7777;
+    let by_stranger = || {
+        Command::new("setpriv")
+            .args(["--reuid=1003", "--regid=1003", "--clear-groups", "perl", "-e"])
+            .arg("exit(chown(-1, -1, $ARGV[0]) == 1 ? 0 : 1)")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    };
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
+    assert!(by_stranger());
+    assert_eq!(bits(), 0o755);
+    drop(file);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
+    // A closed file is given up a moment after close returned; a refusal leaves the bits.
+    let refused = || {
+        let refused = !by_stranger();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
+        refused.then_some(())
+    };
+    replfs_tests::wait::until("the chown to be refused", replfs_tests::wait::PATIENCE, refused);
     rig.finish();
 }
 
