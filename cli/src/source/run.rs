@@ -40,6 +40,7 @@ const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs the source until it is unmounted and drained.
 pub fn run(plan: &SourcePlan, ready: &Ready) -> Result<(), Failure> {
+    platform::sys::share_memory();
     platform::sys::raise_descriptor_limit();
     let key = Arc::new(keys::load(&plan.places)?);
     let runtime =

@@ -42,6 +42,14 @@ pub fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1) as u64)
 }
 
+/// All threads of this process take memory from one place. With a place for each of them, what one has freed is not there for the
+/// others, and a daemon whose nodes come and go grows with every round. To be called before threads are started.
+pub fn share_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer; no other thread runs yet.
+    let _as_before_if_refused = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// Gives memory that is not used any more back to the system, where the allocator does not do so by itself.
 pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
