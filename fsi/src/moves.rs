@@ -177,7 +177,13 @@ impl Fs {
             to_parent_mtime,
         };
         let ticket = self.srm.renamed(names, &renamed);
-        let ticket = if whiteout { self.left_whiteout(names, from)? } else { ticket };
+        let ticket = if whiteout {
+            self.left_whiteout(names, from).inspect_err(|_| {
+                self.srm.lost_track("a whiteout that a rename left could not be read; all will be compared");
+            })?
+        } else {
+            ticket
+        };
         Ok(Done { value: (), ticket })
     }
 

@@ -126,7 +126,7 @@ impl Fs {
     ) -> Result<Done<u32>, Failed> {
         let names = self.tree.names().read();
         let _locks = Node::lock_both(&from.node, &to.node);
-        let before = Some(attr::perm(&attr::stat(&to.fd)?));
+        let before = self.perm_before(to.fd.as_fd())?;
         let read_before = attr::atime(&attr::stat(&from.fd)?);
         let most = if self.srm.takes_copies() { COPY_BYTES } else { CHUNK_BYTES };
         let wanted = usize::try_from(len.min(most)).unwrap_or(usize::MAX);
