@@ -44,12 +44,9 @@ impl User {
     /// Does something as this user, in a thread of this process.
     #[track_caller]
     pub fn does<T: Send>(self, work: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                self.become_thread();
-                work()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        on_own_thread(move || {
+            self.become_thread();
+            work()
         })
     }
 
@@ -68,14 +65,30 @@ impl User {
             // SAFETY: the thread gets a working directory and umask of its own; nothing of it is shared memory.
             unsafe { unshare_unsafe(UnshareFlags::FS)? };
             umask(rustix::fs::Mode::from_raw_mode(self.umask));
-            let groups: Vec<Gid> = self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-            let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-            set_thread_groups(&groups)?;
-            set_thread_res_gid(gid, gid, gid)?;
-            set_thread_res_uid(uid, uid, uid)
+            take_ids(self.uid, self.gid, self.groups)
         };
         become_user().unwrap_or_else(|error| panic!("cannot become {self:?}: {error}"));
     }
+}
+
+/// Gives the calling thread these ids for good. The system calls change one thread; those of the C library would change all.
+pub(crate) fn take_ids(uid: u32, gid: u32, groups: &[u32]) -> rustix::io::Result<()> {
+    let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    set_thread_groups(&groups)?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)
+}
+
+/// Runs `work` on a thread of its own; panics within go on here.
+pub(crate) fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    // With the name of the test, which messages of a panic show.
+    let name = std::thread::current().name().unwrap_or("test").to_owned();
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name(name).spawn_scoped(scope, work);
+        let thread = thread.unwrap_or_else(|error| panic!("cannot start a thread: {error}"));
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 //! whatever it is on this machine.
 #![allow(clippy::unwrap_used)] // a helper that fails is a failed test
 
+use crate::caller::{on_own_thread, take_ids};
 use crate::command;
 use crate::rig::{Commit, Rig, Setup};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
-use rustix::process::{Gid, Uid};
-use rustix::thread::{UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid, unshare_unsafe};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::path::Path;
 
 /// nobody: fusermount3 mounts only for those who have an entry in the password file.
@@ -16,12 +16,7 @@ pub const USER: u32 = 65534;
 /// within are that user's too. Panics within go on here.
 pub fn as_user<T: Send>(id: u32, groups: &[u32], work: impl FnOnce() -> T + Send) -> T {
     on_own_thread(|| {
-        let groups: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
-        let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-        // The system calls change the calling thread only; it is the C library that would change all.
-        set_thread_groups(&groups).unwrap();
-        set_thread_res_gid(gid, gid, gid).unwrap();
-        set_thread_res_uid(uid, uid, uid).unwrap();
+        take_ids(id, id, groups).unwrap();
         work()
     })
 }
@@ -53,15 +48,6 @@ pub fn his_own(commit: Commit, before: impl FnOnce(&Path) + Send, work: impl FnO
         rig.mount();
         work(rig);
     });
-}
-
-fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    // With the name of the test, which messages of a panic show.
-    let name = std::thread::current().name().unwrap_or("test").to_owned();
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name(name).spawn_scoped(scope, work).unwrap();
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
 
 #[cfg(test)]

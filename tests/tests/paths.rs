@@ -2,8 +2,8 @@
 //! files, and given to others: in his mount all comes out as in an ordinary directory, and so on the replica.
 #![allow(clippy::unwrap_used)]
 
+use replfs_tests::below::assert_left_the_same;
 use replfs_tests::by_descriptor::{self, errno};
-use replfs_tests::compare::{self, Class};
 use replfs_tests::in_both_modes;
 use replfs_tests::rig::Commit;
 use replfs_tests::user::{USER, as_user, his_own};
@@ -47,17 +47,10 @@ fn as_below<T: PartialEq + Debug + Send>(
                 (case(&native.join("case")), case(&inside))
             });
             assert_eq!(below, above, "answers in an ordinary directory (left) and in the mount (right)");
-            assert_same(&native.join("case"), &rig.src().join("case"));
+            assert_left_the_same(&native.join("case"), &rig.src().join("case"));
             rig.finish();
         },
     );
-}
-
-#[track_caller]
-fn assert_same(native: &Path, src: &Path) {
-    let report = compare::trees(native, src).unwrap();
-    let differences: Vec<_> = report.differences.iter().filter(|d| d.class != Class::Mtime).collect();
-    assert!(differences.is_empty(), "an ordinary directory (first) against the mount (second): {differences:#?}");
 }
 
 fn open(path: &Path) -> File {

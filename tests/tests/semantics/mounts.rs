@@ -5,11 +5,10 @@ use replfs_tests::caller::{NOBODY, ROOT, User};
 use replfs_tests::command::{copy_program, tool};
 use replfs_tests::rig::{Commit, Rig, Setup, binary, watchdog};
 use replfs_tests::tree;
+use replfs_tests::user::with_fuse_for_everybody;
 use replfs_tests::wait::{PATIENCE, until};
 use rustix::fs::{Access, CWD, XattrFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -120,18 +119,6 @@ fn noatime_leaves_access_times_alone() {
     assert_eq!(atimes, [1000; 3]);
 }
 
-/// A mount namespace of this thread's own, in which everybody may open `/dev/fuse`: without udev it is often root's
-/// alone.
-fn open_fuse_to_everybody(rig: &Rig) {
-    let device = rig.home().join("fuse");
-    tree::device(&device, 10, 229);
-    fs::set_permissions(&device, Permissions::from_mode(0o666)).unwrap();
-    // SAFETY: descriptors stay shared; only this thread's view of mounts and its working directory become its own.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.unwrap();
-    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC).unwrap();
-    mount_bind(&device, "/dev/fuse").unwrap();
-}
-
 // claim: A84
 #[test]
 fn an_ordinary_users_mount_is_for_that_user_without_devices_and_set_ids() {
@@ -148,31 +135,27 @@ fn an_ordinary_users_mount_is_for_that_user_without_devices_and_set_ids() {
     for place in [rig.root(), rig.source_state(), src, mnt.clone()] {
         chown(place, Some(65534), Some(65534)).unwrap();
     }
-    std::thread::scope(|scope| {
-        let seen = scope.spawn(|| {
-            open_fuse_to_everybody(&rig);
-            let mut command = Command::new(&binary);
-            command.arg("mount").args(rig.mount_words()).uid(65534).gid(65534).env("HOME", rig.home());
-            rig.mounted(&mut command).ok();
-            let answers = owner.does(|| {
-                [
-                    fs::write(mnt.join("file"), "of the owner").answer(),
-                    fs::metadata(mnt.join("sub/inside")).map(drop).answer(),
-                    fs::read(mnt.join("file")).map(|text| assert_eq!(text, b"of the owner")).answer(),
-                ]
-            });
-            assert_eq!(answers, [Ok(()), Err(Errno::XDEV), Ok(())]);
-            let table = fs::read_to_string("/proc/thread-self/mounts").unwrap();
-            let line = table.lines().find(|line| line.split(' ').nth(1) == mnt.to_str()).unwrap();
-            assert!(line.contains("nosuid") && line.contains("nodev") && !line.contains("allow_other"), "{line}");
-            for other in [User::new(1002, 1002), ROOT] {
-                assert_eq!(other.does(|| fs::metadata(mnt.join("file")).map(drop).answer()), Err(Errno::ACCESS));
-            }
-            until("the file to be on the target", PATIENCE, || {
-                fs::read(rig.replica().join("file")).is_ok_and(|text| text == b"of the owner").then_some(())
-            });
+    with_fuse_for_everybody(|| {
+        let mut command = Command::new(&binary);
+        command.arg("mount").args(rig.mount_words()).uid(65534).gid(65534).env("HOME", rig.home());
+        rig.mounted(&mut command).ok();
+        let answers = owner.does(|| {
+            [
+                fs::write(mnt.join("file"), "of the owner").answer(),
+                fs::metadata(mnt.join("sub/inside")).map(drop).answer(),
+                fs::read(mnt.join("file")).map(|text| assert_eq!(text, b"of the owner")).answer(),
+            ]
         });
-        seen.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        assert_eq!(answers, [Ok(()), Err(Errno::XDEV), Ok(())]);
+        let table = fs::read_to_string("/proc/thread-self/mounts").unwrap();
+        let line = table.lines().find(|line| line.split(' ').nth(1) == mnt.to_str()).unwrap();
+        assert!(line.contains("nosuid") && line.contains("nodev") && !line.contains("allow_other"), "{line}");
+        for other in [User::new(1002, 1002), ROOT] {
+            assert_eq!(other.does(|| fs::metadata(mnt.join("file")).map(drop).answer()), Err(Errno::ACCESS));
+        }
+        until("the file to be on the target", PATIENCE, || {
+            fs::read(rig.replica().join("file")).is_ok_and(|text| text == b"of the owner").then_some(())
+        });
     });
     let pid = rig.source_pid();
     watchdog::kill(pid, rustix::process::Signal::TERM);
