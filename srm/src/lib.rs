@@ -14,6 +14,7 @@ mod ensure;
 mod feed;
 mod gate;
 mod live;
+pub mod map;
 mod names;
 mod pass;
 mod replies;

@@ -1,0 +1,276 @@
+//! What changes while nothing is sent (bypass, or a backlog that is full), one by one, within a bound.
+//!
+//! The target stands still meanwhile. Where the source's names have moved on, the map remembers where the target has what
+//! the source has elsewhere now (`was`), so that a rename stays a rename; of files that the target has, it remembers which
+//! ranges changed. What was made since needs no note of its own but its name: a node all of whose names are dirty, and that
+//! is not remembered elsewhere, is not on the target, and neither is anything below it.
+
+use super::ranges::Ranges;
+use super::{Handle, Slot, slot};
+use protocol::{Name, Op};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+/// What an absorbed operation changes of its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// Data in a range (to `u64::MAX`: to the end), and with it size and times.
+    Data(Range<u64>),
+    /// Attributes or extended attributes.
+    Attributes,
+    /// Nothing that is seen.
+    Nothing,
+}
+
+impl Touch {
+    /// What an operation with so many bytes of payload changes of the node that it names.
+    pub fn of(op: &Op, payload: usize) -> Self {
+        let part = |offset: u64, len: u64| Self::Data(offset..offset.saturating_add(len));
+        match op {
+            Op::Write { offset, .. } => part(*offset, payload as u64),
+            Op::SetAttr { size: Some(size), .. } => Self::Data(*size..u64::MAX),
+            Op::Allocate { offset, len, .. } => part(*offset, *len),
+            Op::CopyRange { to_offset, len, .. } => part(*to_offset, *len),
+            Op::SetAttr { .. } | Op::SetXattr { .. } | Op::RemoveXattr { .. } => Self::Attributes,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// Something cannot be remembered: all is to be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// A node without a known name changed (R8).
+    Nameless,
+    /// The bound is reached.
+    Full,
+}
+
+/// What a node that the target has lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dirt {
+    /// Data.
+    pub data: Ranges,
+    /// Attributes, extended attributes.
+    pub attributes: bool,
+}
+
+/// What the target has under a dirty name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum There {
+    /// Nothing.
+    Nothing,
+    /// What was deleted on the source; a directory's own entries are dirty names too.
+    Deleted {
+        /// A directory.
+        directory: bool,
+    },
+    /// A node that the source has under another name now.
+    Moved,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct DirtyName<H> {
+    pub dir: H,
+    pub there: There,
+    /// Kept so that its other names stay known.
+    pub _node: Option<H>,
+}
+
+/// Where the target has a node.
+#[derive(Clone, Debug)]
+pub(super) struct Was<H> {
+    pub node: H,
+    pub dir: H,
+    pub name: Name,
+    /// The source still has it, elsewhere.
+    pub alive: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Held<H> {
+    /// Entries that it may have.
+    limit: usize,
+    pub(super) names: HashMap<Slot, DirtyName<H>>,
+    pub(super) was: HashMap<u64, Was<H>>,
+    /// `was` by where it is, with deleted directories.
+    pub(super) at: HashMap<Slot, u64>,
+    pub(super) files: HashMap<u64, (H, Dirt)>,
+    /// Lost their last known name, and have others.
+    loose: HashSet<u64>,
+}
+
+impl<H: Handle> Held<H> {
+    /// Nothing has changed yet; at most `limit` entries are kept.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            names: HashMap::new(),
+            was: HashMap::new(),
+            at: HashMap::new(),
+            files: HashMap::new(),
+            loose: HashSet::new(),
+        }
+    }
+
+    /// Entries that are remembered: names, and nodes whose data or attributes changed.
+    pub fn entries(&self) -> usize {
+        self.names.len() + self.files.len()
+    }
+
+    /// Bytes of data that changed, as far as their end is known.
+    pub fn bytes(&self) -> u64 {
+        let ranges = self.files.values().flat_map(|(_, dirt)| dirt.data.iter());
+        ranges.filter(|range| range.end < u64::MAX).map(|range| range.end - range.start).sum()
+    }
+
+    fn check(&self) -> Result<(), Lost> {
+        if self.entries() + self.loose.len() > self.limit { Err(Lost::Full) } else { Ok(()) }
+    }
+
+    /// Whether the target has what the source had under this name, unchanged.
+    fn is_clean(&self, dir: &H, name: &Name) -> bool {
+        !self.names.contains_key(&slot(dir, name)) && self.is_there(dir)
+    }
+
+    /// Whether the target has this node, wherever.
+    pub fn is_there(&self, node: &H) -> bool {
+        node.is_root()
+            || self.was.get(&node.id()).is_some_and(|was| was.alive)
+            || node.links().iter().any(|(dir, name)| self.is_clean(dir, name))
+    }
+
+    /// A node's data or attributes changed.
+    pub fn touched(&mut self, node: &H, touch: Touch) -> Result<(), Lost> {
+        if touch == Touch::Nothing {
+            return Ok(());
+        }
+        if self.loose.contains(&node.id()) {
+            return Err(Lost::Nameless);
+        }
+        if self.is_there(node) {
+            let (_, dirt) = self.files.entry(node.id()).or_insert_with(|| (node.clone(), Dirt::default()));
+            match touch {
+                Touch::Data(range) => dirt.data.add(range),
+                Touch::Attributes | Touch::Nothing => dirt.attributes = true,
+            }
+        }
+        self.check()
+    }
+
+    /// A name became dirty, if its directory is there; what the target has under a name does not change by that.
+    fn soil(&mut self, dir: &H, name: &Name, there: There, node: Option<&H>) {
+        if self.is_there(dir) {
+            let entry = || DirtyName { dir: dir.clone(), there, _node: node.cloned() };
+            self.names.entry(slot(dir, name)).or_insert_with(entry);
+        }
+    }
+
+    /// A directory's names changed, and with them its time.
+    fn stamp(&mut self, dir: &H) {
+        if self.is_there(dir) {
+            self.files.entry(dir.id()).or_insert_with(|| (dir.clone(), Dirt::default())).1.attributes = true;
+        }
+    }
+
+    /// A new node, or one more name of one.
+    pub fn named(&mut self, dir: &H, name: &Name, node: &H) -> Result<(), Lost> {
+        self.stamp(dir);
+        self.loose.remove(&node.id());
+        self.soil(dir, name, There::Nothing, Some(node));
+        self.check()
+    }
+
+    /// A node lost a name, which its links do not contain any more. `last`: it was the last one, known or not.
+    pub fn unnamed(&mut self, dir: &H, name: &Name, node: &H, last: bool, directory: bool) -> Result<(), Lost> {
+        self.stamp(dir);
+        if self.is_clean(dir, name) {
+            self.leave(dir, name, node, last, directory);
+        } else if last {
+            self.die(node, directory);
+        }
+        if last {
+            self.files.remove(&node.id());
+            self.loose.remove(&node.id());
+        } else if node.links().is_empty() {
+            self.loose.insert(node.id());
+        }
+        self.check()
+    }
+
+    /// What the target has under this clean name is not the source's any more.
+    fn leave(&mut self, dir: &H, name: &Name, node: &H, last: bool, directory: bool) {
+        let elsewhere = node.links().iter().any(|(dir, name)| self.is_clean(dir, name));
+        let there = if !last && !elsewhere { There::Moved } else { There::Deleted { directory } };
+        if directory || there == There::Moved {
+            let was = Was { node: node.clone(), dir: dir.clone(), name: name.clone(), alive: !last };
+            if let Some(before) = self.was.insert(node.id(), was) {
+                // One name to find it by is enough; the other is one too many.
+                let at = slot(&before.dir, &before.name);
+                self.at.remove(&at);
+                if let Some(entry) = self.names.get_mut(&at) {
+                    entry.there = There::Deleted { directory };
+                }
+            }
+            self.at.insert(slot(dir, name), node.id());
+        }
+        let entry = DirtyName { dir: dir.clone(), there, _node: None };
+        self.names.insert(slot(dir, name), entry);
+    }
+
+    /// A node that the target has elsewhere is no more.
+    fn die(&mut self, node: &H, directory: bool) {
+        let Some(was) = self.was.get_mut(&node.id()) else { return };
+        was.alive = false;
+        let at = slot(&was.dir, &was.name);
+        if let Some(entry) = self.names.get_mut(&at) {
+            entry.there = There::Deleted { directory };
+        }
+        if !directory {
+            self.was.remove(&node.id());
+            self.at.remove(&at);
+        }
+    }
+
+    /// A name has moved; the node's links contain the new one already. What stood there was told before by
+    /// [`Held::unnamed`].
+    pub fn moved(&mut self, node: &H, from: (&H, &Name), to: (&H, &Name)) -> Result<(), Lost> {
+        let clean = self.is_clean(from.0, from.1);
+        self.stamp(from.0);
+        self.stamp(to.0);
+        self.soil(to.0, to.1, There::Nothing, Some(node));
+        if clean {
+            self.leave(from.0, from.1, node, false, false);
+        }
+        self.come_home(node, to);
+        self.check()
+    }
+
+    /// Two names have changed places.
+    pub fn exchanged(&mut self, node: &H, from: (&H, &Name), other: &H, to: (&H, &Name)) -> Result<(), Lost> {
+        let clean = [self.is_clean(from.0, from.1), self.is_clean(to.0, to.1)];
+        for place in [from, to] {
+            self.stamp(place.0);
+            self.soil(place.0, place.1, There::Nothing, None);
+        }
+        for (clean, node, place) in [(clean[0], node, from), (clean[1], other, to)] {
+            if clean {
+                self.leave(place.0, place.1, node, false, false);
+            }
+        }
+        self.come_home(node, to);
+        self.come_home(other, from);
+        self.check()
+    }
+
+    /// A node that came back to where the target has it is clean there.
+    fn come_home(&mut self, node: &H, (dir, name): (&H, &Name)) {
+        let here = slot(dir, name);
+        if self.at.get(&here) == Some(&node.id()) {
+            self.at.remove(&here);
+            self.was.remove(&node.id());
+            self.names.remove(&here);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! From what was remembered while nothing was sent to the operations that bring the target's names back to the source's:
+//! renames first, in an order in which nothing overwrites what is still needed; a node that blocks others in a circle waits
+//! under a name of its own. What is left are names to look at and nodes to mend.
+
+use super::held::{Dirt, Held, There, Was};
+use super::{Handle, slot};
+use protocol::{Name, RelPath};
+use std::collections::{HashMap, HashSet};
+
+/// One operation on the target's names.
+#[derive(Clone, Debug)]
+pub enum Step<H> {
+    /// The directory, which the source has under this path and the target not at all, is to exist.
+    Make(H),
+    /// A node moves; its new place is right then.
+    Move {
+        /// What.
+        node: H,
+        /// Where the target has it.
+        from: RelPath,
+        /// The directory of that, where the source still has it.
+        from_dir: Option<H>,
+        /// Where the source has it; `None`: it waits under [`waiting_path`].
+        to: Option<(H, Name)>,
+        /// A deleted file is replaced by this.
+        replaces: bool,
+    },
+    /// What was deleted goes.
+    Remove {
+        /// Where.
+        path: RelPath,
+        /// A directory, empty by now as far as is known.
+        directory: bool,
+        /// Its directory, where the source still has it.
+        dir: Option<H>,
+    },
+}
+
+/// What is to be done after the steps.
+#[derive(Debug)]
+pub struct Rest<H> {
+    /// Names to look at, and what the target has there.
+    pub names: Vec<(H, Name, There)>,
+    /// Nodes that the target has in the right place.
+    pub files: Vec<(H, Dirt)>,
+}
+
+/// A name in the replica's root for a node that is in the way.
+pub fn waiting_path<H: Handle>(node: &H) -> RelPath {
+    RelPath::new(format!(".replfs-moving-{}", node.id()).as_bytes()).expect("a valid path")
+}
+
+struct Reshape<H> {
+    held: Held<H>,
+    /// Names that stand in a directory, by its id.
+    within: HashMap<u64, Vec<Name>>,
+    /// Nodes that wait under a name of their own.
+    waiting: HashSet<u64>,
+    /// Directories that a step has made.
+    made: HashSet<u64>,
+    steps: Vec<Step<H>>,
+}
+
+impl<H: Handle> Held<H> {
+    /// The steps, and what is left after them. Names stand still until the steps are taken. `None`: there is no way, all is
+    /// to be compared (a path is too long to be named).
+    pub fn reshape(self) -> Option<(Vec<Step<H>>, Rest<H>)> {
+        let mut within: HashMap<u64, Vec<Name>> = HashMap::new();
+        for (dir, name) in self.names.keys() {
+            within.entry(*dir).or_default().push(name.clone());
+        }
+        within.values_mut().for_each(|names| names.sort());
+        let mut work =
+            Reshape { held: self, within, waiting: HashSet::new(), made: HashSet::new(), steps: Vec::new() };
+        if !work.move_all() {
+            return None;
+        }
+        work.clear_all();
+        Some(work.finish())
+    }
+}
+
+impl<H: Handle> Reshape<H> {
+    /// Where the target has a directory or a node.
+    fn path(&self, node: &H) -> Option<RelPath> {
+        if node.is_root() {
+            return Some(RelPath::root());
+        }
+        if self.waiting.contains(&node.id()) {
+            return Some(waiting_path(node));
+        }
+        let (dir, name) = match self.held.was.get(&node.id()) {
+            Some(was) => (was.dir.clone(), was.name.clone()),
+            None => node.links().into_iter().next()?,
+        };
+        self.path(&dir)?.join(&name).ok()
+    }
+
+    /// Whether a directory is on the target where the source has it, and all above it too, or can be made there now.
+    fn is_settled(&self, dir: &H) -> bool {
+        if dir.is_root() {
+            return true;
+        }
+        if self.held.was.contains_key(&dir.id()) {
+            return false;
+        }
+        let Some((above, name)) = dir.links().into_iter().next() else { return false };
+        self.is_settled(&above) && self.is_free(&above, &name)
+    }
+
+    /// Whether nothing stands under a name that is still needed.
+    fn is_free(&self, dir: &H, name: &Name) -> bool {
+        self.held.at.get(&slot(dir, name)).is_none_or(|id| self.held.was.get(id).is_none_or(|was| !was.alive))
+    }
+
+    fn is_made(&self, dir: &H) -> bool {
+        dir.is_root()
+            || self.made.contains(&dir.id())
+            || dir.links().iter().any(|(above, name)| {
+                !self.held.names.contains_key(&slot(above, name)) && self.is_made(above)
+            })
+    }
+
+    fn depth(node: &H) -> usize {
+        if node.is_root() { 0 } else { node.links().first().map_or(0, |(dir, _)| 1 + Self::depth(dir)) }
+    }
+
+    fn move_all(&mut self) -> bool {
+        let mut left: Vec<H> = self.held.was.values().filter(|was| was.alive).map(|was| was.node.clone()).collect();
+        // Its names are not known any more: what is at the old one goes.
+        left.retain(|node| !node.links().is_empty() || !self.forget(node));
+        left.sort_by_cached_key(|node| (Self::depth(node), node.id()));
+        while !left.is_empty() {
+            let before = left.len();
+            left.retain(|node| !self.try_move(node));
+            if left.len() == before && !self.put_aside(&left) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn forget(&mut self, node: &H) -> bool {
+        if let Some(was) = self.held.was.remove(&node.id()) {
+            let at = slot(&was.dir, &was.name);
+            self.held.at.remove(&at);
+            if let Some(entry) = self.held.names.get_mut(&at) {
+                entry.there = There::Deleted { directory: false };
+            }
+        }
+        true
+    }
+
+    /// Moves a node to one of its places, if that is possible now.
+    fn try_move(&mut self, node: &H) -> bool {
+        for (dir, name) in node.links() {
+            let here = slot(&dir, &name);
+            let taken = self.held.at.get(&here).is_some_and(|id| *id != node.id());
+            if !self.is_settled(&dir) || (taken && !self.is_free(&dir, &name)) {
+                continue;
+            }
+            if !self.is_made(&dir) {
+                self.make(&dir);
+            }
+            let there = self.held.names.get(&here).map(|entry| entry.there);
+            if there == Some(There::Deleted { directory: true }) && !self.clear(&dir, &name) {
+                continue;
+            }
+            let Some(from) = self.path(node) else { continue };
+            let was = self.held.was.remove(&node.id());
+            let from_dir = was.as_ref().map(|was| was.dir.clone()).filter(|_| !self.waiting.contains(&node.id()));
+            self.leave(was.as_ref());
+            self.waiting.remove(&node.id());
+            let replaces = there == Some(There::Deleted { directory: false });
+            self.held.names.remove(&here);
+            self.steps.push(Step::Move { node: node.clone(), from, from_dir, to: Some((dir, name)), replaces });
+            return true;
+        }
+        false
+    }
+
+    /// Nothing is at a node's old place any more.
+    fn leave(&mut self, was: Option<&Was<H>>) {
+        let Some(was) = was else { return };
+        let at = slot(&was.dir, &was.name);
+        if self.held.at.get(&at) == Some(&was.node.id()) {
+            self.held.at.remove(&at);
+            if let Some(entry) = self.held.names.get_mut(&at) {
+                entry.there = There::Nothing;
+            }
+        }
+    }
+
+    /// A directory, and those above it, are made under their names.
+    fn make(&mut self, dir: &H) {
+        let mut chain = vec![dir.clone()];
+        while let Some((above, _)) = chain.last().and_then(|dir| dir.links().into_iter().next()) {
+            if self.is_made(&above) {
+                break;
+            }
+            chain.push(above);
+        }
+        for dir in chain.into_iter().rev() {
+            if let Some((above, name)) = dir.links().into_iter().next() {
+                match self.held.names.get(&slot(&above, &name)).map(|entry| entry.there) {
+                    // What cannot be cleared is used, and its names compared.
+                    Some(There::Deleted { directory: true }) => drop(self.clear(&above, &name)),
+                    Some(There::Deleted { directory: false }) => {
+                        if let Some(path) = self.path(&above).and_then(|path| path.join(&name).ok()) {
+                            self.steps.push(Step::Remove { path, directory: false, dir: Some(above.clone()) });
+                        }
+                    }
+                    _ => {}
+                }
+                self.held.names.remove(&slot(&above, &name));
+            }
+            self.made.insert(dir.id());
+            self.steps.push(Step::Make(dir));
+        }
+    }
+
+    /// Nothing can move: the one that lies deepest on the target waits elsewhere, so that nothing that is needed lies below.
+    fn put_aside(&mut self, left: &[H]) -> bool {
+        let deepest = left
+            .iter()
+            .filter(|node| !self.waiting.contains(&node.id()))
+            .filter_map(|node| Some((self.path(node)?, node.clone())))
+            .max_by_key(|(path, node)| (path.as_bytes().iter().filter(|byte| **byte == b'/').count(), node.id()));
+        let Some((from, node)) = deepest else { return false };
+        let was = self.held.was.get(&node.id()).cloned();
+        self.leave(was.as_ref());
+        let from_dir = was.map(|was| was.dir);
+        self.waiting.insert(node.id());
+        self.steps.push(Step::Move { node, from, from_dir, to: None, replaces: false });
+        true
+    }
+
+    /// Deleted directories go, with what was deleted in them.
+    fn clear_all(&mut self) {
+        let mut dirs: Vec<(H, Name)> = self
+            .held
+            .names
+            .iter()
+            .filter(|(_, entry)| entry.there == There::Deleted { directory: true })
+            .map(|((_, name), entry)| (entry.dir.clone(), name.clone()))
+            .collect();
+        dirs.sort_by_key(|(dir, name)| (dir.id(), name.clone()));
+        for (dir, name) in dirs {
+            // One that stands in another deleted one may have gone with it.
+            if !dir.links().is_empty() || dir.is_root() {
+                self.clear(&dir, &name);
+            }
+        }
+    }
+
+    /// Removes a deleted directory. `false`: something in it is still needed.
+    fn clear(&mut self, dir: &H, name: &Name) -> bool {
+        let here = slot(dir, name);
+        let Some(id) = self.held.at.get(&here).copied() else { return true };
+        let Some(was) = self.held.was.get(&id).cloned() else { return true };
+        let mut gone = true;
+        for inner in self.within.get(&id).cloned().unwrap_or_default() {
+            let Some(entry) = self.held.names.get(&(id, inner.clone())) else { continue };
+            let cleared = match entry.there {
+                There::Nothing => true,
+                There::Moved => false,
+                There::Deleted { directory: true } => self.clear(&was.node, &inner),
+                There::Deleted { directory: false } => {
+                    if let Some(path) = self.path(&was.node).and_then(|path| path.join(&inner).ok()) {
+                        self.steps.push(Step::Remove { path, directory: false, dir: None });
+                    }
+                    true
+                }
+            };
+            if cleared {
+                self.held.names.remove(&(id, inner));
+            }
+            gone &= cleared;
+        }
+        if gone {
+            if let Some(path) = self.path(&was.node) {
+                let dir = (dir.is_root() || !dir.links().is_empty()).then(|| dir.clone());
+                self.steps.push(Step::Remove { path, directory: true, dir });
+            }
+            self.held.was.remove(&id);
+            self.held.at.remove(&here);
+            if let Some(entry) = self.held.names.get_mut(&here) {
+                entry.there = There::Nothing;
+            }
+        }
+        gone
+    }
+
+    fn finish(self) -> (Vec<Step<H>>, Rest<H>) {
+        let alive = |dir: &H| dir.is_root() || !dir.links().is_empty();
+        let mut names: Vec<_> = self
+            .held
+            .names
+            .into_iter()
+            .filter(|(_, entry)| alive(&entry.dir))
+            .map(|((_, name), entry)| (entry.dir, name, entry.there))
+            .collect();
+        names.sort_by_key(|(dir, name, _)| (dir.id(), name.clone()));
+        let mut files: Vec<_> = self.held.files.into_values().collect();
+        files.sort_by_key(|(node, _)| node.id());
+        (self.steps, Rest { names, files })
+    }
+}
