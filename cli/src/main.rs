@@ -4,6 +4,7 @@
 //! is how commands talk to daemons; `status`, `umount`, `sync` and `keys` are commands; `exit` knows the exit codes.
 
 mod args;
+mod bypass;
 mod control;
 mod daemon;
 mod exit;
@@ -50,6 +51,7 @@ fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
         Command::Mount(args) => source::mount(&args, flags),
         Command::Umount(args) => umount::run(&args),
         Command::Sync(args) => sync::run(&args),
+        Command::Bypass(args) => bypass::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Key(args) => keys::print(&args),
         // Answered where words are read.

@@ -141,6 +141,10 @@ impl Control for Daemon {
         })
     }
 
+    fn bypass(&self, _: bool) -> Result<(), Unfinished> {
+        Err(no_source())
+    }
+
     fn sync(&self, _: Duration) -> Result<(), Unfinished> {
         Err(no_source())
     }

@@ -56,6 +56,9 @@ pub struct HelloAck {
     pub clean: bool,
     /// Nothing is in the replica yet.
     pub empty: bool,
+    /// The replica is known to differ from what was applied to it.
+    #[serde(default)]
+    pub damaged: bool,
 }
 
 /// Why a target does not let a source in.

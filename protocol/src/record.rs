@@ -275,6 +275,15 @@ pub enum Op {
         /// With a hash of the content of every regular file of at most [`crate::CHUNK_BYTES`].
         hash: bool,
     },
+    /// Repair: asks what is under one name at this point of the stream; answered by a page of at most one entry.
+    Look {
+        /// The directory.
+        path: RelPath,
+        /// The name in it.
+        name: Name,
+        /// With a hash of the content of a regular file of at most [`crate::CHUNK_BYTES`].
+        hash: bool,
+    },
     /// Repair: asks which blocks differ from these hashes at this point of the stream; answered by
     /// [`crate::message::Answer::Differs`].
     Compare {
@@ -320,6 +329,7 @@ impl Op {
             Self::Ensure(_) => "ensure",
             Self::SetAside { .. } => "set_aside",
             Self::List { .. } => "list",
+            Self::Look { .. } => "look",
             Self::Compare { .. } => "compare",
             Self::Mark(_) => "mark",
         }
@@ -347,7 +357,8 @@ impl Op {
             Self::Create { path, .. }
             | Self::Unlink { path, .. }
             | Self::SetAside { path, .. }
-            | Self::List { path, .. } => Some(path),
+            | Self::List { path, .. }
+            | Self::Look { path, .. } => Some(path),
             Self::Link { to, .. } | Self::Rename { to, .. } => Some(to),
             Self::Ensure(ensure) => Some(&ensure.path),
             _ => match &self.place()?.at {

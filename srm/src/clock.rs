@@ -17,6 +17,7 @@ pub(crate) fn start(srm: &Arc<Srm>) -> io::Result<()> {
             if !srm.tick() {
                 return;
             }
+            srm.catch_up_if_ready();
         }
     })?;
     Ok(())

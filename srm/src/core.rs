@@ -3,13 +3,16 @@
 
 use crate::Config;
 use crate::backlog::Backlog;
-use crate::gate::{Gate, Pass};
+use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
 use crate::replies::{Replies, Reply};
-use crate::status::{CommitMode, PassProgress};
+use crate::map::Progress;
+use crate::status::CommitMode;
+use platform::tree::Node;
 use platform::{random, sys};
 use protocol::{Answer, Draft, Incarnation, ReplicaId, SeqNo};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
@@ -39,7 +42,7 @@ pub(crate) enum Link {
 #[allow(clippy::struct_excessive_bools)] // independent facts, each named where it stands
 pub(crate) struct Core {
     pub backlog: Backlog,
-    pub gate: Gate,
+    pub gate: Gate<Arc<Node>>,
     pub replies: Replies,
     /// Replies that the clock thread gives because their mode degraded under somebody's lock.
     pub released: Vec<Reply>,
@@ -60,10 +63,21 @@ pub(crate) struct Core {
     pub passes_done: u64,
     /// Content is to be compared, whatever attributes say.
     pub by_content: bool,
+    /// While everything is dirty: what has not changed since (seconds since 1970) is known to be on the target, as long as
+    /// that has what it acknowledged.
+    pub same_before: Option<i64>,
+    /// The run of numbers that ended when everything became dirty, and what was acknowledged of it.
+    pub left: Option<(Incarnation, SeqNo)>,
+    /// The user switched replication off (S16): what changes is remembered, and nothing is repaired.
+    pub bypass: bool,
+    /// A thread is about to begin catching up.
+    pub catching_up: bool,
+    /// Entries that may be remembered while nothing is sent.
+    held_limit: usize,
     /// The next pass begins no sooner (a replica that damages again and again is not compared without pause).
     pub not_before: Option<Instant>,
     pub pause: Duration,
-    pub progress: PassProgress,
+    pub progress: Progress,
     pub blocked: Option<String>,
     pub last_error: Option<String>,
     pub connections: u64,
@@ -83,6 +97,32 @@ pub(crate) struct Core {
     pub progress_at: Instant,
     /// The daemon ends: threads stop.
     pub stopped: bool,
+}
+
+/// What is known when a pass over everything begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// Nothing is on the target.
+    pub target_empty: bool,
+    /// The target was left after a clean end.
+    pub target_clean: bool,
+    /// The target has what it had acknowledged.
+    pub continuous: bool,
+    /// When the source last ended clean.
+    pub clean_end_secs: Option<i64>,
+}
+
+/// The most entries that are remembered while nothing is sent.
+const MOST_HELD: usize = 1 << 16;
+/// What each of them takes of the backlog at the most, when the target's names are brought back.
+const HELD_BYTES: u64 = 1024;
+
+fn held_limit(backlog_bytes: u64) -> usize {
+    usize::try_from(backlog_bytes / HELD_BYTES / 2).unwrap_or(MOST_HELD).min(MOST_HELD)
+}
+
+fn seconds() -> i64 {
+    i64::try_from(sys::now_ns() / 1_000_000_000).unwrap_or(i64::MAX)
 }
 
 /// The pause before a pass after the first damage; doubled with each one that follows soon.
@@ -109,9 +149,14 @@ impl Core {
             passes_begun: 0,
             passes_done: 0,
             by_content: config.clean_end_secs.is_none(),
+            same_before: None,
+            left: None,
+            bypass: false,
+            catching_up: false,
+            held_limit: held_limit(config.backlog_bytes),
             not_before: None,
             pause: FIRST_PAUSE,
-            progress: PassProgress::default(),
+            progress: Progress::default(),
             blocked: None,
             last_error: None,
             connections: 0,
@@ -129,7 +174,9 @@ impl Core {
         })
     }
 
-    /// Numbers and queues a record, whatever the gate says. `None`: the backlog was full, and everything is dirty now.
+    /// Numbers and queues a record, whatever the gate says. `None`: the backlog was full. While everything was sent, what
+    /// comes from now on is remembered instead (the caller's own operation too, by the caller); during a pass everything is
+    /// dirty now.
     pub fn push(&mut self, draft: Draft) -> Option<SeqNo> {
         let tolerant = matches!(self.gate, Gate::Pass(_));
         let word = draft.word();
@@ -137,16 +184,59 @@ impl Core {
             *self.sent_operations.entry(word).or_default() += 1;
             return Some(seq);
         }
-        self.all_dirty("the backlog is full; source and target will be compared");
+        match self.gate {
+            Gate::Clean => self.hold("the backlog is full; what changes from here on is remembered, and mended later"),
+            Gate::Held(_) => {}
+            Gate::Due | Gate::Pass(_) => self.all_dirty("the backlog is full; source and target will be compared"),
+        }
         None
     }
 
-    /// An operation is not sent: what it changed is dirty, and a pass will come to it.
+    /// Nothing more is sent; what is queued still is, and what changes from now on is remembered one by one.
+    pub fn hold(&mut self, why: &str) {
+        assert!(matches!(self.gate, Gate::Clean), "only what is clean can be held");
+        tracing::warn!(event = "held", why, "changes are remembered");
+        self.gate = Gate::Held(Box::new(Held::new(self.held_limit)));
+        self.same_before = Some(seconds() - 2);
+        self.coherent_at = None;
+        self.release_replies();
+    }
+
+    /// An operation is not sent: what it changed is dirty.
     pub fn absorb(&mut self, bytes: usize) -> Ticket {
         self.absorbed += 1;
         self.absorbed_bytes += bytes as u64;
         self.absorbed_since.get_or_insert_with(sys::now_ns);
         Ticket::NONE
+    }
+
+    /// A change of a node's data or attributes is not sent.
+    pub fn absorb_touch(&mut self, node: &Arc<Node>, touch: Touch, bytes: usize) -> Ticket {
+        let remembered = self.gate.absorb(node, touch);
+        self.settle_held(remembered);
+        self.absorb(bytes)
+    }
+
+    /// What follows when something could not be remembered.
+    pub fn settle_held(&mut self, remembered: Result<(), Lost>) {
+        match remembered {
+            Ok(()) => {}
+            Err(Lost::Full) => self.lose("too much has changed to remember it one by one; all will be compared"),
+            Err(Lost::Nameless) => self.lose("a file was changed through no known name; all will be compared"),
+        }
+    }
+
+    /// What was remembered is given up: everything is to be compared, but what did not change since is known to be right.
+    pub fn lose(&mut self, why: &str) {
+        let by_content = self.by_content;
+        // What was queued before may not be there either.
+        let queued = self.backlog.oldest_stamp().map(|ns| i64::try_from(ns / 1_000_000_000).unwrap_or(0) - 2);
+        let held = if matches!(self.gate, Gate::Held(_)) { self.same_before } else { None };
+        let since = held.map(|secs| queued.map_or(secs, |queued| queued.min(secs)));
+        self.all_dirty(why);
+        if since.is_some() {
+            (self.same_before, self.by_content) = (since, by_content);
+        }
     }
 
     /// Continuity is lost: the whole backlog is swallowed (R1) and a new run of numbers begins with the next greeting
@@ -162,9 +252,13 @@ impl Core {
             self.absorbed_since = self.absorbed_since.or(since);
         }
         self.backlog.clear();
+        if !matches!(self.gate, Gate::Due) {
+            self.left = Some((self.incarnation, self.applied));
+        }
         self.gate = Gate::Due;
         self.coherent_at = None;
         self.by_content = true;
+        self.same_before = None;
         self.blocked = None;
         // The senders are dropped: who waits for an answer learns that none comes.
         self.questions.clear();
@@ -194,13 +288,26 @@ impl Core {
         self.durable = self.backlog.newest();
     }
 
+    /// A pass over everything begins. `continuous`: the target has what it had acknowledged.
+    pub fn begin_pass_over_all(&mut self, known: Known) -> u64 {
+        let mut pass = Pass::new(self.passes_begun + 1, Scope::All(HashSet::new()));
+        pass.target_empty = known.target_empty;
+        match self.same_before.filter(|_| known.continuous && !self.by_content) {
+            Some(secs) => (pass.source_clean_secs, pass.trusts_target) = (secs, true),
+            None => {
+                pass.by_content = self.by_content || !known.target_clean;
+                pass.source_clean_secs = known.clean_end_secs.unwrap_or(i64::MIN);
+            }
+        }
+        self.begin_pass(pass)
+    }
+
     /// A pass begins; what it finds out about is no longer counted as absorbed.
-    pub fn begin_pass(&mut self, target_empty: bool, target_clean: bool, clean_end_secs: Option<i64>) -> u64 {
+    pub fn begin_pass(&mut self, pass: Pass<Arc<Node>>) -> u64 {
         self.passes_begun += 1;
-        let by_content = self.by_content || !target_clean;
-        let clean_secs = clean_end_secs.unwrap_or(i64::MIN);
-        self.gate = Gate::Pass(Box::new(Pass::new(self.passes_begun, target_empty, by_content, clean_secs)));
-        self.progress = PassProgress::default();
+        assert!(pass.number == self.passes_begun, "passes are numbered in their order");
+        self.gate = Gate::Pass(Box::new(pass));
+        self.progress = Progress::default();
         self.absorbed = 0;
         self.absorbed_bytes = 0;
         self.absorbed_since = None;

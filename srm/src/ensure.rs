@@ -2,11 +2,11 @@
 
 use crate::Srm;
 use crate::core::Core;
-use crate::gate::{Gate, Work};
+use crate::map::Gate;
 use bytes::Bytes;
 use platform::sys::attr;
 use platform::tree::{Names, Node, Snapshot};
-use protocol::{Content, Draft, Ensure, Entry, Op, RelPath, Time};
+use protocol::{Content, Draft, Ensure, Entry, Name, Op, RelPath, Time};
 use rustix::fs::OFlags;
 use std::io;
 use std::sync::Arc;
@@ -59,39 +59,48 @@ pub(crate) fn ensure(node: &Node, path: RelPath, snapshot: Snapshot, how: How) -
 }
 
 impl Srm {
-    /// Makes a directory and all above it exist on the target, where they are not done yet, and puts their names on the
+    /// Makes a directory and all above it exist on the target, where they are not right yet, and puts their names on the
     /// work list. The caller holds the namespace lock exclusive and a pass runs.
     pub(crate) fn ensure_directories(&self, names: &mut Names, dir: &Arc<Node>) -> io::Result<()> {
         let mut chain = dir.ancestors(names);
         chain.reverse();
         chain.push(Arc::clone(dir));
-        for (index, node) in chain.iter().enumerate() {
-            if self.core.lock().gate.sends(node.ino()) {
-                continue;
+        for node in &chain {
+            if !self.core.lock().gate.sends(node) {
+                self.ensure_directory(names, node)?;
             }
-            let Some(path) = node.path(names) else { return Ok(()) };
-            let snapshot = self.tree.snapshot(names, node)?;
-            let parent_mtime = match index.checked_sub(1).and_then(|above| chain.get(above)) {
-                Some(parent) => Some(mtime_of(self, names, parent)?),
-                None => None,
-            };
-            let how = How { fresh: false, content: Content::Keep, parent_mtime };
-            let draft = Draft::new(&ensure(node, path, snapshot, how), Bytes::new());
-            let mut core = self.core.lock();
-            self.send_directory(&mut core, node, draft);
         }
         Ok(())
     }
 
-    /// Queues the record of a directory and puts its names on the work list.
-    pub(crate) fn send_directory(&self, core: &mut Core, node: &Arc<Node>, draft: Draft) {
+    /// Makes a directory exist on the target, whose parent does, and puts its names on the work list.
+    pub(crate) fn ensure_directory(&self, names: &Names, node: &Arc<Node>) -> io::Result<()> {
+        let Some(path) = node.path(names) else { return Ok(()) };
+        let snapshot = self.tree.snapshot(names, node)?;
+        let link = node.link();
+        let parent_mtime = link.as_ref().map(|(parent, _)| mtime_of(self, names, parent)).transpose()?;
+        let how = How { fresh: false, content: Content::Keep, parent_mtime };
+        let draft = Draft::new(&ensure(node, path, snapshot, how), Bytes::new());
+        let mut core = self.core.lock();
+        self.send_directory(&mut core, node, link.as_ref(), draft);
+        Ok(())
+    }
+
+    /// Queues the record of a directory and puts its names on the work list. `link`: its name; SRC itself has none.
+    pub(crate) fn send_directory(
+        &self,
+        core: &mut Core,
+        node: &Arc<Node>,
+        link: Option<&(Arc<Node>, Name)>,
+        draft: Draft,
+    ) {
         if !matches!(core.gate, Gate::Pass(_)) {
             return;
         }
         let _no_reply_waits = self.queue(core, draft, 0);
         if let Gate::Pass(pass) = &mut core.gate {
-            pass.set_done(node.ino(), None);
-            pass.add(Work::List(Arc::clone(node)));
+            pass.set_right(node, link.map(|(dir, name)| (dir, name)), false);
+            pass.set_listing(node);
             core.progress.repaired += 1;
         }
         self.changed.notify_all();

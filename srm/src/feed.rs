@@ -2,8 +2,8 @@
 
 use crate::Srm;
 use crate::backlog::Window;
-use crate::core::{Core, Link};
-use crate::gate::Gate;
+use crate::core::{Core, Known, Link};
+use crate::map::Gate;
 use crate::replies::Reply;
 use bytes::Bytes;
 use protocol::{Ack, Answer, Draft, Frame, Hello, HelloAck, Mark, Op, Refused, SeqNo, Trouble, TroubleKind, VERSION};
@@ -69,8 +69,24 @@ impl Srm {
         }
         core.replica = Some(ack.replica);
         let mut pass = None;
+        if matches!(core.gate, Gate::Due) && core.bypass {
+            // Switching on again begins the connection anew.
+            core.link = Link::Up;
+            core.connections += 1;
+            return Ok(());
+        }
         if matches!(core.gate, Gate::Due) {
-            let number = core.begin_pass(ack.empty, ack.clean, self.config.clean_end_secs);
+            let left = core.left.take();
+            let known = Known {
+                target_empty: ack.empty,
+                target_clean: ack.clean,
+                continuous: !ack.damaged
+                    && left.zip(ack.position).is_some_and(|((incarnation, applied), position)| {
+                        position.incarnation == incarnation && position.applied >= applied
+                    }),
+                clean_end_secs: self.config.clean_end_secs,
+            };
+            let number = core.begin_pass_over_all(known);
             if core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {
                 return Err(Rejected::Again);
             }

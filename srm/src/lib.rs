@@ -1,18 +1,16 @@
 //! Source Replication Manager: order, backlog, commit modes, clean and dirty, the mirror pass. Policy: no FUSE, no QUIC.
 //!
-//! `backlog`, `replies` and `gate` are pure; `core` holds them together under one lock; `live` takes what the FUSE layer did;
-//! `feed` is what a connection to the target pulls from and reports to; `pass` and `copy` repair; `clock` watches time.
+//! `backlog`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
+//! layer did; `feed` is what a connection to the target pulls from and reports to; `pass` repairs; `clock` watches time.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core. The core is held for moments and never while anything
 //! is read or waited for.
 
 mod backlog;
 mod clock;
-mod copy;
 mod core;
 mod ensure;
 mod feed;
-mod gate;
 mod live;
 pub mod map;
 mod names;
@@ -69,6 +67,23 @@ pub struct Config {
     pub software: String,
     /// There is no target: nothing is described, numbered or kept (S16).
     pub bypassed: bool,
+    /// How files that exist on both sides are compared (S7).
+    pub compare: Compare,
+}
+
+/// How files that exist on both sides are compared (S7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compare {
+    /// Bytes per block: 512 to 1 MiB, a power of two.
+    pub block_bytes: u32,
+    /// Smaller files are sent whole, in bytes.
+    pub min_size: u64,
+}
+
+impl Default for Compare {
+    fn default() -> Self {
+        Self { block_bytes: protocol::COMPARE_BLOCK_BYTES, min_size: 64 << 10 }
+    }
 }
 
 /// The replication of one source.
@@ -125,6 +140,7 @@ impl Srm {
             submounts: Vec::new(),
             software: String::new(),
             bypassed: false,
+            compare: Compare::default(),
         };
         Self::start(tree, config).expect("threads can be started in tests")
     }

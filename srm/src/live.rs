@@ -2,7 +2,7 @@
 //! go out.
 
 use crate::core::{Core, Ticket};
-use crate::gate::Gate;
+use crate::map::{Gate, Handle, Touch};
 use crate::{Srm, status::CommitMode};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
@@ -13,6 +13,24 @@ use std::time::Instant;
 /// The file that was read from is not clean on the target: the bytes are to be shipped instead (R9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotClean;
+
+impl Handle for Arc<Node> {
+    fn id(&self) -> u64 {
+        Node::id(self).get()
+    }
+
+    fn ino(&self) -> u64 {
+        Node::ino(self)
+    }
+
+    fn is_root(&self) -> bool {
+        Node::is_root(self)
+    }
+
+    fn links(&self) -> Vec<(Self, Name)> {
+        Node::all_links(self)
+    }
+}
 
 /// Where a node is: by `link` if that is given, a name that is right on the target while others may not be; else by any
 /// name it has.
@@ -40,13 +58,19 @@ impl Srm {
         let len = payload.len();
         match self.reach(names, node) {
             Reach::At(place) => {
-                let draft = Draft::new(&make(place), Bytes::copy_from_slice(payload));
+                let op = make(place);
+                let touch = Touch::of(&op, len);
+                let draft = Draft::new(&op, Bytes::copy_from_slice(payload));
                 let mut core = self.core.lock();
                 core.count(draft.word());
                 core.written_bytes += len as u64;
-                self.send(&mut core, &[node], draft, len)
+                self.send(&mut core, node, draft, touch, len)
             }
-            Reach::Absorbed => self.absorb(len),
+            Reach::Absorbed => {
+                // The record is not sent: where it would have been is of no consequence.
+                let op = make(Place { node: Node::id(node), at: At::Orphan });
+                self.absorb_touch(node, Touch::of(&op, len), len)
+            }
             Reach::Nameless => self.nameless(node, len),
         }
     }
@@ -59,7 +83,7 @@ impl Srm {
         to: &Arc<Node>,
         make: impl FnOnce(Place, Place) -> Op,
     ) -> Result<Ticket, NotClean> {
-        // While a pass runs, a done file's content may still be on its way: its bytes are shipped.
+        // While a pass runs, a right file's content may still be on its way: its bytes are shipped.
         if !matches!(self.core.lock().gate, Gate::Clean) {
             return Err(NotClean);
         }
@@ -70,13 +94,15 @@ impl Srm {
         if input.at == At::Orphan {
             return Err(NotClean);
         }
-        let draft = Draft::new(&make(input, output), Bytes::new());
+        let op = make(input, output);
+        let touch = Touch::of(&op, 0);
+        let draft = Draft::new(&op, Bytes::new());
         let mut core = self.core.lock();
         if !matches!(core.gate, Gate::Clean) {
             return Err(NotClean);
         }
         core.count(draft.word());
-        Ok(self.send(&mut core, &[from, to], draft, 0))
+        Ok(self.send(&mut core, to, draft, touch, 0))
     }
 
     /// Whether a copy can be described as such now; otherwise its bytes are to be shipped.
@@ -84,14 +110,19 @@ impl Srm {
         matches!(self.core.lock().gate, Gate::Clean)
     }
 
-    /// Queues a record if the nodes are still clean; they may have become dirty since they were looked at.
-    pub(crate) fn send(&self, core: &mut Core, nodes: &[&Arc<Node>], draft: Draft, len: usize) -> Ticket {
-        if !nodes.iter().all(|node| core.gate.sends(node.ino())) {
-            return core.absorb(len);
+    /// Queues a record if the node is still clean; it may have become dirty since it was looked at.
+    fn send(&self, core: &mut Core, node: &Arc<Node>, draft: Draft, touch: Touch, len: usize) -> Ticket {
+        if core.gate.sends(node)
+            && let Some(seq) = core.push(draft)
+        {
+            self.wake();
+            return Ticket(Some(seq));
         }
-        self.queue(core, draft, len)
+        self.changed.notify_all();
+        core.absorb_touch(node, touch, len)
     }
 
+    /// Queues a record of a pass, or of names during one.
     pub(crate) fn queue(&self, core: &mut Core, draft: Draft, len: usize) -> Ticket {
         if let Some(seq) = core.push(draft) {
             self.wake();
@@ -102,31 +133,45 @@ impl Srm {
     }
 
     fn reach(&self, names: &Names, node: &Arc<Node>) -> Reach {
-        let shared = {
+        let link = {
             let core = self.core.lock();
-            if !core.gate.sends(node.ino()) {
+            if !core.gate.sends(node) {
                 return Reach::Absorbed;
             }
             match &core.gate {
                 // Of several names only some may be right on the target yet.
-                Gate::Pass(pass) => pass.shared(node.ino()).and_then(|names| names.first().cloned()),
+                Gate::Pass(pass) => pass.right_link(node),
                 _ => None,
             }
         };
-        place_by(names, node, shared.as_ref()).map_or(Reach::Nameless, Reach::At)
+        place_by(names, node, link.as_ref()).map_or(Reach::Nameless, Reach::At)
     }
 
-    pub(crate) fn absorb(&self, len: usize) -> Ticket {
+    fn absorb_touch(&self, node: &Arc<Node>, touch: Touch, len: usize) -> Ticket {
         let mut core = self.core.lock();
         core.count("absorbed");
         core.written_bytes += len as u64;
-        core.absorb(len)
+        if let Gate::Held(held) = &mut core.gate
+            && node.is_orphan()
+            && touch != Touch::Nothing
+        {
+            // What the target keeps of it is out of date from here on, and nobody will see it.
+            node.set_orphan(false);
+            held.reap(node);
+        }
+        core.absorb_touch(node, touch, len)
     }
 
     /// A node without a valid name is dirty (R8), and nobody can say where on the target it is: everything is compared.
     pub(crate) fn nameless(&self, node: &Node, len: usize) -> Ticket {
         let mut core = self.core.lock();
-        if matches!(core.gate, Gate::Clean) {
+        let comes_by_itself = match &core.gate {
+            Gate::Due => true,
+            // It lost its names before the pass came to those that it has.
+            Gate::Pass(pass) => pass.is_over_all(),
+            Gate::Clean | Gate::Held(_) => false,
+        };
+        if !comes_by_itself {
             core.all_dirty(&format!("inode {} was changed through no known name; all will be compared", node.ino()));
             self.wake();
             self.changed.notify_all();
@@ -147,17 +192,22 @@ impl Srm {
 
     /// The last open descriptor of an orphan is closed: it goes on the target too.
     pub fn reap(&self, _names: &Names, node: &Arc<Node>) {
-        let draft = Draft::new(&Op::Reap { node: node.id() }, Bytes::new());
+        let draft = Draft::new(&Op::Reap { node: Node::id(node) }, Bytes::new());
         let mut core = self.core.lock();
-        if let Gate::Pass(pass) = &mut core.gate
-            && !node.has_name()
-            // It may live on under names that only the pass knows.
-            && pass.shared(node.ino()).is_none_or(<[_]>::is_empty)
-        {
-            pass.set_undone(node.ino());
+        match &mut core.gate {
+            Gate::Pass(pass) => {
+                // It may live on under names that only the pass knows.
+                if !node.has_name() && pass.shared(Node::ino(node)).is_none_or(<[_]>::is_empty) {
+                    pass.set_gone(Node::ino(node));
+                }
+            }
+            Gate::Held(held) => return held.reap(node),
+            Gate::Due => return,
+            Gate::Clean => {}
         }
-        if !matches!(core.gate, Gate::Due) {
-            let _no_reply_waits = self.queue(&mut core, draft, 0);
+        let _no_reply_waits = self.queue(&mut core, draft, 0);
+        if let Gate::Held(held) = &mut core.gate {
+            held.reap(node);
         }
     }
 

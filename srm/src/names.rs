@@ -6,7 +6,7 @@
 
 use crate::Srm;
 use crate::core::{Core, Ticket};
-use crate::gate::{Gate, Pass, Work};
+use crate::map::{Departure, Gate, Held, Lost, Plan, Sides};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
 use protocol::{At, Attrs, Draft, Name, NodeId, NodeKind, Op, Place, RelPath, RenameKind, Replaced, Time};
@@ -56,32 +56,6 @@ fn path_in(names: &Names, dir: &Node, name: &Name) -> Option<RelPath> {
     dir.path(names)?.join(name).ok()
 }
 
-impl Pass {
-    /// Notes that a node lost a name; says whether the target is to keep it as an orphan.
-    fn lost_name(&mut self, dir: &Node, name: &Name, gone: &Gone) -> bool {
-        let left_clean = self.remove_shared(gone.ino, dir.ino(), name);
-        if gone.links_left == 0 || gone.directory {
-            let orphan = gone.orphan && self.is_done(gone.ino);
-            if !orphan {
-                self.set_undone(gone.ino);
-            }
-            return orphan;
-        }
-        // It lives on under other names. If none of them is right on the target yet, the pass brings it over anew.
-        if left_clean.unwrap_or(0) == 0 {
-            self.set_undone(gone.ino);
-        }
-        false
-    }
-
-    /// A look at a name, if the node there is not done.
-    fn look_at(&mut self, dir: &Arc<Node>, name: &Name, node: &Node) {
-        if !self.is_done(node.ino()) {
-            self.add(Work::Name(Arc::clone(dir), name.clone()));
-        }
-    }
-}
-
 impl Srm {
     /// A new node was made under a new name.
     #[allow(clippy::too_many_arguments)] // the facts of one system call
@@ -95,15 +69,16 @@ impl Srm {
         attrs: Attrs,
         parent_mtime: Time,
     ) -> Ticket {
-        let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.absorb(0) };
+        let hold = |held: &mut Held<Arc<Node>>| held.named(dir, name, node);
+        let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let op = Op::Create { path, node: node.id(), kind, attrs, parent_mtime };
         let draft = Draft::new(&op, Bytes::new());
         let mut core = self.core.lock();
         core.count(draft.word());
         if let Gate::Pass(pass) = &mut core.gate {
-            pass.set_done(node.ino(), None);
+            pass.made(dir, name, node);
         }
-        self.send_names(&mut core, draft)
+        self.send_names(&mut core, draft, hold)
     }
 
     /// A node got one more name, which its links already contain.
@@ -115,23 +90,19 @@ impl Srm {
         name: &Name,
         parent_mtime: Time,
     ) -> Ticket {
-        let Some(to) = self.open_names(names, &[dir], dir, name) else { return self.absorb(0) };
+        let hold = |held: &mut Held<Arc<Node>>| held.named(dir, name, node);
+        let Some(to) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let other = node.other_link(dir, name);
         let from = {
             let mut core = self.core.lock();
             match &mut core.gate {
-                Gate::Pass(pass) if !pass.is_done(node.ino()) => {
-                    pass.add(Work::Name(Arc::clone(dir), name.clone()));
-                    self.changed.notify_all();
-                    return core.absorb(0);
-                }
                 Gate::Pass(pass) => {
-                    let clean = pass.shared(node.ino()).map_or(other, |names| names.first().cloned());
-                    if let Some((d, n)) = &clean {
-                        pass.add_shared(node.ino(), (d, n));
+                    let from = pass.linked(dir, name, node, other);
+                    if from.is_none() && pass.is_pending(dir, name) {
+                        self.changed.notify_all();
+                        return core.absorb(0);
                     }
-                    pass.add_shared(node.ino(), (dir, name));
-                    clean
+                    from
                 }
                 _ => other,
             }
@@ -145,15 +116,16 @@ impl Srm {
         let draft = Draft::new(&op, Bytes::new());
         let mut core = self.core.lock();
         core.count(draft.word());
-        self.send_names(&mut core, draft)
+        self.send_names(&mut core, draft, hold)
     }
 
     /// A name is gone.
     pub fn unlinked(&self, names: &mut Names, dir: &Arc<Node>, name: &Name, gone: Gone, parent_mtime: Time) -> Ticket {
-        let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.absorb(0) };
+        let hold = |held: &mut Held<Arc<Node>>| self.hold_gone(held, dir, name, &gone);
+        let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let mut core = self.core.lock();
         let orphan = match &mut core.gate {
-            Gate::Pass(pass) => pass.lost_name(dir, name, &gone),
+            Gate::Pass(pass) => pass.lost_name(dir, name, &gone.departure()),
             _ => gone.orphan,
         };
         self.settle_orphan(&gone, orphan);
@@ -161,65 +133,44 @@ impl Srm {
         let op = Op::Unlink { path, gone: gone_node, directory: gone.directory, parent_mtime };
         let draft = Draft::new(&op, Bytes::new());
         core.count(draft.word());
-        self.send_names(&mut core, draft)
+        self.send_names(&mut core, draft, hold)
     }
 
     /// A name has moved, replaced another or changed places with it.
     pub fn renamed(&self, names: &mut Names, rename: &Renamed<'_>) -> Ticket {
+        let hold = |held: &mut Held<Arc<Node>>| self.hold_renamed(held, rename);
         let dirs = [rename.from_dir, rename.to_dir];
         let from = self.open_names(names, &dirs, rename.from_dir, rename.from);
         let to = path_in(names, rename.to_dir, rename.to);
-        let (Some(from), Some(to)) = (from, to) else { return self.absorb(0) };
+        let (Some(from), Some(to)) = (from, to) else { return self.remember(hold) };
         let mut core = self.core.lock();
         core.count("rename");
         let mut replaced = rename.replaced.map(|gone| Replaced { node: gone.node, orphan: gone.orphan });
         let Gate::Pass(pass) = &mut core.gate else {
             let draft = Draft::new(&rename.op(from, to, rename.kind, replaced), Bytes::new());
-            return self.send_names(&mut core, draft);
+            return self.send_names(&mut core, draft, hold);
         };
         if let (Some(gone), Some(replaced)) = (&rename.replaced, &mut replaced) {
-            replaced.orphan = pass.lost_name(rename.to_dir, rename.to, gone);
+            replaced.orphan = pass.lost_name(rename.to_dir, rename.to, &gone.departure());
             self.settle_orphan(gone, replaced.orphan);
         }
-        let plan = plan(pass, rename);
+        let plan = pass.renamed(&rename.sides());
+        let send = |core: &mut Core, op: &Op| self.send_names(core, Draft::new(op, Bytes::new()), |_| Ok(()));
         let ticket = match plan {
-            Plan::Move => {
-                let draft = Draft::new(&rename.op(from, to, rename.kind, replaced), Bytes::new());
-                self.send_names(&mut core, draft)
-            }
-            Plan::MoveOne => {
-                let draft = Draft::new(&rename.op(from, to, RenameKind::Replace, None), Bytes::new());
-                self.send_names(&mut core, draft)
-            }
-            Plan::MoveOther(other) => {
-                let op = Op::Rename {
-                    from: to,
-                    to: from,
-                    kind: RenameKind::Replace,
-                    node: other,
-                    replaced: None,
-                    from_parent_mtime: rename.to_parent_mtime,
-                    to_parent_mtime: rename.from_parent_mtime,
-                };
-                self.send_names(&mut core, Draft::new(&op, Bytes::new()))
-            }
+            Plan::Move => send(&mut core, &rename.op(from, to, rename.kind, replaced)),
+            Plan::MoveOne => send(&mut core, &rename.op(from, to, RenameKind::Replace, None)),
+            Plan::MoveOther => send(&mut core, &rename.other_op(from, to)),
             Plan::LinkAndUnlink(clean) => self.link_and_unlink(names, &mut core, rename, (from, to), replaced, &clean),
             Plan::Nothing => {
                 let times = [(rename.from_dir, rename.from_parent_mtime), (rename.to_dir, rename.to_parent_mtime)];
                 for (dir, mtime) in times {
                     if let Some(path) = dir.path(names) {
-                        let _no_reply_waits = self.send_names(&mut core, touched(dir, path, mtime));
+                        let _no_reply_waits = send(&mut core, &touched(dir, path, mtime));
                     }
                 }
                 core.absorb(0)
             }
         };
-        if let Gate::Pass(pass) = &mut core.gate {
-            pass.look_at(rename.to_dir, rename.to, rename.node);
-            if let Some(other) = rename.other {
-                pass.look_at(rename.from_dir, rename.from, other);
-            }
-        }
         self.changed.notify_all();
         ticket
     }
@@ -238,21 +189,21 @@ impl Srm {
         if let (Some(gone), Some(replaced)) = (rename.replaced, replaced) {
             let parent_mtime = rename.to_parent_mtime;
             let op = Op::Unlink { path: to.clone(), gone: replaced, directory: gone.directory, parent_mtime };
-            let _the_last_counts = self.send_names(core, Draft::new(&op, Bytes::new()));
+            let _the_last_counts = self.send_names(core, Draft::new(&op, Bytes::new()), |_| Ok(()));
         }
         let place = Place { node: rename.node.id(), at: At::Path(path) };
         let link = Op::Link { from: place, to, parent_mtime: rename.to_parent_mtime };
-        let _the_last_counts = self.send_names(core, Draft::new(&link, Bytes::new()));
+        let _the_last_counts = self.send_names(core, Draft::new(&link, Bytes::new()), |_| Ok(()));
         let gone = Replaced { node: self.tree.fresh_id(), orphan: false };
         let unlink = Op::Unlink { path: from, gone, directory: false, parent_mtime: rename.from_parent_mtime };
-        self.send_names(core, Draft::new(&unlink, Bytes::new()))
+        self.send_names(core, Draft::new(&unlink, Bytes::new()), |_| Ok(()))
     }
 
     /// Makes the directories of a name operation exist on the target, where a pass has not come to them yet, and gives the
     /// path of `dir/name`. `None`: nothing is to be sent.
     fn open_names(&self, names: &mut Names, dirs: &[&Arc<Node>], dir: &Arc<Node>, name: &Name) -> Option<RelPath> {
         let passing = match &self.core.lock().gate {
-            Gate::Due => return None,
+            Gate::Due | Gate::Held(_) => return None,
             Gate::Pass(_) => true,
             Gate::Clean => false,
         };
@@ -283,11 +234,60 @@ impl Srm {
         }
     }
 
-    fn send_names(&self, core: &mut Core, draft: Draft) -> Ticket {
-        if matches!(core.gate, Gate::Due) {
-            return core.absorb(0);
+    /// Sends a record of names; `hold` remembers the operation where things are held.
+    fn send_names(
+        &self,
+        core: &mut Core,
+        draft: Draft,
+        hold: impl FnOnce(&mut Held<Arc<Node>>) -> Result<(), Lost>,
+    ) -> Ticket {
+        if matches!(core.gate, Gate::Clean | Gate::Pass(_))
+            && let Some(seq) = core.push(draft)
+        {
+            self.wake();
+            return Ticket(Some(seq));
         }
-        self.queue(core, draft, 0)
+        self.changed.notify_all();
+        self.hold(core, hold)
+    }
+
+    /// An operation on names is not sent.
+    fn remember(&self, hold: impl FnOnce(&mut Held<Arc<Node>>) -> Result<(), Lost>) -> Ticket {
+        let mut core = self.core.lock();
+        core.count("absorbed");
+        self.hold(&mut core, hold)
+    }
+
+    fn hold(&self, core: &mut Core, hold: impl FnOnce(&mut Held<Arc<Node>>) -> Result<(), Lost>) -> Ticket {
+        if let Gate::Held(held) = &mut core.gate {
+            let remembered = hold(held);
+            core.settle_held(remembered);
+        }
+        core.absorb(0)
+    }
+
+    fn hold_gone(&self, held: &mut Held<Arc<Node>>, dir: &Arc<Node>, name: &Name, gone: &Gone) -> Result<(), Lost> {
+        // The target hears nothing of it, and keeps nothing.
+        self.settle_orphan(gone, false);
+        let node = self.tree.get(gone.ino).filter(|node| node.id() == gone.node).ok_or(Lost::Nameless)?;
+        held.unnamed(dir, name, &node, gone.links_left == 0 || gone.directory, gone.directory)
+    }
+
+    fn hold_renamed(&self, held: &mut Held<Arc<Node>>, rename: &Renamed<'_>) -> Result<(), Lost> {
+        if let Some(gone) = &rename.replaced {
+            self.hold_gone(held, rename.to_dir, rename.to, gone)?;
+        }
+        let (from, to) = ((rename.from_dir, rename.from), (rename.to_dir, rename.to));
+        match rename.other {
+            Some(other) => held.exchanged(rename.node, from, other, to),
+            None => held.moved(rename.node, from, to),
+        }
+    }
+}
+
+impl Gone {
+    fn departure(&self) -> Departure {
+        Departure { ino: self.ino, links_left: self.links_left, orphan: self.orphan, directory: self.directory }
     }
 }
 
@@ -303,71 +303,32 @@ impl Renamed<'_> {
             to_parent_mtime: self.to_parent_mtime,
         }
     }
+
+    /// Of an exchange, the move of the other node alone.
+    fn other_op(&self, from: RelPath, to: RelPath) -> Op {
+        Op::Rename {
+            from: to,
+            to: from,
+            kind: RenameKind::Replace,
+            node: self.other.unwrap_or(self.node).id(),
+            replaced: None,
+            from_parent_mtime: self.to_parent_mtime,
+            to_parent_mtime: self.from_parent_mtime,
+        }
+    }
+
+    fn sides(&self) -> Sides<'_, Arc<Node>> {
+        Sides {
+            from: (self.from_dir, self.from),
+            to: (self.to_dir, self.to),
+            node: self.node,
+            other: self.other,
+        }
+    }
 }
 
 /// A directory's time changed, by names that are looked at later.
-fn touched(dir: &Node, path: RelPath, mtime: Time) -> Draft {
+fn touched(dir: &Node, path: RelPath, mtime: Time) -> Op {
     let place = Place { node: dir.id(), at: At::Path(path) };
-    let op = Op::SetAttr { place, size: None, owner: None, mode: None, atime: None, mtime: Some(mtime) };
-    Draft::new(&op, Bytes::new())
-}
-
-/// What is sent of a rename while a pass runs.
-enum Plan {
-    /// The rename.
-    Move,
-    /// Of an exchange, only the first move: what was at the other name is not done.
-    MoveOne,
-    /// Of an exchange, only the second.
-    MoveOther(NodeId),
-    /// The old name is not right on the target: a link from one that is, and the old name away.
-    LinkAndUnlink((Arc<Node>, Name)),
-    /// Neither is done.
-    Nothing,
-}
-
-fn plan(pass: &mut Pass, rename: &Renamed<'_>) -> Plan {
-    if let Some(other) = rename.other {
-        return plan_exchange(pass, rename, other);
-    }
-    let ino = rename.node.ino();
-    if !pass.is_done(ino) || pass.shared(ino).is_none() {
-        return Plan::Move;
-    }
-    if pass.is_shared(ino, rename.from_dir.ino(), rename.from) {
-        pass.remove_shared(ino, rename.from_dir.ino(), rename.from);
-        pass.add_shared(ino, (rename.to_dir, rename.to));
-        return Plan::Move;
-    }
-    match pass.shared(ino).and_then(|names| names.first()).cloned() {
-        Some(clean) => {
-            pass.add_shared(ino, (rename.to_dir, rename.to));
-            Plan::LinkAndUnlink(clean)
-        }
-        None => Plan::Move,
-    }
-}
-
-/// Nodes with several names are not moved but looked at under their new names, and linked there.
-fn plan_exchange(pass: &mut Pass, rename: &Renamed<'_>, other: &Arc<Node>) -> Plan {
-    let sides = [
-        (rename.node, (rename.from_dir, rename.from), (rename.to_dir, rename.to)),
-        (other, (rename.to_dir, rename.to), (rename.from_dir, rename.from)),
-    ];
-    let moves = sides.map(|(node, (old_dir, old), (new_dir, new))| {
-        if pass.shared(node.ino()).is_none() {
-            return pass.is_done(node.ino());
-        }
-        if pass.remove_shared(node.ino(), old_dir.ino(), old) == Some(0) {
-            pass.set_undone(node.ino());
-        }
-        pass.add(Work::Name(Arc::clone(new_dir), new.clone()));
-        false
-    });
-    match moves {
-        [true, true] => Plan::Move,
-        [true, false] => Plan::MoveOne,
-        [false, true] => Plan::MoveOther(other.id()),
-        [false, false] => Plan::Nothing,
-    }
+    Op::SetAttr { place, size: None, owner: None, mode: None, atime: None, mtime: Some(mtime) }
 }

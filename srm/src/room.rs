@@ -3,7 +3,7 @@
 
 use crate::Srm;
 use crate::core::Link;
-use crate::gate::Gate;
+use crate::map::Gate;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
@@ -80,7 +80,7 @@ impl Srm {
         let most = limit - RESERVE_BYTES.min(limit / 4);
         let fits = core.backlog.bytes() + self.room.admitted.load(Ordering::Relaxed) + bytes <= most
             || !matches!(core.link, Link::Up)
-            || matches!(core.gate, Gate::Due)
+            || matches!(core.gate, Gate::Due | Gate::Held(_))
             || core.progress_at.elapsed() >= self.config.degrade_after
             || core.stopped;
         // Counted under the core's lock, so that two of them do not take the same room.

@@ -48,6 +48,8 @@ pub enum TargetState {
     Accumulating,
     /// Source and target are being compared and what differs is sent, beside what happens.
     Mirroring,
+    /// Replication is switched off by command; what changes is remembered.
+    Bypass,
     /// The target cannot carry out a record and tries again.
     Blocked,
     /// The target refuses this source; the last error says why.
@@ -61,6 +63,7 @@ impl std::fmt::Display for TargetState {
             Self::Connected => "connected",
             Self::Accumulating => "accumulating",
             Self::Mirroring => "mirroring",
+            Self::Bypass => "bypass",
             Self::Blocked => "blocked",
             Self::Refused => "refused",
         })
@@ -78,19 +81,15 @@ pub struct Lag {
     pub millis: u64,
 }
 
-/// What a mirror pass has done. `None` counts are not known yet.
+pub use crate::map::Progress as PassProgress;
+
+/// What is remembered while nothing is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PassProgress {
-    /// Directories compared.
-    pub directories: u64,
-    /// Names compared.
+pub struct Held {
+    /// Names, and nodes whose data or attributes changed.
     pub entries: u64,
-    /// Directories and names that are known and still wait.
-    pub waiting: u64,
-    /// Bytes of content sent.
-    pub sent_bytes: u64,
-    /// Entries that differed.
-    pub repaired: u64,
+    /// Bytes of changed ranges.
+    pub bytes: u64,
 }
 
 /// One target as the source sees it.
@@ -102,6 +101,9 @@ pub struct TargetStatus {
     pub state: TargetState,
     /// Everything is to be compared at the next opportunity, because changes were not kept.
     pub mirror_due: bool,
+    /// Changes that are remembered one by one while nothing is sent (bypass, or a backlog that was full).
+    #[serde(default)]
+    pub held: Held,
     /// The replica is a state that the source had.
     pub coherent: bool,
     /// Where `coherent` is false and the end is known: it is coherent again once this number is applied.

@@ -2,9 +2,9 @@
 
 use crate::Srm;
 use crate::core::{Core, Link};
-use crate::gate::Gate;
+use crate::map::Gate;
 use crate::pass;
-use crate::status::{CommitMode, FsiStatus, Lag, PassProgress, SourceStatus, TargetState, TargetStatus};
+use crate::status::{CommitMode, FsiStatus, Held, Lag, SourceStatus, TargetState, TargetStatus};
 use bytes::Bytes;
 use platform::sys;
 use protocol::{Draft, Mark, Op};
@@ -49,12 +49,17 @@ impl Srm {
         let state = match (&core.link, &core.gate) {
             (Link::Setup, _) => TargetState::Setup,
             (Link::Refused, _) => TargetState::Refused,
-            (Link::Down(_), _) | (Link::Up, Gate::Due) => TargetState::Accumulating,
+            _ if core.bypass => TargetState::Bypass,
+            (Link::Down(_), _) | (Link::Up, Gate::Due | Gate::Held(_)) => TargetState::Accumulating,
             (Link::Up, _) if core.blocked.is_some() => TargetState::Blocked,
             (Link::Up, Gate::Clean) if core.is_coherent() => TargetState::Connected,
             (Link::Up, Gate::Pass(_) | Gate::Clean) => TargetState::Mirroring,
         };
         let coherent = core.is_coherent();
+        let held = match &core.gate {
+            Gate::Held(held) => Held { entries: held.entries() as u64, bytes: held.bytes() },
+            _ => Held::default(),
+        };
         let target = TargetStatus {
             target: self.config.target.clone(),
             state,
@@ -70,7 +75,8 @@ impl Srm {
             reconnects: core.connections.saturating_sub(1),
             operations: named(&core.sent_operations),
             sent_bytes: core.sent_bytes,
-            pass: PassProgress { waiting: pass::waiting(&core), ..core.progress },
+            pass: pass::progress(&core),
+            held,
             passes: core.passes_done,
         };
         SourceStatus {
@@ -98,6 +104,9 @@ impl Srm {
         }
         let deadline = Instant::now() + timeout;
         loop {
+            if self.core.lock().bypass {
+                return Err(left(&self.core.lock()));
+            }
             // A barrier counts only in the run of numbers that it was numbered in.
             let mut core = self.core.lock();
             while !matches!(core.gate, Gate::Clean) {
@@ -120,6 +129,33 @@ impl Srm {
         }
     }
 
+    /// Switches replication off or on again (S16). Off: what was changed before is still sent, what is changed from now on is
+    /// remembered. On: that is caught up with. Whether that changed anything.
+    pub fn bypass(&self, on: bool) -> bool {
+        let mut core = self.core.lock();
+        if core.bypass == on {
+            return false;
+        }
+        core.bypass = on;
+        match (&core.gate, on) {
+            (Gate::Clean, true) => core.hold("replication is switched off"),
+            // What has been repaired is not remembered; what the source knew before the pass it still knows.
+            (Gate::Pass(_), true) => {
+                let by_content = core.by_content;
+                core.all_dirty("replication is switched off");
+                core.by_content = by_content;
+            }
+            // The greeting begins a pass.
+            (Gate::Due, false) => core.generation += 1,
+            _ => {}
+        }
+        tracing::info!(event = "bypass", on, "replication is switched");
+        drop(core);
+        self.wake();
+        self.changed.notify_all();
+        true
+    }
+
     /// No more operations come: once everything is sent and applied, the connection says goodbye.
     pub fn close(&self) {
         self.core.lock().closing = true;
@@ -136,6 +172,10 @@ impl Srm {
         loop {
             if core.finished || (self.config.bypassed && core.closing) {
                 return Ok(());
+            }
+            // What is remembered is not sent any more.
+            if core.bypass && core.closing && core.backlog.operations() == 0 {
+                return Err(left(&core));
             }
             self.wake();
             if self.changed.wait_until(&mut core, deadline).timed_out() {

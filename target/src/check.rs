@@ -81,7 +81,7 @@ pub(crate) fn check(record: &Record, payload: &Bytes) -> Checked {
             let blocks = len.div_ceil(u64::from(*block_bytes));
             that(hashes.len() as u64 == blocks * HASH_BYTES, "a comparison with too many or too few hashes")
         }
-        Op::Reap { .. } | Op::Fsync { .. } | Op::List { .. } | Op::Mark(_) => Ok(()),
+        Op::Reap { .. } | Op::Fsync { .. } | Op::List { .. } | Op::Look { .. } | Op::Mark(_) => Ok(()),
     }
 }
 

@@ -123,6 +123,7 @@ impl Session {
             position,
             clean: home.clean.is_some(),
             empty: home.empty,
+            damaged: home.state().is_some_and(|state| state.damage != 0),
         }));
         slot.facts.update(|s| {
             peer.clone_into(&mut s.owner);

@@ -37,6 +37,8 @@ pub enum Command {
     Umount(UmountArgs),
     /// Return when everything that was changed before is durable on the target
     Sync(SyncArgs),
+    /// Switch replication off or on again; what changes meanwhile is remembered and brought over when it is on again
+    Bypass(BypassArgs),
     /// Show sources and targets of this machine
     Status(StatusArgs),
     /// Print this node's fingerprint; the key is made on first use
@@ -136,6 +138,13 @@ pub struct ReplicationArgs {
     /// when it is back
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = units::size)]
     pub backlog: u64,
+    /// Files on both sides are compared by blocks of this size, and only blocks that differ are sent: 512 to 1MiB, a power
+    /// of two
+    #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = units::block_size)]
+    pub block_size: u32,
+    /// Smaller files that differ are sent whole
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = units::size)]
+    pub min_size: u64,
     /// Take over a directory on the target that is not empty and belongs to nobody; what differs there is set aside
     #[arg(long)]
     pub adopt: bool,
@@ -196,6 +205,27 @@ pub struct SyncArgs {
     /// Where state is kept.
     #[command(flatten)]
     pub state: StateArgs,
+}
+
+/// `replfs bypass`.
+#[derive(Debug, Args)]
+pub struct BypassArgs {
+    /// Where the source is mounted, or its NAME
+    pub mnt: OsString,
+    /// on: nothing is sent from now on; off: what has changed since is caught up with
+    pub switch: Switch,
+    /// Where state is kept.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// `replfs status`.

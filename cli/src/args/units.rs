@@ -19,6 +19,15 @@ pub fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("size '{text}' is too large"))
 }
 
+/// A size of blocks: a power of two from 512 bytes to 1 MiB.
+pub fn block_size(text: &str) -> Result<u32, String> {
+    let bytes = size(text)?;
+    match u32::try_from(bytes) {
+        Ok(block) if block.is_power_of_two() && (512..=1 << 20).contains(&block) => Ok(block),
+        _ => Err(format!("block size '{text}' does not serve; give a power of two from 512 to 1MiB, such as 16KiB")),
+    }
+}
+
 fn bad_size(text: &str) -> String {
     format!("'{text}' is not a size; write bytes, or a number with KiB, MiB or GiB, such as 256MiB")
 }
@@ -52,6 +61,15 @@ fn split(text: &str) -> Option<(u64, &str)> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_are_powers_of_two_within_bounds() {
+        assert_eq!(block_size("512"), Ok(512));
+        assert_eq!(block_size("1MiB"), Ok(1 << 20));
+        for wrong in ["0", "256", "513", "2MiB", "8GiB", "x"] {
+            assert!(block_size(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes_have_binary_units() {

@@ -2,9 +2,11 @@
 
 use super::{Request, Response, Status};
 use crate::exit::{Code, Failure, reason};
+use crate::source::mounts;
 use crate::state::Places;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -38,7 +40,7 @@ impl Client {
     /// Asks and gives the answer as it came.
     pub fn ask_line(&mut self, request: Request) -> Result<String, Failure> {
         let allowed = match request {
-            Request::Status => Duration::ZERO,
+            Request::Status | Request::Bypass { .. } => Duration::ZERO,
             Request::Sync { timeout_ms } | Request::Drain { timeout_ms } => Duration::from_millis(timeout_ms),
         };
         match self.talk(request, allowed.saturating_add(PATIENCE)) {
@@ -80,6 +82,24 @@ pub fn sockets(dir: &Path) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found
+}
+
+/// The daemon of the source that is mounted there, or has this NAME.
+pub fn source_at(places: &Places, which: &OsStr) -> Result<Client, Failure> {
+    let mnt = mounts::locate(Path::new(which));
+    let (path, name) = (mnt.to_string_lossy(), which.to_string_lossy());
+    let found = find_source(places, |source| source.mountpoint == path || source.name == name)?;
+    found.map(|(client, _)| client).ok_or_else(|| no_such_mount(&name))
+}
+
+/// Nothing here is called that.
+pub fn no_such_mount(which: &str) -> Failure {
+    Failure::new(
+        Code::NoSuchMount,
+        format!(
+            "nothing here is mounted at, or named, '{which}'; 'replfs status' lists what is (with its --state DIR)"
+        ),
+    )
 }
 
 /// The source for which `wanted` holds: a connection to its daemon, and its process id.

@@ -23,6 +23,11 @@ pub enum Request {
         /// Or after this time.
         timeout_ms: u64,
     },
+    /// Switch replication off (`on`) or on again.
+    Bypass {
+        /// Nothing is sent from now on.
+        on: bool,
+    },
     /// The source has been unmounted: answer when everything is on the target.
     Drain {
         /// Or after this time.
@@ -108,6 +113,9 @@ impl From<srm::Left> for Unfinished {
 pub trait Control: Send + Sync + 'static {
     /// How it is doing; at once.
     fn status(&self) -> Status;
+
+    /// Switches replication off or on again.
+    fn bypass(&self, on: bool) -> Result<(), Unfinished>;
 
     /// Returns when everything that was changed before the call is durable on the target, or the time is over.
     fn sync(&self, timeout: Duration) -> Result<(), Unfinished>;

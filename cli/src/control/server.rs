@@ -140,6 +140,7 @@ fn answer(line: &[u8], control: &dyn Control) -> Response {
     };
     let outcome = match request {
         Request::Status => return Response::Status { status: Box::new(control.status()) },
+        Request::Bypass { on } => control.bypass(on),
         Request::Sync { timeout_ms } => control.sync(Duration::from_millis(timeout_ms)),
         Request::Drain { timeout_ms } => control.drain(Duration::from_millis(timeout_ms)),
     };
@@ -172,6 +173,10 @@ mod tests {
             let status =
                 TargetStatus { version: 1, root: "/r".to_owned(), software: "x".to_owned(), sources: Vec::new() };
             Status::Target(TargetDaemon { pid: 1, listen: "l".to_owned(), fingerprint: "f".to_owned(), status })
+        }
+
+        fn bypass(&self, _: bool) -> Result<(), Unfinished> {
+            Ok(())
         }
 
         fn sync(&self, timeout: Duration) -> Result<(), Unfinished> {

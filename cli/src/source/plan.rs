@@ -46,6 +46,8 @@ pub struct SourcePlan {
     pub backlog_bytes: u64,
     /// Take over what is on the target and belongs to nobody.
     pub adopt: bool,
+    /// How files that exist on both sides are compared.
+    pub compare: srm::Compare,
     /// Flags of the mount.
     pub flags: MountFlags,
     /// SRC as it was before the mount, below which no other file system is reached where the system allows it (root).
@@ -106,6 +108,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         drain_timeout: replication.drain_timeout,
         backlog_bytes: replication.backlog,
         adopt: replication.adopt,
+        compare: srm::Compare { block_bytes: replication.block_size, min_size: replication.min_size },
         flags,
         places: resolved.places,
         state_dir,

@@ -91,6 +91,7 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
         submounts: plan.submounts.clone(),
         software: SOFTWARE.to_owned(),
         bypassed: plan.target == TargetPlace::None,
+        compare: plan.compare,
     };
     Srm::start(Arc::new(tree), config).map_err(|e| system("cannot start the threads of the source daemon", &e))
 }

@@ -1,6 +1,7 @@
 //! What the control socket of a source's daemon answers.
 
 use crate::control::{Control, Left, Status, Unfinished};
+use crate::exit::Failure;
 use parking_lot::Mutex;
 use srm::Srm;
 use std::sync::Arc;
@@ -37,6 +38,16 @@ impl SourceDaemon {
 impl Control for SourceDaemon {
     fn status(&self) -> Status {
         Status::Source(self.srm.status())
+    }
+
+    fn bypass(&self, on: bool) -> Result<(), Unfinished> {
+        if self.srm.is_bypassed() {
+            return Err(Unfinished::Failed(Failure::usage(
+                "this mount has no target, so there is nothing to switch; mount it with --target",
+            )));
+        }
+        self.srm.bypass(on);
+        Ok(())
     }
 
     fn sync(&self, timeout: Duration) -> Result<(), Unfinished> {

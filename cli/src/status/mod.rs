@@ -9,7 +9,7 @@ use crate::exit::{Code, Failure};
 use crate::out;
 use crate::source::mounts;
 use crate::state::Places;
-use crate::sync::no_such_mount;
+use crate::control::client::no_such_mount;
 use serde::Serialize;
 use serde_json::Value;
 use std::io::IsTerminal;

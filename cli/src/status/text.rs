@@ -79,8 +79,12 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
 }
 
 fn state(target: &TargetStatus) -> String {
-    let due = if target.mirror_due { " (mirror due)" } else { "" };
-    format!("{}{due}", target.state)
+    let held = target.held.entries;
+    match (target.mirror_due, held) {
+        (true, _) => format!("{} (mirror due)", target.state),
+        (false, 0) => target.state.to_string(),
+        (false, _) => format!("{} ({held} changes remembered, {})", target.state, bytes(target.held.bytes)),
+    }
 }
 
 fn coherence(target: &TargetStatus) -> String {
@@ -195,6 +199,7 @@ mod tests {
                 target: "backup:7420".to_owned(),
                 state: TargetState::Connected,
                 mirror_due: false,
+                held: srm::status::Held::default(),
                 coherent: true,
                 incoherent_until: None,
                 degraded: false,

@@ -39,6 +39,7 @@ impl Recorder {
             submounts: Vec::new(),
             software: String::new(),
             bypassed: false,
+            compare: srm::Compare::default(),
         };
         Srm::start(tree, config).unwrap()
     }
@@ -53,6 +54,7 @@ impl Recorder {
             position: None,
             clean: false,
             empty: true,
+            damaged: false,
         };
         srm.welcomed(generation, &ack).unwrap();
         let records = Arc::new(Mutex::new(Vec::new()));

@@ -99,6 +99,11 @@ impl Node {
         self.links.lock().names.links().next().map(|(parent, name)| (Arc::clone(parent), name.clone()))
     }
 
+    /// All known names.
+    pub fn all_links(&self) -> Vec<Link> {
+        self.links.lock().names.links().map(|(parent, name)| (Arc::clone(parent), name.clone())).collect()
+    }
+
     /// A known name other than this one.
     pub fn other_link(&self, parent: &Arc<Self>, name: &Name) -> Option<Link> {
         let links = self.links.lock();

@@ -99,6 +99,8 @@ pub struct Held<H> {
     pub(super) files: HashMap<u64, (H, Dirt)>,
     /// Lost their last known name, and have others.
     loose: HashSet<u64>,
+    /// Files without a name that the target keeps and need not keep any more.
+    pub(super) reaped: Vec<u64>,
 }
 
 impl<H: Handle> Held<H> {
@@ -111,12 +113,18 @@ impl<H: Handle> Held<H> {
             at: HashMap::new(),
             files: HashMap::new(),
             loose: HashSet::new(),
+            reaped: Vec::new(),
         }
     }
 
     /// Entries that are remembered: names, and nodes whose data or attributes changed.
     pub fn entries(&self) -> usize {
-        self.names.len() + self.files.len()
+        self.names.len() + self.files.len() + self.loose.len() + self.reaped.len()
+    }
+
+    /// A file without a name, which the target keeps, is closed or changed. (Not bounded by itself: it was open.)
+    pub fn reap(&mut self, node: &H) {
+        self.reaped.push(node.id());
     }
 
     /// Bytes of data that changed, as far as their end is known.
@@ -126,7 +134,7 @@ impl<H: Handle> Held<H> {
     }
 
     fn check(&self) -> Result<(), Lost> {
-        if self.entries() + self.loose.len() > self.limit { Err(Lost::Full) } else { Ok(()) }
+        if self.entries() > self.limit { Err(Lost::Full) } else { Ok(()) }
     }
 
     /// Whether the target has what the source had under this name, unchanged.

@@ -22,8 +22,6 @@ pub enum Step<H> {
         from_dir: Option<H>,
         /// Where the source has it; `None`: it waits under [`waiting_path`].
         to: Option<(H, Name)>,
-        /// A deleted file is replaced by this.
-        replaces: bool,
     },
     /// What was deleted goes.
     Remove {
@@ -43,6 +41,8 @@ pub struct Rest<H> {
     pub names: Vec<(H, Name, There)>,
     /// Nodes that the target has in the right place.
     pub files: Vec<(H, Dirt)>,
+    /// Ids of files without a name that the target need not keep any more.
+    pub reaped: Vec<u64>,
 }
 
 /// A name in the replica's root for a node that is in the way.
@@ -167,13 +167,17 @@ impl<H: Handle> Reshape<H> {
                 continue;
             }
             let Some(from) = self.path(node) else { continue };
+            if there == Some(There::Deleted { directory: false }) {
+                // By itself: a rename of one name of a file onto another of its names does nothing at all.
+                let Some(path) = self.path(&dir).and_then(|path| path.join(&name).ok()) else { continue };
+                self.steps.push(Step::Remove { path, directory: false, dir: Some(dir.clone()) });
+            }
             let was = self.held.was.remove(&node.id());
             let from_dir = was.as_ref().map(|was| was.dir.clone()).filter(|_| !self.waiting.contains(&node.id()));
             self.leave(was.as_ref());
             self.waiting.remove(&node.id());
-            let replaces = there == Some(There::Deleted { directory: false });
             self.held.names.remove(&here);
-            self.steps.push(Step::Move { node: node.clone(), from, from_dir, to: Some((dir, name)), replaces });
+            self.steps.push(Step::Move { node: node.clone(), from, from_dir, to: Some((dir, name)) });
             return true;
         }
         false
@@ -231,7 +235,7 @@ impl<H: Handle> Reshape<H> {
         self.leave(was.as_ref());
         let from_dir = was.map(|was| was.dir);
         self.waiting.insert(node.id());
-        self.steps.push(Step::Move { node, from, from_dir, to: None, replaces: false });
+        self.steps.push(Step::Move { node, from, from_dir, to: None });
         true
     }
 
@@ -303,6 +307,6 @@ impl<H: Handle> Reshape<H> {
         names.sort_by_key(|(dir, name, _)| (dir.id(), name.clone()));
         let mut files: Vec<_> = self.held.files.into_values().collect();
         files.sort_by_key(|(node, _)| node.id());
-        (self.steps, Rest { names, files })
+        (self.steps, Rest { names, files, reaped: self.held.reaped })
     }
 }

@@ -30,12 +30,8 @@ impl Applier {
         last: Option<&Name>,
         hash: bool,
     ) -> Result<Page, Fault> {
-        let directory = match open_beneath(self.tree(), path, OFlags::PATH | OFlags::DIRECTORY) {
-            Ok(directory) => directory,
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {
-                return Ok(Page { exists: false, entries: Vec::new(), complete: true });
-            }
-            Err(e) => return Err(e.into()),
+        let Some(directory) = self.directory(path)? else {
+            return Ok(Page { exists: false, entries: Vec::new(), complete: true });
         };
         let listing = match self.listing.take() {
             Some(listing) if after.is_some() && listing.path == *path => listing,
@@ -44,6 +40,23 @@ impl Applier {
         let page = self.page(&directory, &listing.names, after, last, hash);
         self.listing = Some(listing);
         page
+    }
+
+    /// A page of the one name, if it is there.
+    pub(super) fn look(&self, path: &RelPath, name: &Name, hash: bool) -> Result<Page, Fault> {
+        match self.directory(path)? {
+            Some(directory) => self.page(&directory, std::slice::from_ref(name), None, None, hash),
+            None => Ok(Page { exists: false, entries: Vec::new(), complete: true }),
+        }
+    }
+
+    /// A directory of the replica; `None` where there is none.
+    fn directory(&self, path: &RelPath) -> Result<Option<OwnedFd>, Fault> {
+        match open_beneath(self.tree(), path, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn page(

@@ -99,6 +99,9 @@ impl Applier {
             Op::List { path, after, last, hash } => {
                 return self.list(path, after.as_ref(), last.as_ref(), *hash).map(|page| Some(Answer::Page(page)));
             }
+            Op::Look { path, name, hash } => {
+                return self.look(path, name, *hash).map(|page| Some(Answer::Page(page)));
+            }
             Op::Compare { place, offset, len, block_bytes, hashes } => {
                 let differs = self.compare(place, *offset..*offset + *len, *block_bytes, hashes)?;
                 return Ok(Some(Answer::Differs(differs)));

@@ -56,6 +56,15 @@ pub struct Fsi {
     pub descriptors: u64,
 }
 
+/// What is remembered while nothing is sent.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Held {
+    /// Names and nodes.
+    pub entries: u64,
+    /// Bytes of changed ranges.
+    pub bytes: u64,
+}
+
 /// One target of a mount.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Target {
@@ -65,6 +74,8 @@ pub struct Target {
     pub state: String,
     /// Changes were not kept.
     pub mirror_due: bool,
+    /// What is remembered while nothing is sent.
+    pub held: Held,
     /// The replica is a state that the source had.
     pub coherent: bool,
     /// Where it is not and the end is known: the number with which it is again.
@@ -83,6 +94,8 @@ pub struct Target {
     pub last_error: Option<String>,
     /// Connections after the first.
     pub reconnects: u64,
+    /// Bytes sent, frames included.
+    pub sent_bytes: u64,
     /// Mirror passes finished.
     pub passes: u64,
 }

@@ -3,16 +3,17 @@
 
 use crate::Srm;
 use crate::ensure::digest16;
-use crate::gate::Source;
+use crate::map::Source;
 use crate::live::place_by;
-use crate::pass::{Stop, is_gone, unreadable};
+use super::{Stop, is_gone, unreadable};
 use bytes::Bytes;
 use platform::sys::attr;
 use platform::sys::extent::{self, Segment};
 use platform::tree::{Names, Node};
-use protocol::{AllocateMode, Answer, CHUNK_BYTES, COMPARE_BLOCK_BYTES, Draft, Op, Place, Time};
+use protocol::{AllocateMode, Answer, CHUNK_BYTES, Draft, Op, Place, Time};
 use rustix::fs::OFlags;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -54,7 +55,7 @@ struct Asked {
 
 impl Srm {
     /// Brings a file's content over.
-    pub(crate) fn copy(&self, number: u64, node: &Arc<Node>, source: Source) -> Result<(), Stop> {
+    pub(super) fn copy(&self, number: u64, node: &Arc<Node>, source: Source) -> Result<(), Stop> {
         let fd = {
             let names = self.tree.names().read();
             match self.tree.open(&names, node, OFlags::RDONLY) {
@@ -75,6 +76,7 @@ impl Srm {
             }
             for piece in asked {
                 self.mend(number, node, &fd, &piece)?;
+                self.core.lock().progress.done_bytes += piece.len;
             }
             if !more {
                 return self.complete(number, node, &fd);
@@ -87,10 +89,10 @@ impl Srm {
         let shared = {
             let mut core = self.core.lock();
             let pass = core.gate.pass(number).ok_or(Stop::Over)?;
-            if !pass.is_done(node.ino()) {
+            if !pass.is_right(node) {
                 return Ok(None);
             }
-            pass.shared(node.ino()).and_then(|list| list.first().cloned())
+            pass.right_link(node)
         };
         let Some(place) = place_by(names, node, shared.as_ref()) else { return Ok(None) };
         let stat = attr::stat(fd).map_err(|error| unreadable(node, names, error))?;
@@ -128,12 +130,13 @@ impl Srm {
                 }
                 (false, Source::Unknown) => {
                     let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
-                    let hashes = data.chunks(COMPARE_BLOCK_BYTES as usize).flat_map(digest16).collect();
+                    let block_bytes = self.config.compare.block_bytes;
+                    let hashes = data.chunks(block_bytes as usize).flat_map(digest16).collect();
                     let op = Op::Compare {
                         place,
                         offset: segment.offset,
                         len: segment.len,
-                        block_bytes: COMPARE_BLOCK_BYTES,
+                        block_bytes,
                         hashes,
                     };
                     let answer = self.question(number, &op)?;
@@ -146,7 +149,8 @@ impl Srm {
 
     /// Sends the blocks of a piece that differ, as they are now.
     fn mend(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd, asked: &Asked) -> Result<(), Stop> {
-        let blocks = asked.len.div_ceil(u64::from(COMPARE_BLOCK_BYTES));
+        let block_bytes = u64::from(self.config.compare.block_bytes);
+        let blocks = asked.len.div_ceil(block_bytes);
         let differing = match asked.answer.recv() {
             Ok(Answer::Differs(list)) if list.iter().all(|block| u64::from(*block) < blocks) => list,
             Ok(_) => {
@@ -157,31 +161,43 @@ impl Srm {
             Err(_) => (0..u32::try_from(blocks).unwrap_or(u32::MAX)).collect(),
         };
         for (first, count) in runs(&differing) {
-            let from = asked.offset + u64::from(first) * u64::from(COMPARE_BLOCK_BYTES);
-            let to = (from + u64::from(count) * u64::from(COMPARE_BLOCK_BYTES)).min(asked.offset + asked.len);
-            self.wait_for_room(number)?;
-            let names = self.tree.names().read();
-            let _still = node.lock.lock();
-            let Some(piece) = self.piece_state(number, &names, node, fd)? else { return Ok(()) };
-            let to = to.min(piece.size);
-            if from >= to {
-                continue;
-            }
-            let bad = |error| unreadable(node, &names, error);
-            for segment in extent::segments(fd.as_fd(), from, to - from).map_err(bad)? {
-                if segment.hole {
-                    self.push(number, punch(piece.place.clone(), segment, &piece))?;
-                } else {
-                    let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
-                    self.push_data(number, piece.place.clone(), segment.offset, data, piece.mtime)?;
-                }
-            }
+            let from = asked.offset + u64::from(first) * block_bytes;
+            let to = (from + u64::from(count) * block_bytes).min(asked.offset + asked.len);
+            self.send_range(number, node, fd, from..to)?;
         }
         Ok(())
     }
 
+    /// Sends a range of a file as it is now, at most a chunk. `false`: it is beyond the end, or the file is gone.
+    pub(super) fn send_range(
+        &self,
+        number: u64,
+        node: &Arc<Node>,
+        fd: &OwnedFd,
+        range: Range<u64>,
+    ) -> Result<bool, Stop> {
+        self.wait_for_room(number)?;
+        let names = self.tree.names().read();
+        let _still = node.lock.lock();
+        let Some(piece) = self.piece_state(number, &names, node, fd)? else { return Ok(false) };
+        let (from, to) = (range.start, range.end.min(piece.size));
+        if from >= to {
+            return Ok(false);
+        }
+        let bad = |error| unreadable(node, &names, error);
+        for segment in extent::segments(fd.as_fd(), from, to - from).map_err(bad)? {
+            if segment.hole {
+                self.push(number, punch(piece.place.clone(), segment, &piece))?;
+            } else {
+                let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
+                self.push_data(number, piece.place.clone(), segment.offset, data, piece.mtime)?;
+            }
+        }
+        Ok(true)
+    }
+
     /// Space that is allocated and unwritten, then size and times, after all content.
-    fn complete(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd) -> Result<(), Stop> {
+    pub(super) fn complete(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd) -> Result<(), Stop> {
         let names = self.tree.names().read();
         let _still = node.lock.lock();
         let Some(piece) = self.piece_state(number, &names, node, fd)? else { return Ok(()) };

@@ -1,0 +1,81 @@
+//! Questions to the target: they travel in the ordered stream, and are answered as of their place in it.
+
+use super::Stop;
+use crate::Srm;
+use bytes::Bytes;
+use platform::tree::Node;
+use protocol::{Answer, Draft, Entry, Name, Op, Page};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Instant;
+
+/// What the target has under a name.
+pub(super) enum Told {
+    /// This, or nothing.
+    Entry(Option<Box<Entry>>),
+    /// The directory has no path any more.
+    Gone,
+}
+
+impl Srm {
+    /// Numbers a question; the answer comes later. The caller holds the namespace lock.
+    pub(super) fn question(&self, number: u64, op: &Op) -> Result<Receiver<Answer>, Stop> {
+        let draft = Draft::new(op, Bytes::new());
+        let (sender, receiver) = sync_channel(1);
+        let mut core = self.core.lock();
+        core.gate.pass(number).ok_or(Stop::Over)?;
+        let seq = self.queue(&mut core, draft, 0).0.ok_or(Stop::Over)?;
+        core.questions.insert(seq, sender);
+        Ok(receiver)
+    }
+
+    /// A page that was asked for. `None`: the answer was lost with the connection, ask again.
+    fn told(&self, number: u64, answer: &Receiver<Answer>) -> Result<Option<Page>, Stop> {
+        match answer.recv() {
+            Ok(Answer::Page(page)) => Ok(Some(page)),
+            Ok(Answer::Differs(_)) => {
+                self.core.lock().damaged("the target answered a question that was not asked", Instant::now());
+                Err(Stop::Over)
+            }
+            Err(_) => self.wait_for_room(number).map(|()| None),
+        }
+    }
+
+    /// Asks for a page; `None` where the directory has gone meanwhile.
+    pub(super) fn page(&self, number: u64, dir: &Arc<Node>, after: Option<&Name>) -> Result<Option<Page>, Stop> {
+        loop {
+            self.wait_for_room(number)?;
+            let answer = {
+                let names = self.tree.names().read();
+                let Some(path) = dir.path(&names) else { return Ok(None) };
+                let mut core = self.core.lock();
+                let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+                if pass.target_empty {
+                    return Ok(Some(Page { exists: true, entries: Vec::new(), complete: true }));
+                }
+                let hash = pass.by_content;
+                drop(core);
+                self.question(number, &Op::List { path, after: after.cloned(), last: None, hash })?
+            };
+            if let Some(page) = self.told(number, &answer)? {
+                return Ok(Some(page));
+            }
+        }
+    }
+
+    /// Asks what the target has under one name; the answer holds as long as nothing touches the name.
+    pub(super) fn entry(&self, number: u64, dir: &Arc<Node>, name: &Name) -> Result<Told, Stop> {
+        loop {
+            self.wait_for_room(number)?;
+            let answer = {
+                let names = self.tree.names().read();
+                let Some(path) = dir.path(&names) else { return Ok(Told::Gone) };
+                self.question(number, &Op::Look { path, name: name.clone(), hash: true })?
+            };
+            if let Some(page) = self.told(number, &answer)? {
+                let entry = page.entries.into_iter().find(|entry| entry.name == *name);
+                return Ok(Told::Entry(entry.map(Box::new)));
+            }
+        }
+    }
+}

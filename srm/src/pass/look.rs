@@ -1,0 +1,368 @@
+//! Comparing one name and sending what differs.
+
+use super::ask::Told;
+use super::{Stop, is_gone, unreadable};
+use crate::Srm;
+use crate::core::Core;
+use crate::ensure::{How, digest16, ensure, mtime_of, xattr_digest};
+use crate::map::{Hint, Known, Source, Work};
+use bytes::Bytes;
+use platform::sys::{attr, extent};
+use platform::tree::{Names, Node, Snapshot};
+use protocol::{At, CHUNK_BYTES, Content, Draft, Entry, Name, NodeId, Op, Place, RelPath, Replaced};
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// What is known of a name on the target when it is looked at.
+#[derive(Clone, Copy)]
+pub(super) enum There<'a> {
+    /// As the target was when it was asked, and nothing touched this name since.
+    Entry(Option<&'a Entry>),
+    /// Anything may be there.
+    Anything,
+}
+
+/// What has to be done to a name.
+#[derive(Clone, Copy, Debug)]
+enum Verdict {
+    /// Nothing.
+    Same,
+    /// Everything but content.
+    Attributes { fresh: bool },
+    /// Content too.
+    Content { source: Source, fresh: bool },
+}
+
+impl Srm {
+    /// Sees to a name that waits for a look.
+    pub(super) fn look(&self, number: u64, dir: &Arc<Node>, name: &Name) -> Result<(), Stop> {
+        loop {
+            self.wait_for_room(number)?;
+            let known = {
+                let mut core = self.core.lock();
+                let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+                // A live operation has settled it.
+                if !pass.is_pending(dir, name) {
+                    return Ok(());
+                }
+                pass.look(dir, name)
+            };
+            let deleted = known == Known::Hint(Hint::Deleted);
+            let told = match known {
+                Known::Anything => None,
+                Known::Hint(Hint::Nothing) => Some(None),
+                Known::Hint(Hint::Ask | Hint::Deleted) => match self.entry(number, dir, name)? {
+                    Told::Entry(entry) => Some(entry),
+                    Told::Gone => Some(None),
+                },
+            };
+            let there = told.as_ref().map_or(There::Anything, |entry| There::Entry(entry.as_deref()));
+            if self.settle_name(number, dir, name, there, deleted)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sees to a name that was listed, unless it waits for a look of its own.
+    pub(super) fn look_listed(
+        &self,
+        number: u64,
+        dir: &Arc<Node>,
+        name: &Name,
+        entry: Option<&Entry>,
+    ) -> Result<(), Stop> {
+        self.wait_for_room(number)?;
+        let names = self.tree.names().read();
+        if self.core.lock().gate.pass(number).ok_or(Stop::Over)?.is_pending(dir, name) {
+            return Ok(());
+        }
+        self.compare_name(number, &names, dir, name, There::Entry(entry), false)
+    }
+
+    /// Sees to a pending name by what was found out. `false`: something touched it meanwhile.
+    fn settle_name(
+        &self,
+        number: u64,
+        dir: &Arc<Node>,
+        name: &Name,
+        there: There<'_>,
+        deleted: bool,
+    ) -> Result<bool, Stop> {
+        let names = self.tree.names().read();
+        {
+            let mut core = self.core.lock();
+            let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+            if !pass.is_pending(dir, name) {
+                return Ok(true);
+            }
+            if matches!(there, There::Entry(_)) && !pass.is_untouched(dir, name) {
+                return Ok(false);
+            }
+        }
+        self.compare_name(number, &names, dir, name, there, deleted)?;
+        Ok(true)
+    }
+
+    /// Compares a name; afterwards it does not wait for a look any more, and what happens to it is its own affair.
+    fn compare_name(
+        &self,
+        number: u64,
+        names: &Names,
+        dir: &Arc<Node>,
+        name: &Name,
+        there: There<'_>,
+        deleted: bool,
+    ) -> Result<(), Stop> {
+        let settled = || {
+            self.core.lock().gate.pass(number).ok_or(Stop::Over)?.not_pending(dir, name);
+            Ok(())
+        };
+        let node = match self.tree.lookup(names, dir, name, 0) {
+            Ok((node, _)) => node,
+            // Another file system, which is not replicated.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::XDEV) => return settled(),
+            Err(error) if is_gone(&error) => {
+                self.clear_name(number, names, dir, name, there, deleted)?;
+                return settled();
+            }
+            Err(error) => return Err(unreadable(dir, names, error)),
+        };
+        let result = {
+            let _still = node.lock.lock();
+            self.bring(number, names, dir, name, &node, there).and_then(|()| settled())
+        };
+        self.tree.settle(node);
+        result
+    }
+
+    /// The source has nothing at this name: what the target has is set aside, or goes where it was deleted.
+    fn clear_name(
+        &self,
+        number: u64,
+        names: &Names,
+        dir: &Arc<Node>,
+        name: &Name,
+        there: There<'_>,
+        deleted: bool,
+    ) -> Result<(), Stop> {
+        let Some(path) = path_of(names, dir, name) else { return Ok(()) };
+        let parent_mtime = match mtime_of(self, names, dir) {
+            Ok(time) => time,
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(unreadable(dir, names, error)),
+        };
+        if matches!(there, There::Entry(Some(_)) | There::Anything) {
+            self.core.lock().progress.repaired += 1;
+        }
+        let op = if deleted {
+            let gone = Replaced { node: self.tree.fresh_id(), orphan: false };
+            Op::Unlink { path, gone, directory: false, parent_mtime }
+        } else {
+            Op::SetAside { path, parent_mtime }
+        };
+        self.push(number, Draft::new(&op, Bytes::new()))
+    }
+
+    /// Sees to it that the node is right under this name. The caller holds the node's lock.
+    fn bring(
+        &self,
+        number: u64,
+        names: &Names,
+        dir: &Arc<Node>,
+        name: &Name,
+        node: &Arc<Node>,
+        there: There<'_>,
+    ) -> Result<(), Stop> {
+        {
+            let mut core = self.core.lock();
+            core.progress.entries += 1;
+            let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+            if pass.is_right(node) {
+                if pass.is_right_at(dir, name, node.ino()) {
+                    return Ok(());
+                }
+                let clean = pass.right_link(node);
+                drop(core);
+                return match clean {
+                    Some(clean) => self.link(number, names, dir, name, node, &clean),
+                    None => Ok(()),
+                };
+            }
+        }
+        let Some(path) = path_of(names, dir, name) else { return Ok(()) };
+        let read = self.tree.snapshot(names, node);
+        let (snapshot, parent_mtime) = match read.and_then(|snapshot| Ok((snapshot, mtime_of(self, names, dir)?))) {
+            Ok(read) => read,
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(unreadable(node, names, error)),
+        };
+        let verdict = self.judge(number, node, &snapshot, there)?;
+        let several = !node.is_dir() && snapshot.stat.st_nlink > 1;
+        let link = (dir, name, several);
+        let (content, payload, copy) = match verdict {
+            Verdict::Same => return self.same(number, node, link),
+            Verdict::Attributes { .. } => (Content::Keep, Bytes::new(), None),
+            Verdict::Content { source, .. } => match self
+                .whole(names, node, &snapshot, source)
+                .map_err(|error| unreadable(node, names, error))?
+            {
+                Some(data) => (Content::Whole, data, None),
+                None => (Content::Keep, Bytes::new(), Some(source)),
+            },
+        };
+        let fresh = matches!(verdict, Verdict::Content { fresh: true, .. } | Verdict::Attributes { fresh: true });
+        let size = snapshot.stat.st_size.cast_unsigned();
+        let sent = payload.len() as u64;
+        let how = How { fresh, content, parent_mtime: Some(parent_mtime) };
+        let draft = Draft::new(&ensure(node, path, snapshot, how), payload);
+        let mut core = self.core.lock();
+        core.gate.pass(number).ok_or(Stop::Over)?;
+        if node.is_dir() {
+            self.send_directory(&mut core, node, Some(&(Arc::clone(dir), name.clone())), draft);
+            return Ok(());
+        }
+        let _no_reply_waits = self.queue(&mut core, draft, 0);
+        core.progress.repaired += 1;
+        core.progress.sent_bytes += sent;
+        core.progress.done_bytes += sent;
+        core.progress.total_bytes += if copy.is_some() { size } else { sent };
+        self.set_right(&mut core, number, node, link)?;
+        if let (Some(source), Some(pass)) = (copy, core.gate.pass(number)) {
+            pass.add(Work::Copy(Arc::clone(node), source));
+        }
+        drop(core);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn set_right(
+        &self,
+        core: &mut Core,
+        number: u64,
+        node: &Arc<Node>,
+        (dir, name, several): (&Arc<Node>, &Name, bool),
+    ) -> Result<(), Stop> {
+        let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+        pass.set_right(node, Some((dir, name)), several);
+        Ok(())
+    }
+
+    /// A name is the same on both sides.
+    fn same(&self, number: u64, node: &Arc<Node>, link: (&Arc<Node>, &Name, bool)) -> Result<(), Stop> {
+        let mut core = self.core.lock();
+        self.set_right(&mut core, number, node, link)?;
+        if node.is_dir() {
+            core.gate.pass(number).ok_or(Stop::Over)?.set_listing(node);
+            drop(core);
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    /// One more name of a node that is right.
+    fn link(
+        &self,
+        number: u64,
+        names: &Names,
+        dir: &Arc<Node>,
+        name: &Name,
+        node: &Arc<Node>,
+        (from_dir, from): &(Arc<Node>, Name),
+    ) -> Result<(), Stop> {
+        let (Some(from_path), Some(to)) = (path_of(names, from_dir, from), path_of(names, dir, name)) else {
+            return Ok(());
+        };
+        let parent_mtime = mtime_of(self, names, dir).map_err(|error| unreadable(dir, names, error))?;
+        let op = Op::Link { from: Place { node: NodeId::new(node.id().get()), at: At::Path(from_path) }, to, parent_mtime };
+        self.push(number, Draft::new(&op, Bytes::new()))?;
+        let mut core = self.core.lock();
+        if let Some(pass) = core.gate.pass(number) {
+            pass.add_shared(node.ino(), (from_dir, from));
+            pass.set_right(node, Some((dir, name)), true);
+        }
+        Ok(())
+    }
+
+    /// The content of a small file that is all data, to travel with its record.
+    fn whole(&self, names: &Names, node: &Node, snapshot: &Snapshot, source: Source) -> io::Result<Option<Bytes>> {
+        let size = snapshot.stat.st_size.cast_unsigned();
+        // More space than content: some may be allocated and unwritten.
+        let more = snapshot.stat.st_blocks.cast_unsigned() * 512 > size.next_multiple_of(4096);
+        let compared = source == Source::Unknown && size >= self.config.compare.min_size.max(1);
+        if more || size > CHUNK_BYTES || compared {
+            return Ok(None);
+        }
+        if size == 0 {
+            return Ok(Some(Bytes::new()));
+        }
+        let fd = self.tree.open(names, node, OFlags::RDONLY)?;
+        if extent::segments(fd.as_fd(), 0, size)?.iter().any(|segment| segment.hole) {
+            return Ok(None);
+        }
+        super::copy::read(fd.as_fd(), 0, size).map(Some)
+    }
+
+    /// What has to be done to a name. The node is not right and its lock is held.
+    fn judge(&self, number: u64, node: &Node, mine: &Snapshot, there: There<'_>) -> Result<Verdict, Stop> {
+        let is_file = node.kind() == FileType::RegularFile;
+        let anew = |fresh| {
+            if is_file { Verdict::Content { source: Source::Fresh, fresh } } else { Verdict::Attributes { fresh } }
+        };
+        let theirs = match there {
+            There::Anything | There::Entry(None) => return Ok(anew(true)),
+            There::Entry(Some(entry)) if !entry.kind.same_kind(&mine.kind) => return Ok(anew(false)),
+            There::Entry(Some(entry)) => entry,
+        };
+        let mut core = self.core.lock();
+        let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+        if !node.is_dir() && theirs.links > 1 {
+            // Where only some names are looked at, the others may be those of another node.
+            let other = !pass.is_over_all()
+                || theirs.links > mine.stat.st_nlink
+                || !pass.claim(theirs.inode, node.ino());
+            if other {
+                return Ok(anew(true));
+            }
+        }
+        let suspect = pass.by_content
+            || (theirs.suspect && !pass.trusts_target)
+            || attr::ctime(&mine.stat).secs >= pass.source_clean_secs;
+        drop(core);
+        let attributes = theirs.attrs == attr::attrs(&mine.stat)
+            && theirs.kind == mine.kind
+            && theirs.xattrs == xattr_digest(&mine.xattrs);
+        if !is_file {
+            return Ok(if attributes { Verdict::Same } else { Verdict::Attributes { fresh: false } });
+        }
+        let size = mine.stat.st_size.cast_unsigned();
+        let alike = theirs.size == size && theirs.blocks == mine.stat.st_blocks.cast_unsigned();
+        let content = alike
+            && if suspect {
+                size == 0 || theirs.content.is_some() && theirs.content == content_digest(mine, size)
+            } else {
+                theirs.attrs.mtime == attr::mtime(&mine.stat)
+            };
+        Ok(match (content, attributes) {
+            (true, true) => Verdict::Same,
+            (true, false) => Verdict::Attributes { fresh: false },
+            (false, _) => Verdict::Content { source: Source::Unknown, fresh: false },
+        })
+    }
+}
+
+pub(super) fn path_of(names: &Names, dir: &Node, name: &Name) -> Option<RelPath> {
+    dir.path(names)?.join(name).ok()
+}
+
+/// The digest of a small file's content; `None` where it is large or cannot be read, and is compared piece by piece.
+fn content_digest(mine: &Snapshot, size: u64) -> Option<[u8; 16]> {
+    if size > CHUNK_BYTES {
+        return None;
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(platform::sys::proc_path(mine.fd.as_fd()), flags, rustix::fs::Mode::empty()).ok()?;
+    Some(digest16(&super::copy::read(fd.as_fd(), 0, size).ok()?))
+}

@@ -1,0 +1,209 @@
+//! A pass of repair: compares source and target where something is dirty and sends what differs, beside live operations
+//! (S7). All that it sends is numbered under the locks of what it read, in the one stream, so a live operation is never
+//! lost under it.
+//!
+//! Here: its threads, and what they take next. `catch_up` begins a pass from what was remembered; `list` compares a
+//! directory's names, `look` one name, `copy` and `mend` bring content; `ask` puts questions to the target.
+
+mod ask;
+mod catch_up;
+mod copy;
+mod list;
+mod look;
+mod mend;
+
+use crate::Srm;
+use crate::core::Core;
+use crate::map::{Gate, Next, Work};
+use bytes::Bytes;
+use platform::tree::{Names, Node};
+use protocol::{Draft, Mark, Op};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Threads of a pass.
+const WORKERS: usize = 4;
+/// A pass sends nothing more while this much, or a quarter of the bound, is in the backlog: live operations are not to
+/// wait long behind it.
+const ROOM_BYTES: u64 = 16 << 20;
+/// What could not be read is tried again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// Why a piece of work ended early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The pass is over.
+    Over,
+    /// Something on the source could not be read.
+    Unreadable(String, io::Error),
+}
+
+pub(crate) fn unreadable(node: &Node, names: &Names, error: io::Error) -> Stop {
+    let path = node.path(names).map_or_else(|| format!("inode {}", node.ino()), |path| path.to_string());
+    Stop::Unreadable(path, error)
+}
+
+/// Whether it is gone, which is no error: somebody deleted it meanwhile.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::STALE | Errno::NOTDIR))
+}
+
+impl Srm {
+    /// Starts the threads of the pass over everything that has just begun.
+    pub(crate) fn start_pass(self: &Arc<Self>, number: u64) {
+        let begin = move |srm: &Arc<Self>| {
+            let begun = srm.ensure_directories(&mut srm.tree.names().write(), srm.tree.root());
+            if let Err(error) = &begun {
+                srm.core.lock().damaged(&format!("the source directory cannot be read: {error}"), Instant::now());
+            }
+            begun.is_ok()
+        };
+        self.spawn_pass(number, begin);
+    }
+
+    /// Starts the threads of a pass, after `begin`.
+    fn spawn_pass(self: &Arc<Self>, number: u64, begin: impl FnOnce(&Arc<Self>) -> bool + Send + 'static) {
+        let srm = Arc::clone(self);
+        let first = std::thread::Builder::new().name("pass-0".to_owned()).spawn(move || {
+            if !begin(&srm) {
+                return;
+            }
+            for index in 1..WORKERS {
+                let more = Arc::clone(&srm);
+                let started =
+                    std::thread::Builder::new().name(format!("pass-{index}")).spawn(move || more.work(number));
+                if let Err(error) = started {
+                    tracing::warn!(event = "pass-thread", %error, "the mirror pass goes on with fewer threads");
+                }
+            }
+            srm.work(number);
+        });
+        if let Err(error) = first {
+            let why = format!("no thread could be started for the mirror pass: {error}");
+            self.core.lock().damaged(&why, Instant::now());
+        }
+    }
+
+    fn work(self: Arc<Self>, number: u64) {
+        while let Some(work) = self.next_work(number) {
+            let node = match &work {
+                Work::List(node) | Work::Name(node, _) | Work::Copy(node, _) | Work::Mend(node, _) => Arc::clone(node),
+            };
+            let result = match &work {
+                Work::List(dir) => self.list(number, dir),
+                Work::Name(dir, name) => self.look(number, dir, name),
+                Work::Copy(file, source) => self.copy(number, file, *source),
+                Work::Mend(node, dirt) => self.mend_node(number, node, dirt),
+            };
+            let mut core = self.core.lock();
+            if let Some(pass) = core.gate.pass(number) {
+                match result {
+                    Ok(()) | Err(Stop::Over) => {
+                        pass.finished(&work);
+                        drop(work);
+                    }
+                    Err(Stop::Unreadable(path, error)) => {
+                        pass.failed(work, Instant::now() + AGAIN_AFTER);
+                        tracing::warn!(event = "unreadable", path, %error, "cannot be mirrored, is tried again");
+                        core.last_error = Some(format!("cannot mirror {path}: {error}; tried again every 30 s"));
+                    }
+                }
+            }
+            drop(core);
+            self.changed.notify_all();
+            self.tree.settle(node);
+        }
+    }
+
+    fn next_work(&self, number: u64) -> Option<Work<Arc<Node>>> {
+        let mut core = self.core.lock();
+        loop {
+            let pass = core.gate.pass(number)?;
+            match pass.next(Instant::now()) {
+                Next::Work(work) => return Some(work),
+                Next::Wait(until) => {
+                    let until = until.unwrap_or_else(|| Instant::now() + AGAIN_AFTER);
+                    self.changed.wait_until(&mut core, until);
+                }
+                Next::Finished => {
+                    drop(core);
+                    if self.finish(number) {
+                        return None;
+                    }
+                    core = self.core.lock();
+                }
+            }
+        }
+    }
+
+    /// Ends the pass if there is still nothing to do once names stand still.
+    fn finish(&self, number: u64) -> bool {
+        let names = self.tree.names().write();
+        let mut core = self.core.lock();
+        let Some(pass) = core.gate.pass(number) else { return true };
+        if pass.waiting() > 0 {
+            return false;
+        }
+        pass.assert_finished();
+        let Some(seq) = core.push(Draft::new(&Op::Mark(Mark::Coherent), Bytes::new())) else { return true };
+        core.coherent_at = Some(seq);
+        core.gate = Gate::Clean;
+        core.passes_done += 1;
+        core.absorbed = 0;
+        core.absorbed_bytes = 0;
+        core.absorbed_since = None;
+        core.by_content = false;
+        core.same_before = None;
+        core.last_error = None;
+        core.progress.scanning = false;
+        core.forgive();
+        tracing::info!(event = "pass-done", coherent_at = seq.get(), "source and target are brought together");
+        if core.bypass {
+            core.hold("replication is switched off");
+        }
+        drop(core);
+        drop(names);
+        // Nodes that only the pass knew.
+        self.tree.sweep();
+        self.wake();
+        self.changed.notify_all();
+        true
+    }
+
+    /// Waits until the pass may send more.
+    pub(crate) fn wait_for_room(&self, number: u64) -> Result<(), Stop> {
+        let mut core = self.core.lock();
+        loop {
+            if core.gate.pass(number).is_none() || core.stopped {
+                return Err(Stop::Over);
+            }
+            if core.backlog.bytes() < ROOM_BYTES.min(core.backlog.limit_bytes() / 4) {
+                return Ok(());
+            }
+            self.changed.wait(&mut core);
+        }
+    }
+
+    /// Numbers a record of the pass; the caller holds the locks of what it read.
+    pub(crate) fn push(&self, number: u64, draft: Draft) -> Result<(), Stop> {
+        let mut core = self.core.lock();
+        core.gate.pass(number).ok_or(Stop::Over)?;
+        let _no_reply_waits = self.queue(&mut core, draft, 0);
+        Ok(())
+    }
+}
+
+/// What a pass shows of itself.
+pub(crate) fn progress(core: &Core) -> crate::map::Progress {
+    match &core.gate {
+        Gate::Pass(pass) => crate::map::Progress {
+            waiting: pass.waiting(),
+            unreadable: pass.unreadable(),
+            scanning: pass.is_scanning(),
+            ..core.progress
+        },
+        _ => core.progress,
+    }
+}

@@ -1,0 +1,121 @@
+//! Replication switched off and on again (S16), and a backlog that overflows (S3): what changes meanwhile is remembered one by
+//! one, and caught up with beside operations that go on; names come back as renames, and only changed ranges are sent.
+#![allow(clippy::unwrap_used)]
+
+use replfs_tests::rig::{Commit, Rig, Setup};
+use replfs_tests::roam::Roamers;
+use replfs_tests::seed::{Random, seed};
+use replfs_tests::{in_both_modes, tree};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+in_both_modes!(catching_up_under_random_operations_ends_exact, overflows_under_random_operations_end_exact);
+
+fn switch(rig: &Rig, how: &str) {
+    rig.replfs("bypass", &[&rig.mnt().to_string_lossy(), how]).ok();
+}
+
+// claim: A110
+fn catching_up_under_random_operations_ends_exact(commit: Commit) {
+    let seed = seed();
+    let mut rig = Rig::prepare(commit, Setup::default());
+    tree::sources(&rig.src(), 1000);
+    rig.mount();
+    rig.assert_equal();
+    let passes = rig.status().target().passes;
+    for round in 0..6 {
+        let roamers = Roamers::start(&rig.mnt(), 3, seed.wrapping_add(round * 10));
+        roamers.roam(200);
+        switch(&rig, "on");
+        roamers.roam(1500);
+        switch(&rig, "off");
+        roamers.roam(1000);
+        roamers.stop();
+        rig.assert_equal();
+    }
+    let status = rig.status();
+    assert!(status.target().passes >= passes + 6, "each round caught up: {status:?}");
+    assert_eq!(status.target().reconnects, 0, "nothing was given up: {status:?}");
+    rig.finish();
+}
+
+fn overflows_under_random_operations_end_exact(commit: Commit) {
+    let seed = seed();
+    let setup = Setup::default().linked().option(&["--backlog", "8MiB", "--degrade-after", "1s"]);
+    let rig = Rig::with(commit, setup);
+    for round in 0..3 {
+        let roamers = Roamers::start(&rig.mnt(), 3, seed.wrapping_add(round * 10));
+        roamers.roam(200);
+        rig.link().cut();
+        let big = Random::new(round).bytes(9 << 20);
+        fs::write(rig.mnt().join(format!("big{round}")), &big).unwrap();
+        roamers.roam(800);
+        rig.wait_status("held", |s| s.target().held.entries > 0);
+        rig.link().mend();
+        roamers.roam(500);
+        roamers.stop();
+        rig.assert_equal();
+    }
+    rig.finish();
+}
+
+// claim: A110
+#[test]
+fn renames_while_replication_is_off_send_no_content() {
+    let rig = Rig::with(Commit::Real, Setup::default());
+    let mnt = rig.mnt();
+    let mut random = Random::new(7);
+    for dir in ["a", "a/b", "c", "d"] {
+        fs::create_dir(mnt.join(dir)).unwrap();
+    }
+    for file in ["a/1", "a/b/2", "c/3", "d/4", "5", "6"] {
+        fs::write(mnt.join(file), random.bytes(2 << 20)).unwrap();
+    }
+    rig.settle();
+    switch(&rig, "on");
+    let sent = rig.status().target().sent_bytes;
+    let mv = |from: &str, to: &str| fs::rename(mnt.join(from), mnt.join(to)).unwrap();
+    // Two files change places, three directories go round in a circle, a directory moves below what was its child, a
+    // deleted directory's contents live on elsewhere.
+    mv("5", "x");
+    mv("6", "5");
+    mv("x", "6");
+    mv("a/b", "b");
+    mv("a", "b/a");
+    mv("c", "y");
+    mv("d", "c");
+    mv("y", "d");
+    mv("d/3", "3");
+    fs::remove_dir(mnt.join("d")).unwrap();
+    mv("c", "d");
+    fs::hard_link(mnt.join("3"), mnt.join("also")).unwrap();
+    switch(&rig, "off");
+    rig.assert_equal();
+    let sent = rig.status().target().sent_bytes - sent;
+    assert!(sent < 100_000, "{sent} bytes for names alone");
+    rig.finish();
+}
+
+// claim: A110
+#[test]
+fn only_ranges_that_changed_while_replication_was_off_are_sent() {
+    const SIZE: usize = 16 << 20;
+    let rig = Rig::with(Commit::Real, Setup::default());
+    fs::write(rig.mnt().join("big"), Random::new(8).bytes(SIZE)).unwrap();
+    rig.settle();
+    switch(&rig, "on");
+    assert_eq!(rig.status().target().state, "bypass");
+    let sent = rig.status().target().sent_bytes;
+    let file = OpenOptions::new().write(true).open(rig.mnt().join("big")).unwrap();
+    for n in 0..16_u64 {
+        file.write_all_at(&[n as u8; 4096], n << 20).unwrap();
+    }
+    file.set_len(SIZE as u64 - 5000).unwrap();
+    drop(file);
+    File::create(rig.mnt().join("new")).unwrap();
+    switch(&rig, "off");
+    rig.assert_equal();
+    let sent = rig.status().target().sent_bytes - sent;
+    assert!(sent < 16 * 4096 * 2, "{sent} bytes for 64 KiB of changes");
+    rig.finish();
+}
