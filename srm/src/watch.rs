@@ -70,6 +70,7 @@ impl Srm {
             reconnects: core.connections.saturating_sub(1),
             operations: named(&core.sent_operations),
             sent_bytes: core.sent_bytes,
+            lanes: self.lanes.open_lanes() as u64,
             pass: PassProgress { waiting: pass::waiting(&core), ..core.progress },
             passes: core.passes_done,
         };
@@ -154,6 +155,7 @@ impl Srm {
         core.gate = Gate::Due;
         core.release_replies();
         drop(core);
+        self.lanes.end_generation();
         self.released.notify_all();
         self.wake();
         self.changed.notify_all();
