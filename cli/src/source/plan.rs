@@ -44,6 +44,8 @@ pub struct SourcePlan {
     pub drain_timeout: Duration,
     /// Bound of the backlog in bytes.
     pub backlog_bytes: u64,
+    /// Connections at most that copy files beside the ordered one.
+    pub lanes: usize,
     /// Take over what is on the target and belongs to nobody.
     pub adopt: bool,
     /// Flags of the mount.
@@ -105,6 +107,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         connect_timeout: replication.connect_timeout,
         drain_timeout: replication.drain_timeout,
         backlog_bytes: replication.backlog,
+        lanes: replication.lanes.into(),
         adopt: replication.adopt,
         flags,
         places: resolved.places,
