@@ -11,6 +11,7 @@
 //! way any more.
 
 mod feed;
+mod piece;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -112,12 +113,12 @@ impl Lanes {
     /// Makes a staging file, or takes the one that is there; how long it is already, in bytes. What lies below that may be
     /// old, torn or a hole (pieces come in any order): compare it. Waits until nothing of an earlier try is under way.
     pub fn open(&self, pass: u64, stage: StageId, size: u64) -> Result<u64, LaneError> {
-        let mut state = self.state.lock();
-        self.wait(&mut state, pass, |state| (state.outstanding(stage) == 0).then_some(Ok(())))?;
-        state.forgive(stage);
-        let n = state.ask(PieceOp::Open { stage, size });
+        let mut pool = self.state.lock();
+        self.wait(&mut pool, pass, |pool| (pool.outstanding(stage) == 0).then_some(Ok(())))?;
+        pool.forgive(stage);
+        let n = pool.ask(PieceOp::Open { stage, size });
         self.wake();
-        match self.answer_to(state, pass, n)? {
+        match self.answer_to(pool, pass, n)? {
             PieceAnswer::There { len } => Ok(len),
             other => Err(LaneError::Failed(format!("the target answered {other:?} to an open"))),
         }
@@ -170,16 +171,18 @@ impl Lanes {
         hashes: Vec<u8>,
     ) -> Result<Asked, LaneError> {
         let op = PieceOp::Compare { stage, offset, len, block_bytes, hashes };
-        let mut state = self.room(pass, &op, 0)?;
-        let n = state.ask(op);
-        drop(state);
+        let mut pool = self.room(pass, &op, 0)?;
+        let n = pool.ask(op);
+        drop(pool);
         self.wake();
         Ok(Asked { pass, n })
     }
 
     /// The answer to a comparison.
+    #[allow(clippy::needless_pass_by_value)] // it comes once
     pub fn answer(&self, asked: Asked) -> Result<Vec<u32>, LaneError> {
-        match self.answer_to(self.state.lock(), asked.pass, asked.n)? {
+        let Asked { pass, n } = asked;
+        match self.answer_to(self.state.lock(), pass, n)? {
             PieceAnswer::Differs(list) => Ok(list),
             other => Err(LaneError::Failed(format!("the target answered {other:?} to a comparison"))),
         }
@@ -188,63 +191,63 @@ impl Lanes {
     /// Waits until everything of this staging file is on the target; only then may a record place it. An error: some of it
     /// is not, and the file cannot be used.
     pub fn settle(&self, pass: u64, stage: StageId) -> Result<(), LaneError> {
-        let mut state = self.state.lock();
-        self.wait(&mut state, pass, |state| match state.verdict(stage) {
-            Ok(()) => (state.outstanding(stage) == 0).then_some(Ok(())),
+        let mut pool = self.state.lock();
+        self.wait(&mut pool, pass, |pool| match pool.verdict(stage) {
+            Ok(()) => (pool.outstanding(stage) == 0).then_some(Ok(())),
             failed => Some(failed),
         })
     }
 
     /// The staging file is not wanted any more. Returns at once.
     pub fn discard(&self, pass: u64, stage: StageId) {
-        let mut state = self.state.lock();
-        if state.is_in(pass) {
-            state.push(PieceOp::Drop { stage }, Bytes::new());
-            drop(state);
+        let mut pool = self.state.lock();
+        if pool.is_in(pass) {
+            pool.push(PieceOp::Drop { stage }, Bytes::new());
+            drop(pool);
             self.wake();
         }
     }
 
     fn push(&self, pass: u64, op: PieceOp, data: Bytes) -> Result<(), LaneError> {
-        let mut state = self.room(pass, &op, data.len())?;
-        state.verdict(op.stage())?;
-        state.push(op, data);
-        drop(state);
+        let mut pool = self.room(pass, &op, data.len())?;
+        pool.verdict(op.stage())?;
+        pool.push(op, data);
+        drop(pool);
         self.wake();
         Ok(())
     }
 
     /// Waits for room for a piece.
     fn room(&self, pass: u64, op: &PieceOp, data: usize) -> Result<MutexGuard<'_, State>, LaneError> {
-        let mut state = self.state.lock();
-        let cost = state::cost(op, data);
-        self.wait(&mut state, pass, |state| state.has_room(cost).then_some(Ok(())))?;
-        Ok(state)
+        let mut pool = self.state.lock();
+        let cost = piece::cost(op, data);
+        self.wait(&mut pool, pass, |pool| pool.has_room(cost).then_some(Ok(())))?;
+        Ok(pool)
     }
 
-    fn answer_to(&self, mut state: MutexGuard<'_, State>, pass: u64, n: u64) -> Result<PieceAnswer, LaneError> {
-        self.wait(&mut state, pass, |state| state.take_answer(n))
+    fn answer_to(&self, mut pool: MutexGuard<'_, State>, pass: u64, n: u64) -> Result<PieceAnswer, LaneError> {
+        self.wait(&mut pool, pass, |pool| pool.take_answer(n))
     }
 
     /// Waits until `ready`, or the pass is over, or lanes were given up.
     fn wait<T>(
         &self,
-        state: &mut MutexGuard<'_, State>,
+        pool: &mut MutexGuard<'_, State>,
         pass: u64,
         mut ready: impl FnMut(&mut State) -> Option<Result<T, LaneError>>,
     ) -> Result<T, LaneError> {
-        let given_up = state.given_up;
+        let given_up = pool.given_up;
         loop {
-            if !state.is_in(pass) {
+            if !pool.is_in(pass) {
                 return Err(LaneError::Over);
             }
-            if let Some(result) = ready(state) {
+            if let Some(result) = ready(pool) {
                 return result;
             }
-            if state.given_up != given_up {
-                return Err(LaneError::Failed(state.last_error.clone()));
+            if pool.given_up != given_up {
+                return Err(LaneError::Failed(pool.last_error.clone()));
             }
-            self.changed.wait(state);
+            self.changed.wait(pool);
         }
     }
 

@@ -1,42 +1,17 @@
 //! The pool's state: what is queued, what is under way on which lane, what became of it. No waiting, no clock.
 
+use super::piece::{Piece, judge};
 use super::{LaneError, WINDOW_BYTES};
 use bytes::Bytes;
 use protocol::{CHUNK_BYTES, Incarnation, MAX_LANES, PieceAnswer, PieceOp, StageId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// What a piece costs beside its data, at the least.
-const PIECE_BYTES: usize = 512;
 /// Pieces under way on one lane.
 const LANE_PIECES: usize = 256;
 /// Attempts in a row, with no lane open, after which whoever waits is told that there are none.
 pub(super) const GIVE_UP: u32 = 6;
 /// Lanes that may break over one piece before it is taken for the reason.
 pub(super) const MAX_TRIES: u32 = 6;
-
-/// A piece from its queueing to its answer.
-#[derive(Debug)]
-pub(super) struct Piece {
-    pub n: u64,
-    pub op: PieceOp,
-    pub data: Bytes,
-    /// How often it was sent.
-    tries: u32,
-    /// Somebody still wants it. What nobody wants is not sent again, but may still be under way.
-    live: bool,
-}
-
-impl Piece {
-    fn cost(&self) -> usize {
-        cost(&self.op, self.data.len())
-    }
-}
-
-/// Bytes that a piece counts.
-pub(super) fn cost(op: &PieceOp, data: usize) -> usize {
-    let hashes = if let PieceOp::Compare { hashes, .. } = op { hashes.len() } else { 0 };
-    PIECE_BYTES + hashes + data
-}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stand {
@@ -176,7 +151,7 @@ impl State {
 
     pub fn push(&mut self, op: PieceOp, data: Bytes) -> u64 {
         self.last += 1;
-        let piece = Piece { n: self.last, op, data, tries: 0, live: true };
+        let piece = Piece::new(self.last, op, data);
         self.bytes += piece.cost();
         self.stages.entry(piece.op.stage()).or_default().outstanding += 1;
         self.queue.push_back(piece);
@@ -337,19 +312,4 @@ impl State {
             *answer = Some(result);
         }
     }
-}
-
-/// Whether an answer is one to this question.
-fn judge(op: &PieceOp, answer: PieceAnswer) -> Result<PieceAnswer, String> {
-    let fits = match (op, &answer) {
-        (_, PieceAnswer::Failed { text, .. }) => return Err(text.clone()),
-        (PieceOp::Open { .. }, PieceAnswer::There { .. })
-        | (PieceOp::Data { .. } | PieceOp::Hole { .. } | PieceOp::Drop { .. }, PieceAnswer::Done) => true,
-        (PieceOp::Compare { len, block_bytes, .. }, PieceAnswer::Differs(list)) => {
-            let blocks = len.div_ceil(u64::from(*block_bytes).max(1));
-            list.iter().all(|block| u64::from(*block) < blocks)
-        }
-        _ => false,
-    };
-    if fits { Ok(answer) } else { Err("the target answered a question that was not asked".to_owned()) }
 }
