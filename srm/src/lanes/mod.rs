@@ -92,7 +92,7 @@ impl Lanes {
 
     /// Whether the session that lanes belong to is being served.
     pub fn link(&self, up: bool) {
-        self.state.lock().link_up = up;
+        self.state.lock().link(up);
         self.wake();
     }
 

@@ -86,6 +86,13 @@ impl State {
         }
     }
 
+    pub fn link(&mut self, up: bool) {
+        if std::mem::replace(&mut self.link_up, up) != up {
+            // What failed, failed because the session was going.
+            self.failures = 0;
+        }
+    }
+
     pub fn begin(&mut self, pass: u64, incarnation: Incarnation) {
         self.end();
         self.pass = Some(pass);
