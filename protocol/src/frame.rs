@@ -12,7 +12,7 @@
 //!  6  2  zero
 //!  8  4  header length in bytes
 //! 12  4  payload length in bytes
-//! 16  8  sequence number, 0 for what is no record
+//! 16  8  sequence number, or a piece's number; 0 for what is neither
 //! 24  8  offset of the payload in its file, 0 where that means nothing
 //! 32  8  time stamp: nanoseconds since 1970 on the sender's clock, 0 for what is no record
 //! 40  4  CRC-32C of the payload
@@ -22,6 +22,7 @@
 
 use crate::id::SeqNo;
 use crate::message::Message;
+use crate::piece::PieceOp;
 use crate::record::{Op, Record};
 use crate::{MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, VERSION};
 use bytes::Bytes;
@@ -74,6 +75,10 @@ enum Kind {
     Heartbeat = 8,
     Bye = 9,
     ByeAck = 10,
+    Lane = 15,
+    LaneAck = 16,
+    Piece = 17,
+    PieceDone = 18,
 }
 
 impl Kind {
@@ -89,6 +94,10 @@ impl Kind {
             8 => Self::Heartbeat,
             9 => Self::Bye,
             10 => Self::ByeAck,
+            15 => Self::Lane,
+            16 => Self::LaneAck,
+            17 => Self::Piece,
+            18 => Self::PieceDone,
             other => return Err(FrameError::Kind(other)),
         })
     }
@@ -183,6 +192,10 @@ impl Head {
             Kind::Heartbeat => Message::Heartbeat,
             Kind::Bye => Message::Bye,
             Kind::ByeAck => Message::ByeAck(parse(header)?),
+            Kind::Lane => Message::Lane(parse(header)?),
+            Kind::LaneAck => Message::LaneAck(parse(header)?),
+            Kind::Piece => Message::Piece(self.seq.get(), parse(header)?, payload),
+            Kind::PieceDone => Message::PieceDone(self.seq.get(), parse(header)?),
         })
     }
 }
@@ -218,12 +231,26 @@ impl Frame {
             Message::Heartbeat => Self::build(Kind::Heartbeat, SeqNo::ZERO, &[]),
             Message::Bye => Self::build(Kind::Bye, SeqNo::ZERO, &[]),
             Message::ByeAck(m) => Self::build(Kind::ByeAck, SeqNo::ZERO, &pack(m)),
+            Message::Lane(m) => Self::build(Kind::Lane, SeqNo::ZERO, &pack(m)),
+            Message::LaneAck(m) => Self::build(Kind::LaneAck, SeqNo::ZERO, &pack(m)),
+            Message::Piece(n, op, payload) => Self::piece(*n, op, payload.clone()),
+            Message::PieceDone(n, m) => Self::build(Kind::PieceDone, SeqNo::new(*n), &pack(m)),
         }
     }
 
     /// Encodes a record with its payload.
     pub fn record(record: &Record, payload: Bytes) -> Self {
         Draft::new(&record.op, payload).number(record.seq, record.stamp, record.tolerant)
+    }
+
+    /// Encodes a piece with its number and payload. The payload is not copied.
+    pub fn piece(n: u64, op: &PieceOp, payload: Bytes) -> Self {
+        let offset = match op {
+            PieceOp::Data { offset, .. } => *offset,
+            _ => 0,
+        };
+        let crc = crc32c::crc32c(&payload);
+        assemble(Kind::Piece, 0, SeqNo::new(n), offset, 0, &pack(op), payload, crc)
     }
 
     /// Length of the whole frame in bytes.

@@ -64,6 +64,28 @@ impl NodeId {
     }
 }
 
+/// A staging file: content of one file of the source on its way. Made from what tells that file from all others that its
+/// file system ever had, so that it stays the same when either side starts anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StageId {
+    inode: u64,
+    generation: u64,
+}
+
+impl StageId {
+    /// The staging file of the source's file with this inode number and generation.
+    pub const fn new(inode: u64, generation: u64) -> Self {
+        Self { inode, generation }
+    }
+}
+
+/// 32 hexadecimal digits: the staging file's name.
+impl fmt::Display for StageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.inode, self.generation)
+    }
+}
+
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -8,15 +8,17 @@ pub mod frame;
 pub mod id;
 pub mod message;
 pub mod path;
+pub mod piece;
 pub mod record;
 
 pub use attrs::{Attrs, NodeKind, Owner, Time};
 pub use frame::{Draft, Frame, FrameError, Head};
-pub use id::{Incarnation, NodeId, ReplicaId, SeqNo};
+pub use id::{Incarnation, NodeId, ReplicaId, SeqNo, StageId};
 pub use message::{
     Ack, Answer, Entry, Hello, HelloAck, Message, Page, Position, RefusalCode, Refused, Trouble, TroubleKind,
 };
 pub use path::{Name, PathError, RelPath};
+pub use piece::{LaneAck, LaneHello, MAX_LANES, PieceAnswer, PieceOp};
 pub use record::{AllocateMode, At, Content, Ensure, Mark, Op, Place, Record, RenameKind, Replaced};
 
 /// The protocol version that this build speaks. Versions are compared for equality until there are two.

@@ -4,6 +4,7 @@
 use crate::attrs::{Attrs, NodeKind};
 use crate::id::{Incarnation, ReplicaId, SeqNo};
 use crate::path::{Name, RelPath};
+use crate::piece::{LaneAck, LaneHello, PieceAnswer, PieceOp};
 use crate::record::Record;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -206,10 +207,18 @@ pub enum Message {
     Answer(SeqNo, Answer),
     /// Target to source.
     Trouble(Trouble),
-    /// Source to target, once a second when idle.
+    /// Source to target, once a second when idle; on a lane both ways.
     Heartbeat,
     /// Source to target: nothing comes after this; the replica is complete up to here and is to be made durable.
     Bye,
     /// Target to source: done.
     ByeAck(Ack),
+    /// Source to target, first on a lane.
+    Lane(LaneHello),
+    /// Target to source: pieces are taken.
+    LaneAck(LaneAck),
+    /// Source to target on a lane: a request with its number, and data.
+    Piece(u64, PieceOp, Bytes),
+    /// Target to source on a lane: what became of the piece with this number.
+    PieceDone(u64, PieceAnswer),
 }

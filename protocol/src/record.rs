@@ -5,7 +5,7 @@
 //! applying it once leaves; the exceptions (an exchange of names) are named where they stand.
 
 use crate::attrs::{Attrs, NodeKind, Owner, Time};
-use crate::id::{NodeId, SeqNo};
+use crate::id::{NodeId, SeqNo, StageId};
 use crate::path::{Name, RelPath};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,9 @@ pub enum Content {
     Keep,
     /// The payload is the whole content (at most [`crate::CHUNK_BYTES`], all of it data, no holes).
     Whole,
+    /// The staging file is the content: it takes the name over, and gets the size. A file that is there is replaced in
+    /// the same step, unless the record asks for a fresh node. Everything that the lanes brought for it was answered.
+    Staged(StageId),
 }
 
 /// "At this path there is this node": the record of repair. What is there and is something else is set aside first.

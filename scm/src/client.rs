@@ -13,20 +13,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Connects to one target.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct QuicDialer {
     host: String,
     port: u16,
     expected: Fingerprint,
     key: Arc<NodeKey>,
     timeout: Duration,
+    purpose: transport::Use,
 }
 
 impl QuicDialer {
     /// A dialer for the target at `host` (a name or an address) and `port`, which must show the key `expected`.
     /// An attempt ends after `timeout`.
     pub fn new(host: String, port: u16, expected: Fingerprint, key: Arc<NodeKey>, timeout: Duration) -> Self {
-        Self { host, port, expected, key, timeout }
+        Self { host, port, expected, key, timeout, purpose: transport::Use::Session }
+    }
+
+    /// The same for lanes, which have more under way.
+    #[must_use]
+    pub fn for_lanes(&self) -> Self {
+        Self { purpose: transport::Use::Lane, ..self.clone() }
     }
 
     fn target(&self) -> String {
@@ -55,7 +62,7 @@ impl QuicDialer {
         let crypto = QuicClientConfig::try_from(tls::client_config(&self.key, Arc::clone(&verifier))?)
             .map_err(|e| ScmError::Key(e.to_string()))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        config.transport_config(transport::config());
+        config.transport_config(transport::config(self.purpose));
         let connecting = endpoint.connect_with(config, addr, "replfs").map_err(|e| unreachable(e.to_string()))?;
         match connecting.await {
             Ok(connection) => Ok((endpoint, connection)),

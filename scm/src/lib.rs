@@ -1,8 +1,9 @@
-//! Source Communications Manager: keys, QUIC connections authenticated on both ends, and the session that carries what a
-//! [`session::Feed`] has to say. It knows the protocol and nothing of files.
+//! Source Communications Manager: keys, QUIC connections authenticated on both ends, the session that carries what a
+//! [`session::Feed`] has to say, and the lanes beside it ([`lane::LaneFeed`]). It knows the protocol and nothing of files.
 
 pub mod client;
 pub mod key;
+pub mod lane;
 pub mod server;
 pub mod session;
 mod tls;

@@ -99,7 +99,7 @@ pub fn listen(addr: SocketAddr, key: &NodeKey, allow: Vec<Fingerprint>) -> Resul
     let tls = tls::server_config(key, allow)?;
     let crypto = QuicServerConfig::try_from(tls).map_err(|e| ScmError::Key(e.to_string()))?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(transport::config());
+    config.transport_config(transport::config(transport::Use::Accept));
     let bind = |source| ScmError::Bind { addr, source };
     let endpoint = Endpoint::server(config, addr).map_err(bind)?;
     let local_addr = endpoint.local_addr().map_err(bind)?;

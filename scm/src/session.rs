@@ -217,7 +217,15 @@ async fn listen(feed: &dyn Feed, mut reader: &mut (dyn AsyncRead + Send + Unpin)
                 feed.farewell(ack);
                 return End::Bye;
             }
-            Message::Hello(_) | Message::HelloAck(_) | Message::Record(..) | Message::Heartbeat | Message::Bye => {
+            Message::Hello(_)
+            | Message::HelloAck(_)
+            | Message::Record(..)
+            | Message::Heartbeat
+            | Message::Bye
+            | Message::Lane(_)
+            | Message::LaneAck(_)
+            | Message::Piece(..)
+            | Message::PieceDone(..) => {
                 return End::Lost("the target spoke out of turn".to_owned());
             }
         }

@@ -11,9 +11,24 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// Above this a packet train with segmentation offload passes 64 KiB and the connection stalls.
 const LARGEST_MTU: u16 = 6_500;
 
+/// What may be under way on one stream; a connection has one.
 const WINDOW: u32 = 4 << 20;
+/// What may be under way on one connection of a lane.
+const LANE_WINDOW: u32 = 16 << 20;
 
-pub(crate) fn config() -> Arc<TransportConfig> {
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// The ordered stream: what is under way is what a lost connection sends again.
+    Session,
+    /// A lane: as much as the line holds.
+    Lane,
+    /// The accepting end does not know yet. The window of the stream bounds a session there.
+    Accept,
+}
+
+pub(crate) fn config(purpose: Use) -> Arc<TransportConfig> {
+    let window = if purpose == Use::Session { WINDOW } else { LANE_WINDOW };
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(LARGEST_MTU);
     let mut config = TransportConfig::default();
@@ -25,7 +40,7 @@ pub(crate) fn config() -> Arc<TransportConfig> {
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
         .stream_receive_window(VarInt::from_u32(WINDOW))
-        .receive_window(VarInt::from_u32(WINDOW))
-        .send_window(u64::from(WINDOW));
+        .receive_window(VarInt::from_u32(window))
+        .send_window(u64::from(window));
     Arc::new(config)
 }

@@ -114,6 +114,7 @@ impl Srm {
         let due = take_applied(&mut core);
         drop(core);
         run(due);
+        self.lanes.link(true);
         if let Some(number) = pass {
             tracing::info!(event = "pass-begin", number, "comparing source and target");
             self.start_pass(number);
@@ -228,6 +229,7 @@ impl Srm {
         core.link = Link::Refused;
         core.last_error = Some(refused.text.clone());
         drop(core);
+        self.lanes.link(false);
         self.changed.notify_all();
     }
 
@@ -244,6 +246,7 @@ impl Srm {
         core.last_error = Some(reason.to_owned());
         core.blocked = None;
         drop(core);
+        self.lanes.link(false);
         self.changed.notify_all();
     }
 

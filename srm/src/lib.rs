@@ -1,9 +1,10 @@
 //! Source Replication Manager: order, backlog, commit modes, clean and dirty, the mirror pass. Policy: no FUSE, no QUIC.
 //!
 //! `backlog`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
-//! layer did; `feed` is what a connection to the target pulls from and reports to; `pass` repairs; `clock` watches time.
+//! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
+//! repairs; `clock` watches time.
 //!
-//! Lock order: namespace, nodes (`platform::tree`), then the core. The core is held for moments and never while anything
+//! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
 //! is read or waited for.
 
 mod backlog;
@@ -11,6 +12,7 @@ mod clock;
 mod core;
 mod ensure;
 mod feed;
+pub mod lanes;
 mod live;
 pub mod map;
 mod names;
@@ -28,6 +30,7 @@ pub use room::Admission;
 pub use watch::Left;
 
 use crate::core::Core;
+use crate::lanes::Lanes;
 use parking_lot::{Condvar, Mutex};
 use platform::tree::Tree;
 use protocol::{Name, ReplicaId};
@@ -98,6 +101,8 @@ pub struct Srm {
     /// Wakes the connection: there is something to send.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     room: room::Room,
+    /// Content that travels beside the ordered stream.
+    lanes: Lanes,
 }
 
 impl std::fmt::Debug for Srm {
@@ -118,6 +123,7 @@ impl Srm {
             released: Condvar::new(),
             wake: OnceLock::new(),
             room: room::Room::default(),
+            lanes: Lanes::default(),
         });
         clock::start(&srm)?;
         room::start(&srm)?;
@@ -148,6 +154,16 @@ impl Srm {
     /// The backing directory.
     pub fn tree(&self) -> &Arc<Tree> {
         &self.tree
+    }
+
+    /// The lanes beside the ordered stream.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// NAME.
+    pub fn name(&self) -> &Name {
+        &self.config.name
     }
 
     /// Whether there is no target, and nothing need be described.

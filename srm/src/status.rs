@@ -127,6 +127,9 @@ pub struct TargetStatus {
     pub operations: BTreeMap<String, u64>,
     /// Bytes sent, frames included.
     pub sent_bytes: u64,
+    /// Lanes that are open now, over which content travels beside the ordered operations.
+    #[serde(default)]
+    pub lanes: u64,
     /// The pass that runs, or the last one.
     pub pass: PassProgress,
     /// Passes finished.

@@ -77,6 +77,7 @@ impl Srm {
             sent_bytes: core.sent_bytes,
             pass: pass::progress(&core),
             held,
+            lanes: self.lanes.open_lanes() as u64,
             passes: core.passes_done,
         };
         SourceStatus {
@@ -194,6 +195,7 @@ impl Srm {
         core.gate = Gate::Due;
         core.release_replies();
         drop(core);
+        self.lanes.end_generation();
         self.released.notify_all();
         self.wake();
         self.changed.notify_all();

@@ -57,6 +57,7 @@ pub(crate) fn open(target: &Target, hello: &Hello, peer: &str) -> Result<Home, R
     };
     let orphans = open_or_make(&meta, Path::new("orphan"), 0o700).map_err(fail)?;
     let aside = open_or_make(&meta, Path::new("aside"), 0o700).map_err(fail)?;
+    let stages = open_or_make(&meta, Path::new("stage"), 0o700).map_err(fail)?;
     let (tree, replica) = match Owner::read(meta.as_fd()).map_err(fail)? {
         Some(owner) => known(target, hello, &owner)?,
         None if hello.replica.is_some() => return Err(changed(hello, "it belongs to nobody")),
@@ -64,11 +65,12 @@ pub(crate) fn open(target: &Target, hello: &Hello, peer: &str) -> Result<Home, R
     };
     let empty = platform::sys::dir::is_empty(tree.as_fd()).map_err(fail)?;
     let device = |fd: &OwnedFd| platform::sys::attr::stat(fd).map(|s| s.st_dev);
-    if device(&tree).map_err(fail)? != device(&orphans).map_err(fail)? {
+    let whole = device(&tree).map_err(fail)?;
+    if device(&orphans).map_err(fail)? != whole || device(&stages).map_err(fail)? != whole {
         let why = format!("'{}' is a file system of its own: it and {OWN} must be on one", hello.name);
         return Err(refused(RefusalCode::Other, why));
     }
-    Home::open(hello.name.clone(), replica, Directories { tree, meta, orphans, aside }, empty).map_err(fail)
+    Home::open(hello.name.clone(), replica, Directories { tree, meta, orphans, aside, stages }, empty).map_err(fail)
 }
 
 /// The replica that this source has.

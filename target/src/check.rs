@@ -1,8 +1,8 @@
-//! What a record must be before anything is touched because of it: bounds that the types of the protocol do not hold.
+//! What a record or a piece must be before anything is touched because of it: bounds that the types of the protocol do not hold.
 
 use bytes::Bytes;
 use protocol::record::{Content, Op};
-use protocol::{At, Attrs, CHUNK_BYTES, Ensure, NodeKind, Owner, Record, Time};
+use protocol::{At, Attrs, CHUNK_BYTES, Ensure, NodeKind, Owner, PieceOp, Record, Time};
 
 const MAX_XATTR_BYTES: usize = 64 << 10;
 const MAX_LINK_BYTES: usize = 4095;
@@ -75,14 +75,36 @@ pub(crate) fn check(record: &Record, payload: &Bytes) -> Checked {
             time(*to_parent_mtime)
         }
         Op::Ensure(wanted) => ensure(wanted),
-        Op::Compare { offset, len, block_bytes, hashes, .. } => {
-            span(*offset, *len)?;
-            that(*len <= CHUNK_BYTES && *block_bytes > 0, "a comparison out of bounds")?;
-            let blocks = len.div_ceil(u64::from(*block_bytes));
-            that(hashes.len() as u64 == blocks * HASH_BYTES, "a comparison with too many or too few hashes")
-        }
+        Op::Compare { offset, len, block_bytes, hashes, .. } => compare(*offset, *len, *block_bytes, hashes),
         Op::Reap { .. } | Op::Fsync { .. } | Op::List { .. } | Op::Look { .. } | Op::Mark(_) => Ok(()),
     }
+}
+
+/// Whether a piece can be asked of a target at all; the reason where not.
+pub(crate) fn check_piece(op: &PieceOp, payload: &Bytes) -> Checked {
+    match op {
+        PieceOp::Data { offset, .. } => {
+            that((1..=CHUNK_BYTES).contains(&(payload.len() as u64)), "a piece of no or too much data")?;
+            return span(*offset, payload.len() as u64);
+        }
+        _ => that(payload.is_empty(), "a payload where none belongs")?,
+    }
+    match op {
+        PieceOp::Open { size, .. } => span(*size, 0),
+        PieceOp::Hole { offset, len, .. } => {
+            that(*len > 0, "a hole of nothing")?;
+            span(*offset, *len)
+        }
+        PieceOp::Compare { offset, len, block_bytes, hashes, .. } => compare(*offset, *len, *block_bytes, hashes),
+        PieceOp::Data { .. } | PieceOp::Drop { .. } => Ok(()),
+    }
+}
+
+fn compare(offset: u64, len: u64, block_bytes: u32, hashes: &[u8]) -> Checked {
+    span(offset, len)?;
+    that(len <= CHUNK_BYTES && block_bytes > 0, "a comparison out of bounds")?;
+    let blocks = len.div_ceil(u64::from(block_bytes));
+    that(hashes.len() as u64 == blocks * HASH_BYTES, "a comparison with too many or too few hashes")
 }
 
 fn content(ensure: &Ensure, payload: &Bytes) -> Checked {
@@ -91,6 +113,10 @@ fn content(ensure: &Ensure, payload: &Bytes) -> Checked {
         Content::Whole => {
             that(ensure.kind == NodeKind::File, "content for what is no file")?;
             that(payload.len() as u64 == ensure.size, "content that is not of the file's size")
+        }
+        Content::Staged(_) => {
+            that(ensure.kind == NodeKind::File, "content for what is no file")?;
+            that(payload.is_empty(), "a payload where none belongs")
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::clean::Clean;
 use crate::position::{Boot, SlotFile, State};
+use crate::stages::Stages;
 use parking_lot::Mutex;
 use protocol::{Incarnation, Name, Position, ReplicaId, SeqNo};
 use rustix::fs::AtFlags;
@@ -36,6 +37,8 @@ pub(crate) struct Home {
     pub orphans: OwnedFd,
     /// ROOT/.replfs/NAME/aside.
     pub aside: OwnedFd,
+    /// ROOT/.replfs/NAME/stage.
+    pub stages: Stages,
     /// The mark of a clean end as it was when the session began.
     pub clean: Option<Clean>,
     /// Nothing was in the replica when the session began.
@@ -54,6 +57,7 @@ pub(crate) struct Directories {
     pub meta: OwnedFd,
     pub orphans: OwnedFd,
     pub aside: OwnedFd,
+    pub stages: OwnedFd,
 }
 
 impl Home {
@@ -77,10 +81,25 @@ impl Home {
         }
         // A mark that is not of this place in the stream was left by something that this build does not know.
         clean = clean.filter(|c| book.state.is_some_and(|s| c.is_of(s.incarnation, s.applied)));
-        let Directories { tree, meta, orphans, aside } = dirs;
+        let Directories { tree, meta, orphans, aside, stages } = dirs;
+        let stages = Stages::new(stages);
         let durable = Mutex::new(Durable { file: durable_file, state: synced });
         let (book, lost_writes) = (Mutex::new(book), Mutex::new(None));
-        Ok(Self { name, replica, tree, meta, orphans, aside, clean, empty, boot: now, book, durable, lost_writes })
+        Ok(Self {
+            name,
+            replica,
+            tree,
+            meta,
+            orphans,
+            aside,
+            stages,
+            clean,
+            empty,
+            boot: now,
+            book,
+            durable,
+            lost_writes,
+        })
     }
 
     /// The state as of now; `None` before the first record ever.
@@ -100,7 +119,8 @@ impl Home {
         })
     }
 
-    /// Begins a run of numbers after `applied`: nothing is known of the replica, files without a name are gone.
+    /// Begins a run of numbers after `applied`: nothing is known of the replica, files without a name are gone. Staging
+    /// files stay: an interrupted copy goes on with what it has.
     pub fn start(&self, incarnation: Incarnation, applied: u64) -> io::Result<()> {
         for orphan in platform::sys::dir::names(self.orphans.as_fd())? {
             match rustix::fs::unlinkat(&self.orphans, orphan.as_bytes(), AtFlags::empty()) {

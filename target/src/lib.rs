@@ -2,11 +2,12 @@
 //!
 //! A session runs over any pair of byte streams; connections, keys and fingerprints are somebody else's business. What
 //! lives here: who may have which directory (`admit`), how far a replica is (`position`, `home`), applying records in
-//! order (`worker`, `apply`), making them durable (`sync`), and the conversation around that (`session`, `outbox`).
+//! order (`worker`, `apply`), making them durable (`sync`), the conversation around that (`session`, `outbox`), and content
+//! that comes beside it (`lane`, `stages`).
 //!
 //! ROOT/NAME is exactly the source's tree. ROOT/.replfs/NAME holds what replfs itself keeps about it: `owner`,
 //! `position`, `durable`, `clean`, `orphan/` (files without a name that the source still has open) and `aside/` (what was
-//! in the way of repair: nothing is ever thrown away by it).
+//! in the way of repair: nothing is ever thrown away by it) and `stage/` (content that lanes bring, before it has a name).
 
 mod admit;
 mod apply;
@@ -16,12 +17,14 @@ mod clean;
 mod error;
 mod home;
 mod inbox;
+mod lane;
 mod outbox;
 mod owner;
 mod position;
 mod queue;
 mod root;
 mod session;
+mod stages;
 mod status;
 mod sync;
 mod worker;

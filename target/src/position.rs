@@ -46,7 +46,8 @@ pub(crate) struct State {
     pub applied: u64,
     /// The record that was being applied and is not repeatable as it is; zero for none. Always `applied + 1`.
     pub applying: u64,
-    /// For a rename being applied: the inodes that the old and the new name had, zero for none.
+    /// For a rename being applied: the inodes that the old and the new name had; for a staging file being placed: its
+    /// own. Zero for none.
     pub inodes: [u64; 2],
     /// The replica is known to differ from the source until a [`protocol::Mark::Coherent`] with a number above this;
     /// zero for no known damage.

@@ -250,3 +250,47 @@ async fn another_boot_after_a_clean_end_is_no_damage() {
     source.seq = ack.applied.get();
     source.ok(create(50, "new")).await;
 }
+
+/// The daemon was killed while it placed a staging file; `begun`: after it had noted that, `done`: after it was placed.
+async fn killed_while_placing(begun: bool, done: bool) -> (Rig, Source, Op) {
+    let (rig, source) = prepared().await;
+    let replica = source.welcome.replica;
+    let mut lane = Lane::open(&rig.target, 0).await;
+    lane.make(STAGE).await;
+    lane.data(STAGE, 0, b"staged content").await;
+    let inode = fs::metadata(rig.meta().join("stage").join(STAGE.to_string())).unwrap().ino();
+    let seq = source.seq + 1;
+    source.hang_up().await;
+    lane.ended().await;
+    if done {
+        fs::rename(rig.meta().join("stage").join(STAGE.to_string()), rig.at("d/b")).unwrap();
+    }
+    if begun {
+        forge(&rig, |state| {
+            state.applying = seq;
+            state.inodes = [inode, 0];
+        });
+    }
+    let rig = rig.restart().await;
+    let mut source = Source::let_in(&rig.target, hello_with(1, replica)).await;
+    source.seq = seq - 1;
+    // Asked for as fresh: what an earlier try has placed is not in its own way.
+    let wanted = Ensure { fresh: true, ..staged(60, "d/b", STAGE, 6) };
+    (rig, source, Op::Ensure(Box::new(wanted)))
+}
+
+#[tokio::test]
+async fn a_staging_file_that_was_being_placed_when_the_daemon_died_is_placed_once() {
+    for done in [false, true] {
+        let (rig, mut source, op) = killed_while_placing(true, done).await;
+        source.ok(op).await;
+        assert_eq!(fs::read(rig.at("d/b")).unwrap(), b"staged", "done before: {done}");
+        assert_eq!(fs::metadata(rig.at("d/b")).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(rig.aside().len(), usize::from(!done));
+        source.ok_with(write(at(60, "d/b"), 0), b"S").await;
+        assert_eq!(fs::read(rig.at("d/b")).unwrap(), b"Staged");
+    }
+    // Without that note the file that is there is somebody else's.
+    let (_rig, mut source, op) = killed_while_placing(false, true).await;
+    source.damaged(false, op, b"").await;
+}

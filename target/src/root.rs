@@ -2,11 +2,13 @@
 
 use crate::error::{TargetError, means_unwritable};
 use crate::home::Home;
+use crate::lane::Lanes;
 use crate::owner::Owner;
 use crate::queue::Queue;
+use crate::session::finished;
 use crate::status::{Facts, STATUS_VERSION, TargetStatus};
 use parking_lot::Mutex;
-use protocol::Name;
+use protocol::{Incarnation, Name};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -60,11 +62,17 @@ pub(crate) struct Slot {
 
 /// The session that has a replica, or had it last.
 #[derive(Debug)]
-struct Current {
-    queue: Arc<Queue>,
-    home: Arc<Home>,
+pub(crate) struct Current {
+    pub queue: Arc<Queue>,
+    pub home: Arc<Home>,
+    /// Fingerprint of its source.
+    pub peer: String,
+    /// The source's run of numbers.
+    pub incarnation: Incarnation,
+    /// What comes beside it.
+    pub lanes: Arc<Lanes>,
     /// Closed when nothing is applied any more.
-    done: watch::Receiver<()>,
+    pub done: watch::Receiver<()>,
 }
 
 /// ROOT/.replfs/root: which directory ROOT was.
@@ -165,6 +173,14 @@ impl Target {
         self.slots.lock().entry(name.clone()).or_insert_with(|| Arc::new(Slot::new(name))).clone()
     }
 
+    /// The lanes of the session that the source with key `peer` has with a replica in this run of numbers, if it has one.
+    pub(crate) fn lanes(&self, name: &Name, peer: &str, incarnation: Incarnation) -> Option<Arc<Lanes>> {
+        let slot = self.slots.lock().get(name).cloned()?;
+        let current = slot.current.lock();
+        let current = current.as_ref().filter(|c| c.peer == peer && c.incarnation == incarnation)?;
+        Some(current.lanes.clone())
+    }
+
     /// Forgets a name of which nothing came, so that names cannot be piled up by asking for them.
     pub(crate) fn forget(&self, name: &Name) {
         let mut slots = self.slots.lock();
@@ -214,22 +230,28 @@ impl Slot {
         self.current.lock().as_ref().is_some_and(|c| c.done.has_changed().is_ok() && !c.queue.is_ended())
     }
 
-    pub fn occupy(&self, queue: Arc<Queue>, home: Arc<Home>, done: watch::Receiver<()>) {
-        *self.current.lock() = Some(Current { queue, home, done });
+    pub fn occupy(&self, current: Current) {
+        *self.current.lock() = Some(current);
     }
 
     pub fn cancel(&self) {
         if let Some(current) = &*self.current.lock() {
             current.queue.cancel();
+            current.lanes.end();
         }
     }
 
-    /// Ends the session that has this replica and waits until it applies nothing any more. `false`: it does not stop.
+    /// Ends the session that has this replica and its lanes, and waits until they touch nothing any more. `false`: one does
+    /// not stop.
     pub async fn stop(&self) -> bool {
         self.cancel();
-        let Some(mut done) = self.current.lock().as_ref().map(|c| c.done.clone()) else { return true };
-        // Nothing is ever sent: an error is the end that is waited for.
-        tokio::time::timeout(STOP_TIMEOUT, async { while done.changed().await.is_ok() {} }).await.is_ok()
+        let current = self.current.lock().as_ref().map(|c| (c.done.clone(), c.lanes.clone()));
+        let Some((mut done, lanes)) = current else { return true };
+        let ended = async {
+            finished(&mut done).await;
+            lanes.ended().await;
+        };
+        tokio::time::timeout(STOP_TIMEOUT, ended).await.is_ok()
     }
 }
 

@@ -5,9 +5,10 @@ use crate::admit::{self, refused};
 use crate::error::TargetError;
 use crate::home::Home;
 use crate::inbox::{End, Inbox, unreadable};
+use crate::lane::Lanes;
 use crate::outbox::Outbox;
 use crate::queue::Queue;
-use crate::root::{Slot, Target};
+use crate::root::{Current, Slot, Target};
 use crate::worker;
 use platform::wire::{WireError, read_message, write_message};
 use protocol::{Hello, HelloAck, Message, RefusalCode, Refused, VERSION};
@@ -19,13 +20,13 @@ use tokio::sync::watch;
 /// How long a new connection may take to say Hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last words of a session may take to leave.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a refused source may take to hang up.
 const LISTEN_OUT: Duration = Duration::from_secs(2);
 const READ_BUFFER_BYTES: usize = 64 << 10;
 
 impl Target {
-    /// Serves one source, whose key has the fingerprint `peer`, until its connection ends: on its own, for something that
+    /// Serves one connection of a source, a session or a lane, whose key has the fingerprint `peer`, until it ends: on its own, for something that
     /// does not parse, for a newer connection of the same source, or by [`Target::shutdown`]. What was received in order
     /// is applied before this returns; to be called within a tokio runtime.
     pub async fn serve<R, W>(self: Arc<Self>, peer: &str, reader: R, mut writer: W) -> Result<(), TargetError>
@@ -36,6 +37,7 @@ impl Target {
         let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, reader);
         let hello = match tokio::time::timeout(HELLO_TIMEOUT, read_message(&mut reader)).await {
             Ok(Ok(Some(Message::Hello(hello)))) => hello,
+            Ok(Ok(Some(Message::Lane(hello)))) => return self.serve_lane(hello, peer, reader, writer).await,
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(WireError::Io(source))) => return Err(TargetError::Connection { name: peer.to_owned(), source }),
             Ok(Err(WireError::Frame(e))) => {
@@ -104,6 +106,8 @@ impl Target {
 struct Session {
     inbox: Inbox,
     outbox: Arc<Outbox>,
+    /// What comes beside it, and ends with it.
+    lanes: Arc<Lanes>,
     /// Closed when nothing is applied any more.
     done: watch::Receiver<()>,
 }
@@ -133,7 +137,15 @@ impl Session {
         });
         slot.facts.position(position, home.state().is_some_and(|s| s.coherent));
         let (ended, done) = watch::channel(());
-        slot.occupy(queue.clone(), home.clone(), done.clone());
+        let lanes = Arc::new(Lanes::new(home.clone(), slot.facts.clone()));
+        slot.occupy(Current {
+            queue: queue.clone(),
+            home: home.clone(),
+            peer: peer.to_owned(),
+            incarnation: hello.incarnation,
+            lanes: lanes.clone(),
+            done: done.clone(),
+        });
         worker::start(worker::Job {
             home,
             facts: slot.facts.clone(),
@@ -147,7 +159,7 @@ impl Session {
         .map_err(|e| refused(RefusalCode::Other, format!("the target cannot start a thread: {e}")))?;
         let received = resumed.map(|p| p.applied.get());
         let inbox = Inbox { queue, facts: slot.facts.clone(), received };
-        Ok(Self { inbox, outbox, done })
+        Ok(Self { inbox, outbox, lanes, done })
     }
 
     async fn run<R, W>(mut self, name: String, mut reader: R, writer: W) -> Result<(), TargetError>
@@ -157,7 +169,7 @@ impl Session {
     {
         let (queue, outbox) = (self.inbox.queue.clone(), self.outbox.clone());
         // Whatever ends this future, a dropped task included, ends the session.
-        let guard = EndGuard(queue.clone(), outbox.clone());
+        let guard = EndGuard(queue.clone(), outbox.clone(), self.lanes.clone());
         let mut sender = tokio::spawn({
             let outbox = outbox.clone();
             let queue = queue.clone();
@@ -188,6 +200,7 @@ impl Session {
             self.inbox.facts.error(error.to_string());
         }
         queue.finish();
+        self.lanes.end();
         tokio::select! {
             () = finished(&mut done) => {}
             () = queue.cancelled() => {
@@ -210,28 +223,30 @@ impl Session {
     }
 }
 
-struct EndGuard(Arc<Queue>, Arc<Outbox>);
+struct EndGuard(Arc<Queue>, Arc<Outbox>, Arc<Lanes>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
         self.0.cancel();
         self.1.close();
+        self.2.end();
     }
 }
 
-async fn finished(done: &mut watch::Receiver<()>) {
+/// Returns when what `done` belongs to is over.
+pub(crate) async fn finished(done: &mut watch::Receiver<()>) {
     // Nothing is ever sent: an error is the end.
     while done.changed().await.is_ok() {}
 }
 
 /// Lets the source end the connection, for a while: ending it here could discard the last words on their way.
-async fn listen_out(reader: &mut (impl AsyncRead + Unpin)) {
+pub(crate) async fn listen_out(reader: &mut (impl AsyncRead + Unpin)) {
     // An error, an end, too long: all the same.
     let _ = tokio::time::timeout(LISTEN_OUT, tokio::io::copy(reader, &mut tokio::io::sink())).await;
 }
 
 /// Tells the source why it is not let in, and closes.
-async fn refuse<R, W>(reader: &mut R, writer: &mut W, name: String, why: Refused) -> Result<(), TargetError>
+pub(crate) async fn refuse<R, W>(reader: &mut R, writer: &mut W, name: String, why: Refused) -> Result<(), TargetError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

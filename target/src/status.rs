@@ -59,6 +59,9 @@ pub struct ReplicaStatus {
     pub last_error: Option<String>,
     /// Things that were set aside and are still listed in ROOT/.replfs/NAME/aside/index.
     pub aside_entries: u64,
+    /// Lanes that are open, over which content comes beside the stream.
+    #[serde(default)]
+    pub lanes: u64,
     /// Changes of owner that this target, not being root, could not make.
     pub owners_not_set: u64,
 }

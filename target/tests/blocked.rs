@@ -6,7 +6,7 @@
 mod common;
 
 use common::*;
-use protocol::{Op, RefusalCode, TroubleKind};
+use protocol::{Op, PieceAnswer, PieceOp, RefusalCode, TroubleKind};
 use replfs_target::{Target, TargetConfig};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use std::fs;
@@ -132,4 +132,20 @@ async fn a_root_that_cannot_be_written_is_refused_in_clear_words() {
     mount_remount(small.dir.path(), MountFlags::RDONLY, c"").unwrap();
     let error = open_at(small.dir.path()).unwrap_err();
     assert_eq!(error.kind().exit_code(), 40, "{error}");
+}
+
+#[tokio::test]
+async fn a_lane_without_room_says_so_and_goes_on() {
+    let small = Small::new();
+    let mut source = Source::let_in(small.target(), hello(1)).await;
+    let mut lane = Lane::open(small.target(), 0).await;
+    lane.make(STAGE).await;
+    let piece = vec![7; 1 << 20];
+    let full = lane.ask(PieceOp::Data { stage: STAGE, offset: 0 }, &piece).await;
+    assert!(matches!(&full, PieceAnswer::Failed { retry: true, text } if text.contains("space")), "{full:?}");
+    assert_eq!(lane.ask(PieceOp::Drop { stage: STAGE }, b"").await, PieceAnswer::Done);
+    lane.make(STAGE).await;
+    lane.data(STAGE, 0, b"less").await;
+    source.tolerant(place(9, "f", STAGE, 4), b"").await;
+    assert_eq!(fs::read(small.at("f")).unwrap(), b"less");
 }

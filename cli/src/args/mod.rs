@@ -145,6 +145,9 @@ pub struct ReplicationArgs {
     /// Smaller files that differ are sent whole
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = units::size)]
     pub min_size: u64,
+    /// Connections at most that copy files beside what happens meanwhile, 1 to 16; they are open only while something is copied
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub lanes: u8,
     /// Take over a directory on the target that is not empty and belongs to nobody; what differs there is set aside
     #[arg(long)]
     pub adopt: bool,

@@ -164,6 +164,7 @@ mod tests {
         assert_eq!(replication.connect_timeout, Duration::from_secs(5));
         assert_eq!(replication.drain_timeout, Duration::from_secs(60));
         assert_eq!(replication.backlog, 256 << 20);
+        assert_eq!(replication.lanes, 4);
         assert!(!replication.adopt && !replication.foreground && !args.fake);
         assert_eq!(flags, MountFlags::default());
     }
@@ -172,7 +173,7 @@ mod tests {
     fn every_long_option_works_as_a_mount_option() {
         let (args, flags) = mount(
             "/sbin/mount.replfs /src /mnt -o ro,target=h:1,target-key=K,commit=real,name=N,degrade-after=500ms,\
-             connect-timeout=2m,drain-timeout=3s,backlog=2MiB,adopt,accept-changed-source,foreground,state=/s,_netdev",
+             connect-timeout=2m,drain-timeout=3s,backlog=2MiB,lanes=16,adopt,accept-changed-source,foreground,state=/s,_netdev",
         );
         let replication = &args.replication;
         assert_eq!(replication.target, ["h:1"]);
@@ -183,6 +184,7 @@ mod tests {
         assert_eq!(replication.connect_timeout, Duration::from_secs(120));
         assert_eq!(replication.drain_timeout, Duration::from_secs(3));
         assert_eq!(replication.backlog, 2 << 20);
+        assert_eq!(replication.lanes, 16);
         assert!(replication.adopt && replication.accept_changed_source && replication.foreground);
         assert_eq!(replication.state.dir.as_deref(), Some(Path::new("/s")));
         assert!(flags.read_only);
@@ -215,6 +217,9 @@ mod tests {
         assert!(refused("replfs mount /src /mnt --frobnicate").contains("--frobnicate"));
         assert!(refused("replfs mount /src").contains("<MNT>"));
         assert!(refused("replfs mount /src /mnt --backlog 1.5GiB").contains("256MiB"));
+        for lanes in ["0", "17", "many"] {
+            assert!(refused(&format!("replfs mount /src /mnt --lanes {lanes}")).contains(lanes));
+        }
         assert!(refused("mount.replfs /src /mnt -o degrade-after=soon").contains("'soon'"));
         assert!(refused("replfs target --root /r").contains("--allow"));
         assert!(refused("replfs frobnicate").contains("frobnicate"));

@@ -4,6 +4,7 @@
 mod asked;
 mod feed;
 mod identity;
+mod lanes;
 mod local;
 mod locks;
 pub mod memory;

@@ -44,6 +44,8 @@ pub struct SourcePlan {
     pub drain_timeout: Duration,
     /// Bound of the backlog in bytes.
     pub backlog_bytes: u64,
+    /// Connections at most that copy files beside the ordered one.
+    pub lanes: usize,
     /// Take over what is on the target and belongs to nobody.
     pub adopt: bool,
     /// How files that exist on both sides are compared.
@@ -107,6 +109,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         connect_timeout: replication.connect_timeout,
         drain_timeout: replication.drain_timeout,
         backlog_bytes: replication.backlog,
+        lanes: replication.lanes.into(),
         adopt: replication.adopt,
         compare: srm::Compare { block_bytes: replication.block_size, min_size: replication.min_size },
         flags,

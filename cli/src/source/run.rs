@@ -2,6 +2,7 @@
 
 use super::SourcePlan;
 use super::feed::{FirstAnswer, SourceFeed};
+use super::lanes::SourceLanes;
 use super::local::LocalDialer;
 use super::memory::Memory;
 use super::watch::SourceDaemon;
@@ -16,6 +17,7 @@ use platform::tree::Tree;
 use protocol::RefusalCode;
 use scm::client::QuicDialer;
 use scm::key::NodeKey;
+use scm::lane;
 use scm::session::{self, Dial, Feed};
 use srm::Srm;
 use std::os::fd::AsFd;
@@ -23,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use target::{Target, TargetConfig};
 use tokio::runtime::Runtime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What a target that answers at once may need beyond the time for connecting.
 const GREETING: Duration = Duration::from_secs(1);
@@ -33,8 +35,14 @@ const LAST: Duration = Duration::from_secs(1);
 /// The target itself, where it is a directory of this machine.
 type LocalTarget = Option<Arc<Target>>;
 
+/// What connects to the target: the session, and the lanes.
+struct Dialers {
+    session: Arc<dyn Dial>,
+    lanes: Arc<dyn Dial>,
+}
+
 /// What connects to the target, and the target itself where it is a local directory.
-type Reached = (Arc<dyn Dial>, LocalTarget);
+type Reached = (Dialers, LocalTarget);
 
 const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 
@@ -93,7 +101,10 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
         bypassed: plan.target == TargetPlace::None,
         compare: plan.compare,
     };
-    Srm::start(Arc::new(tree), config).map_err(|e| system("cannot start the threads of the source daemon", &e))
+    let srm =
+        Srm::start(Arc::new(tree), config).map_err(|e| system("cannot start the threads of the source daemon", &e))?;
+    srm.lanes().set_limit(plan.lanes);
+    Ok(srm)
 }
 
 /// Connects to the target, if there is to be one: what the user is to know about it, and the target itself where it is
@@ -104,16 +115,16 @@ fn attach(
     key: Arc<NodeKey>,
     srm: &Arc<Srm>,
 ) -> Result<(Option<String>, LocalTarget), Failure> {
-    let Some((dialer, local)) = dialer(plan, runtime, key)? else {
+    let Some((dialers, local)) = dialers(plan, runtime, key)? else {
         return Ok((Some("no target: nothing is replicated (state bypass)".to_owned()), None));
     };
-    let feed = connect(plan, runtime, srm, dialer);
+    let feed = connect(plan, runtime, srm, dialers);
     let warning = judge(plan, feed.first_answer(plan.connect_timeout + GREETING))?;
     Ok((warning, local))
 }
 
 /// How the target is reached; `None` where there is none.
-fn dialer(plan: &SourcePlan, runtime: &Runtime, key: Arc<NodeKey>) -> Result<Option<Reached>, Failure> {
+fn dialers(plan: &SourcePlan, runtime: &Runtime, key: Arc<NodeKey>) -> Result<Option<Reached>, Failure> {
     match (&plan.target, plan.target_key) {
         (TargetPlace::None, _) => Ok(None),
         (TargetPlace::Local(root), _) => {
@@ -121,11 +132,12 @@ fn dialer(plan: &SourcePlan, runtime: &Runtime, key: Arc<NodeKey>) -> Result<Opt
             let config = TargetConfig { root: root.clone(), software: SOFTWARE.to_owned() };
             let target = Target::open(config).map_err(|error| serve::failure(&error))?;
             let peer = key.fingerprint().to_string();
-            Ok(Some((Arc::new(LocalDialer::new(Arc::clone(&target), peer)), Some(target))))
+            let session: Arc<dyn Dial> = Arc::new(LocalDialer::new(Arc::clone(&target), peer));
+            Ok(Some((Dialers { lanes: Arc::clone(&session), session }, Some(target))))
         }
         (TargetPlace::Remote { host, port }, Some(expected)) => {
             let dialer = QuicDialer::new(host.clone(), *port, expected, key, plan.connect_timeout);
-            Ok(Some((Arc::new(dialer), None)))
+            Ok(Some((Dialers { lanes: Arc::new(dialer.for_lanes()), session: Arc::new(dialer) }, None)))
         }
         (TargetPlace::Remote { .. }, None) => Err(Failure::usage(
             "a target on the network needs its key: give --target-key ('replfs key' there prints it)",
@@ -133,8 +145,8 @@ fn dialer(plan: &SourcePlan, runtime: &Runtime, key: Arc<NodeKey>) -> Result<Opt
     }
 }
 
-/// Starts the session that keeps the target up to date.
-fn connect(plan: &SourcePlan, runtime: &Runtime, srm: &Arc<Srm>, dialer: Arc<dyn Dial>) -> Arc<SourceFeed> {
+/// Starts the session that keeps the target up to date, and what opens lanes beside it.
+fn connect(plan: &SourcePlan, runtime: &Runtime, srm: &Arc<Srm>, dialers: Dialers) -> Arc<SourceFeed> {
     let wake = Arc::new(Notify::new());
     let waker = Arc::clone(&wake);
     srm.on_wake(move || waker.notify_one());
@@ -147,7 +159,10 @@ fn connect(plan: &SourcePlan, runtime: &Runtime, srm: &Arc<Srm>, dialer: Arc<dyn
             tracing::error!(event = "state", %error, "which replica this source has could not be written down");
         }
     });
-    runtime.spawn(session::run(Arc::clone(&feed) as Arc<dyn Feed>, dialer, wake));
+    runtime.spawn(session::run(Arc::clone(&feed) as Arc<dyn Feed>, dialers.session, wake));
+    let (wake, woken) = watch::channel(0);
+    srm.lanes().on_wake(move || wake.send_modify(|n| *n += 1));
+    runtime.spawn(lane::run(Arc::new(SourceLanes(Arc::clone(srm))), dialers.lanes, woken, lane::IDLE));
     feed
 }
 

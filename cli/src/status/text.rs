@@ -70,6 +70,9 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
             target.passes
         );
     }
+    if target.lanes > 0 {
+        line!(out, "  lanes    {} open", target.lanes);
+    }
     if let Some(blocked) = &target.blocked {
         line!(out, "  blocked: {blocked}");
     }
@@ -120,6 +123,9 @@ fn replica_of(out: &mut String, root: &str, replica: &ReplicaStatus) {
         replica.sessions,
         kinds(&replica.operations)
     );
+    if replica.lanes > 0 {
+        line!(out, "    lanes: {} open", replica.lanes);
+    }
     if replica.aside_entries > 0 {
         line!(out, "    set aside: {} in {root}/.replfs/{}/aside", replica.aside_entries, replica.name);
     }
@@ -211,6 +217,7 @@ mod tests {
                 reconnects: 0,
                 operations,
                 sent_bytes: 3 << 20,
+                lanes: 0,
                 pass: PassProgress::default(),
                 passes: 1,
             }],
@@ -258,8 +265,10 @@ source   data: /srv/data on /mnt/data (process 77)
             t.state = TargetState::Mirroring;
             t.coherent = false;
             t.incoherent_until = Some(4711);
+            t.lanes = 3;
         });
         assert!(mirroring.contains("mirroring, incoherent until 4711"), "{mirroring}");
+        assert!(mirroring.contains("\n  lanes    3 open\n"), "{mirroring}");
         let blocked = shown(|t| {
             t.state = TargetState::Blocked;
             t.blocked = Some("a/b, no space left on device".to_owned());

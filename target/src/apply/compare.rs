@@ -6,11 +6,9 @@ use super::{Applier, Fault};
 use platform::sys::{attr, extent};
 use protocol::Place;
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 impl Applier {
-    /// The indexes of the blocks of `range` that are not what `hashes` (16 bytes each) say. A block that the file does
-    /// not have, or has as a hole, differs from anything.
     pub(super) fn compare(
         &mut self,
         place: &Place,
@@ -18,28 +16,38 @@ impl Applier {
         block_bytes: u32,
         hashes: &[u8],
     ) -> Result<Vec<u32>, Fault> {
-        let fd = self.file(place)?;
-        let size = u64::try_from(attr::stat(&fd)?.st_size).unwrap_or(0);
-        let there = range.end.min(size).saturating_sub(range.start);
-        let holes: Vec<Range<u64>> = extent::segments(fd.as_fd(), range.start, there)?
-            .into_iter()
-            .filter(|segment| segment.hole)
-            .map(|segment| segment.offset..segment.offset + segment.len)
-            .collect();
-        // At most CHUNK_BYTES, checked when the record came.
-        let mut buffer = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
-        let got = read_up_to(fd.as_fd(), &mut buffer, range.start)?;
-        let block = block_bytes as usize;
-        let mut differs = Vec::new();
-        for (index, (hash, content)) in (0u32..).zip(hashes.chunks(16).zip(buffer.chunks(block))) {
-            let from = index as usize * block;
-            let start = range.start + from as u64;
-            let end = start + content.len() as u64;
-            let in_hole = holes.iter().any(|hole| hole.start <= start && end <= hole.end);
-            if in_hole || from + content.len() > got || digest(content) != *hash {
-                differs.push(index);
-            }
-        }
-        Ok(differs)
+        differing(self.file(place)?.as_fd(), range, block_bytes, hashes)
     }
+}
+
+/// The indexes of the blocks of `range` that are not what `hashes` (16 bytes each) say. A block that the file does not
+/// have, or has as a hole, differs from anything.
+pub(crate) fn differing(
+    fd: BorrowedFd<'_>,
+    range: Range<u64>,
+    block_bytes: u32,
+    hashes: &[u8],
+) -> Result<Vec<u32>, Fault> {
+    let size = u64::try_from(attr::stat(fd)?.st_size).unwrap_or(0);
+    let there = range.end.min(size).saturating_sub(range.start);
+    let holes: Vec<Range<u64>> = extent::segments(fd, range.start, there)?
+        .into_iter()
+        .filter(|segment| segment.hole)
+        .map(|segment| segment.offset..segment.offset + segment.len)
+        .collect();
+    // At most CHUNK_BYTES, checked when the record came.
+    let mut buffer = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+    let got = read_up_to(fd, &mut buffer, range.start)?;
+    let block = block_bytes as usize;
+    let mut differs = Vec::new();
+    for (index, (hash, content)) in (0u32..).zip(hashes.chunks(16).zip(buffer.chunks(block))) {
+        let from = index as usize * block;
+        let start = range.start + from as u64;
+        let end = start + content.len() as u64;
+        let in_hole = holes.iter().any(|hole| hole.start <= start && end <= hole.end);
+        if in_hole || from + content.len() > got || digest(content) != *hash {
+            differs.push(index);
+        }
+    }
+    Ok(differs)
 }

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 const PIECE_BYTES: u64 = 1 << 20;
 
 /// Writes all of it.
-pub(super) fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> Result<(), Fault> {
+pub(crate) fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> Result<(), Fault> {
     while !bytes.is_empty() {
         match rustix::io::pwrite(fd, bytes, offset) {
             Ok(0) => return Err(Fault::retry("the file takes no more")),
@@ -70,23 +70,7 @@ impl Applier {
     ) -> Result<(), Fault> {
         let fd = self.file(place)?;
         let after = (after.0, self.keep_mode(fd.as_fd(), after.1)?);
-        let flags = match mode {
-            AllocateMode::Allocate => FallocateFlags::empty(),
-            AllocateMode::KeepSize => FallocateFlags::KEEP_SIZE,
-            AllocateMode::Punch => FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-            AllocateMode::Zero => FallocateFlags::ZERO_RANGE,
-            AllocateMode::ZeroKeepSize => FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
-        };
-        let result = loop {
-            match rustix::fs::fallocate(&fd, flags, range.start, range.end - range.start) {
-                Err(Errno::INTR) => {}
-                result => break result,
-            }
-        };
-        match result {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => emulate(fd.as_fd(), mode, &range)?,
-            result => result?,
-        }
+        allocate(fd.as_fd(), mode, &range)?;
         after_data(fd.as_fd(), after)
     }
 
@@ -142,9 +126,34 @@ impl Applier {
     }
 }
 
+/// Makes a hole of what there is; the size stays.
+pub(crate) fn punch(fd: BorrowedFd<'_>, range: &Range<u64>) -> Result<(), Fault> {
+    allocate(fd, AllocateMode::Punch, range)
+}
+
+fn allocate(fd: BorrowedFd<'_>, mode: AllocateMode, range: &Range<u64>) -> Result<(), Fault> {
+    let flags = match mode {
+        AllocateMode::Allocate => FallocateFlags::empty(),
+        AllocateMode::KeepSize => FallocateFlags::KEEP_SIZE,
+        AllocateMode::Punch => FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+        AllocateMode::Zero => FallocateFlags::ZERO_RANGE,
+        AllocateMode::ZeroKeepSize => FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
+    };
+    let result = loop {
+        match rustix::fs::fallocate(fd, flags, range.start, range.end - range.start) {
+            Err(Errno::INTR) => {}
+            result => break result,
+        }
+    };
+    match result {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => emulate(fd, mode, range),
+        result => Ok(result?),
+    }
+}
+
 /// What a file system cannot do by itself, as far as content shows it.
 fn emulate(fd: BorrowedFd<'_>, mode: AllocateMode, range: &Range<u64>) -> Result<(), Fault> {
-    let size = size_of_file(fd)?;
+    let size = read_size(fd)?;
     match mode {
         AllocateMode::Allocate if range.end > size => Ok(rustix::fs::ftruncate(fd, range.end)?),
         AllocateMode::Allocate | AllocateMode::KeepSize => Ok(()),
@@ -153,14 +162,14 @@ fn emulate(fd: BorrowedFd<'_>, mode: AllocateMode, range: &Range<u64>) -> Result
     }
 }
 
-fn size_of_file(fd: BorrowedFd<'_>) -> Result<u64, Fault> {
+pub(crate) fn read_size(fd: BorrowedFd<'_>) -> Result<u64, Fault> {
     // The kernel never shows a negative size.
     Ok(u64::try_from(attr::stat(fd)?.st_size).unwrap_or(0))
 }
 
 /// Zeros, without filling holes that are there.
 fn zero(fd: BorrowedFd<'_>, range: Range<u64>) -> Result<(), Fault> {
-    let size = size_of_file(fd)?;
+    let size = read_size(fd)?;
     let within = range.start..range.end.min(size);
     if within.start < within.end {
         let zeros = vec![0; usize::try_from(PIECE_BYTES).unwrap_or(1 << 20)];

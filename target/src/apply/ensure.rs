@@ -2,13 +2,13 @@
 //! the way is set aside, never deleted (I7).
 
 use super::attrs::settle_mode;
-use super::data::replace_content;
+use super::data::{read_size, replace_content};
 use super::names::make;
 use super::node::{open_name, stat_name};
 use super::xattrs::settle_xattrs;
 use super::{Applier, Fault, Manner};
 use platform::sys::attr;
-use protocol::{Content, Ensure, NodeKind, RelPath, Time};
+use protocol::{Content, Ensure, NodeKind, RelPath, StageId, Time};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -19,6 +19,9 @@ impl Applier {
             return self.settle_all(tree.tree.as_fd(), wanted);
         }
         self.files.remove(wanted.node);
+        if let Content::Staged(stage) = wanted.content {
+            return self.place(wanted, stage, manner);
+        }
         let (dir, name) = self.parent(&wanted.path)?;
         let there = self.usable(wanted, manner)?;
         let existed = there.is_some();
@@ -30,21 +33,40 @@ impl Applier {
             let fd = if existed { self.reopen(node.as_fd())? } else { node };
             match wanted.content {
                 Content::Whole => replace_content(fd.as_fd(), payload)?,
-                Content::Keep => {
-                    if attr::stat(&fd)?.st_size.cast_unsigned() != wanted.size {
-                        rustix::fs::ftruncate(&fd, wanted.size)?;
-                    }
-                }
+                Content::Keep | Content::Staged(_) => set_size(fd.as_fd(), wanted.size)?,
             }
             self.settle_all(fd.as_fd(), wanted)?;
             self.files.insert(wanted.node, Arc::new(fd));
         } else {
             self.settle_all(node.as_fd(), wanted)?;
         }
-        if let Some(mtime) = wanted.parent_mtime {
-            attr::set_times(dir.as_fd(), None, Some(mtime))?;
-        }
-        Ok(())
+        settle_parent(dir.as_fd(), wanted)
+    }
+
+    /// Gives a staging file its name, its size and everything else.
+    fn place(&mut self, wanted: &Ensure, stage: StageId, manner: Manner) -> Result<(), Fault> {
+        let (dir, name) = self.parent(&wanted.path)?;
+        let there = stat_name(&dir, name.as_bytes())?.map(|stat| stat.st_ino);
+        let fd = if self.home.stages.inode(stage)?.is_some() {
+            let fd = self.home.stages.get(stage)?;
+            set_size(fd.as_fd(), wanted.size)?;
+            // Replaced in one step where it is a file too, so that a reader never sees neither.
+            self.usable(wanted, manner)?;
+            let (dir, name) = self.parent(&wanted.path)?;
+            self.home.stages.place(stage, &dir, name.as_bytes())?;
+            fd
+        } else if manner.redo.is_some_and(|[staged, _]| staged != 0 && there == Some(staged)) {
+            // Placed by an earlier try.
+            let fd = self.reopen(open_name(&dir, name.as_bytes())?.as_fd())?;
+            set_size(fd.as_fd(), wanted.size)?;
+            Arc::new(fd)
+        } else {
+            return Err(Fault::damage("its staging file is not there"));
+        };
+        self.settle_all(fd.as_fd(), wanted)?;
+        self.files.insert(wanted.node, fd);
+        let (dir, _) = self.parent(&wanted.path)?;
+        settle_parent(dir.as_fd(), wanted)
     }
 
     /// Makes sure that nothing is at a path.
@@ -84,4 +106,18 @@ impl Applier {
         attr::set_times(fd, Some(wanted.atime), Some(wanted.attrs.mtime))?;
         Ok(())
     }
+}
+
+fn set_size(fd: BorrowedFd<'_>, size: u64) -> Result<(), Fault> {
+    if read_size(fd)? != size {
+        rustix::fs::ftruncate(fd, size)?;
+    }
+    Ok(())
+}
+
+fn settle_parent(dir: BorrowedFd<'_>, wanted: &Ensure) -> Result<(), Fault> {
+    if let Some(mtime) = wanted.parent_mtime {
+        attr::set_times(dir, None, Some(mtime))?;
+    }
+    Ok(())
 }

@@ -13,6 +13,8 @@ mod node;
 mod rename;
 mod xattrs;
 
+pub(crate) use compare::differing;
+pub(crate) use data::{punch, read_size, write_all};
 pub(crate) use fault::{Fault, FaultKind};
 
 use crate::aside::Aside;
@@ -44,7 +46,7 @@ struct Manner {
     seq: u64,
     /// What stands in the way is set aside; what should go may be gone.
     tolerant: bool,
-    /// An earlier try of this very record may have done all or some of it; the inodes that its names had before.
+    /// An earlier try of this very record may have done all or some of it; what [`Applier::inodes`] was before.
     redo: Option<[u64; 2]>,
 }
 
@@ -106,8 +108,14 @@ impl Applier {
                 let differs = self.compare(place, *offset..*offset + *len, *block_bytes, hashes)?;
                 return Ok(Some(Answer::Differs(differs)));
             }
-            // Marks change the position only.
-            Op::Mark(Mark::Incoherent | Mark::Coherent | Mark::Barrier) => {}
+            // A copy that was not placed by now is not wanted. What stays takes room, and nothing else.
+            Op::Mark(Mark::Coherent) => {
+                if let Err(error) = self.home.stages.clear() {
+                    tracing::warn!(name = %self.home.name, %error, "cannot remove staging files");
+                }
+            }
+            // These change the position only.
+            Op::Mark(Mark::Incoherent | Mark::Barrier) => {}
         }
         Ok(None)
     }

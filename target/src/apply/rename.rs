@@ -4,7 +4,7 @@
 use super::node::{is_dir, orphan_name, stat_name};
 use super::{Applier, Fault, Manner};
 use platform::sys::attr;
-use protocol::{Name, NodeId, Op, RelPath, RenameKind, Replaced, Time};
+use protocol::{Content, Name, NodeId, Op, RelPath, RenameKind, Replaced, Time};
 use rustix::fs::{AtFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,8 +18,14 @@ pub(super) struct Move<'a> {
 }
 
 impl Applier {
-    /// The inodes that a rename's names have now, zero for none: noted before anything is done.
+    /// The inodes that a rename's names have now, or the staging file that is to be placed, zero for none: noted before
+    /// anything is done.
     pub fn inodes(&mut self, op: &Op) -> [u64; 2] {
+        if let Op::Ensure(wanted) = op
+            && let Content::Staged(stage) = wanted.content
+        {
+            return [self.home.stages.inode(stage).ok().flatten().unwrap_or(0), 0];
+        }
         let Op::Rename { from, to, .. } = op else { return [0; 2] };
         [from, to].map(|path| {
             // What cannot be looked at is met again, and reported, when the record is applied.

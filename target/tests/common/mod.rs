@@ -3,9 +3,11 @@
 #![allow(dead_code, unused_imports)] // every test file uses a part of it
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)] // a test that fails says where
 
+mod lane;
 mod ops;
 mod snapshot;
 
+pub use lane::*;
 pub use ops::*;
 pub use snapshot::*;
 

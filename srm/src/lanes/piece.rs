@@ -1,0 +1,51 @@
+//! One piece: what it is, what it costs, what answers it.
+
+use bytes::Bytes;
+use protocol::{PieceAnswer, PieceOp};
+
+/// What a piece costs beside its data, at the least.
+const PIECE_BYTES: usize = 512;
+
+/// A piece from its queueing to its answer.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub n: u64,
+    pub op: PieceOp,
+    pub data: Bytes,
+    /// How often it was sent.
+    pub tries: u32,
+    /// Somebody still wants it. What nobody wants is not sent again, but may still be under way.
+    pub live: bool,
+}
+
+impl Piece {
+    /// One that is wanted and was not sent.
+    pub fn new(n: u64, op: PieceOp, data: Bytes) -> Self {
+        Self { n, op, data, tries: 0, live: true }
+    }
+
+    pub fn cost(&self) -> usize {
+        cost(&self.op, self.data.len())
+    }
+}
+
+/// Bytes that a piece counts.
+pub(super) fn cost(op: &PieceOp, data: usize) -> usize {
+    let hashes = if let PieceOp::Compare { hashes, .. } = op { hashes.len() } else { 0 };
+    PIECE_BYTES + hashes + data
+}
+
+/// Whether an answer is one to this question.
+pub(super) fn judge(op: &PieceOp, answer: PieceAnswer) -> Result<PieceAnswer, String> {
+    let fits = match (op, &answer) {
+        (_, PieceAnswer::Failed { text, .. }) => return Err(text.clone()),
+        (PieceOp::Open { .. }, PieceAnswer::There { .. })
+        | (PieceOp::Data { .. } | PieceOp::Hole { .. } | PieceOp::Drop { .. }, PieceAnswer::Done) => true,
+        (PieceOp::Compare { len, block_bytes, .. }, PieceAnswer::Differs(list)) => {
+            let blocks = len.div_ceil(u64::from(*block_bytes).max(1));
+            list.iter().all(|block| u64::from(*block) < blocks)
+        }
+        _ => false,
+    };
+    if fits { Ok(answer) } else { Err("the target answered a question that was not asked".to_owned()) }
+}

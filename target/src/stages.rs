@@ -1,0 +1,152 @@
+//! Staging files: ROOT/.replfs/NAME/stage, content on its way that no name of the replica shows. The lanes fill them, the
+//! applier places or removes them. Nothing here knows of messages.
+
+use crate::apply::{Fault, differing, punch, read_size, write_all};
+use parking_lot::Mutex;
+use protocol::{PieceAnswer, PieceOp, StageId};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// Staging files that are kept open.
+const MAX_OPEN: usize = 64;
+
+/// The staging files of one replica.
+#[derive(Debug)]
+pub(crate) struct Stages {
+    dir: OwnedFd,
+    /// Held while a staging file comes or goes: nobody finds one that has just been placed.
+    open: Mutex<Open>,
+}
+
+/// Those in recent use, with the use that was the last.
+#[derive(Debug, Default)]
+struct Open {
+    files: HashMap<StageId, (Arc<OwnedFd>, u64)>,
+    uses: u64,
+}
+
+impl Open {
+    fn get(&mut self, stage: StageId) -> Option<Arc<OwnedFd>> {
+        self.uses += 1;
+        let (fd, used) = self.files.get_mut(&stage)?;
+        *used = self.uses;
+        Some(fd.clone())
+    }
+
+    fn keep(&mut self, stage: StageId, fd: OwnedFd) -> Arc<OwnedFd> {
+        let fd = Arc::new(fd);
+        if self.files.len() >= MAX_OPEN {
+            let oldest = self.files.iter().min_by_key(|(_, (_, used))| *used).map(|(stage, _)| *stage);
+            oldest.and_then(|oldest| self.files.remove(&oldest));
+        }
+        self.uses += 1;
+        self.files.insert(stage, (fd.clone(), self.uses));
+        fd
+    }
+}
+
+impl Stages {
+    /// `dir`: the directory that they are in.
+    pub fn new(dir: OwnedFd) -> Self {
+        Self { dir, open: Mutex::default() }
+    }
+
+    /// Does what a piece says. Pieces of one staging file may come from several threads at once.
+    pub fn carry_out(&self, op: &PieceOp, payload: &[u8]) -> Result<PieceAnswer, Fault> {
+        match op {
+            PieceOp::Open { stage, .. } => {
+                let fd = self.make(*stage)?;
+                return Ok(PieceAnswer::There { len: read_size(fd.as_fd())? });
+            }
+            PieceOp::Data { stage, offset } => write_all(self.get(*stage)?.as_fd(), payload, *offset)?,
+            PieceOp::Hole { stage, offset, len } => punch(self.get(*stage)?.as_fd(), &(*offset..*offset + *len))?,
+            PieceOp::Compare { stage, offset, len, block_bytes, hashes } => {
+                let fd = self.get(*stage)?;
+                return differing(fd.as_fd(), *offset..*offset + *len, *block_bytes, hashes).map(PieceAnswer::Differs);
+            }
+            PieceOp::Drop { stage } => self.remove(*stage)?,
+        }
+        Ok(PieceAnswer::Done)
+    }
+
+    /// The inode of a staging file; `None` where there is none.
+    pub fn inode(&self, stage: StageId) -> Result<Option<u64>, Fault> {
+        match rustix::fs::statat(&self.dir, stage.to_string(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => Ok(Some(stat.st_ino)),
+            Ok(_) | Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// A staging file that exists, for reading and writing.
+    pub fn get(&self, stage: StageId) -> Result<Arc<OwnedFd>, Fault> {
+        let mut open = self.open.lock();
+        match open.get(stage) {
+            Some(fd) => Ok(fd),
+            None => self.open_existing(&mut open, stage),
+        }
+    }
+
+    /// Moves a staging file to a name, over what is there. Whoever names it afterwards finds nothing.
+    pub fn place(&self, stage: StageId, dir: impl AsFd, name: &[u8]) -> Result<(), Fault> {
+        let mut open = self.open.lock();
+        rustix::fs::renameat(&self.dir, stage.to_string(), dir, name)?;
+        open.files.remove(&stage);
+        Ok(())
+    }
+
+    /// Removes everything: whatever is wanted has been placed. What cannot be removed stays for the next time.
+    pub fn clear(&self) -> io::Result<()> {
+        let mut open = self.open.lock();
+        open.files.clear();
+        for name in platform::sys::dir::names(self.dir.as_fd())? {
+            match rustix::fs::unlinkat(&self.dir, name.as_bytes(), AtFlags::empty()) {
+                // Not made here: an empty directory goes as well, another one stays.
+                Err(Errno::ISDIR) => drop(rustix::fs::unlinkat(&self.dir, name.as_bytes(), AtFlags::REMOVEDIR)),
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&self, stage: StageId) -> Result<Arc<OwnedFd>, Fault> {
+        let mut open = self.open.lock();
+        if self.inode(stage)?.is_some() {
+            return open.get(stage).map_or_else(|| self.open_existing(&mut open, stage), Ok);
+        }
+        open.files.remove(&stage);
+        let name = stage.to_string();
+        match rustix::fs::unlinkat(&self.dir, &name, AtFlags::empty()) {
+            // Something else under this name is nobody's.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.dir, &name, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(open.keep(stage, fd))
+    }
+
+    fn open_existing(&self, open: &mut Open, stage: StageId) -> Result<Arc<OwnedFd>, Fault> {
+        // Nothing but a regular file is opened: opening others has effects.
+        if self.inode(stage)?.is_none() {
+            return Err(Fault::damage("its staging file is not there"));
+        }
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.dir, stage.to_string(), flags, Mode::empty())?;
+        Ok(open.keep(stage, fd))
+    }
+
+    fn remove(&self, stage: StageId) -> Result<(), Fault> {
+        let mut open = self.open.lock();
+        open.files.remove(&stage);
+        match rustix::fs::unlinkat(&self.dir, stage.to_string(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
