@@ -19,7 +19,7 @@ pub use held::{Dirt, Held, Lost, There, Touch};
 pub use pass::{Hint, Known, Next, Pass, Progress, Scope, Source, Work};
 pub use plan::{Departure, Move, Plan, Sides};
 pub use ranges::Ranges;
-pub use reshape::{Rest, Step};
+pub use reshape::{Rest, Step, waiting_path};
 
 use protocol::Name;
 
