@@ -130,7 +130,7 @@ impl<H: Handle> Held<H> {
     }
 
     /// Whether the target has what the source had under this name, unchanged.
-    fn is_clean(&self, dir: &H, name: &Name) -> bool {
+    pub(super) fn is_clean(&self, dir: &H, name: &Name) -> bool {
         !self.names.contains_key(&slot(dir, name)) && self.is_there(dir)
     }
 

@@ -20,10 +20,8 @@ pub enum Step<H> {
         from: RelPath,
         /// The directory of that, where the source still has it.
         from_dir: Option<H>,
-        /// Where the source has it; `None`: it waits under [`waiting_path`].
+        /// Where the source has it; `None`: it waits under [`waiting_path`]. Nothing is there.
         to: Option<(H, Name)>,
-        /// A deleted file is replaced by this.
-        replaces: bool,
     },
     /// What was deleted goes.
     Remove {
@@ -127,8 +125,9 @@ impl<H: Handle> Reshape<H> {
 
     fn move_all(&mut self) -> bool {
         let mut left: Vec<H> = self.held.was.values().filter(|was| was.alive).map(|was| was.node.clone()).collect();
-        // Its names are not known any more: what is at the old one goes.
-        left.retain(|node| !node.links().is_empty() || !self.forget(node));
+        // Its names are not known any more, or the target has one of them already: what is at the old one goes.
+        let at_home = |held: &Held<H>, node: &H| node.links().iter().any(|(dir, name)| held.is_clean(dir, name));
+        left.retain(|node| !(node.links().is_empty() || at_home(&self.held, node)) || !self.forget(node));
         left.sort_by_cached_key(|node| (Self::depth(node), node.id()));
         while !left.is_empty() {
             let before = left.len();
@@ -171,12 +170,22 @@ impl<H: Handle> Reshape<H> {
             let from_dir = was.as_ref().map(|was| was.dir.clone()).filter(|_| !self.waiting.contains(&node.id()));
             self.leave(was.as_ref());
             self.waiting.remove(&node.id());
-            let replaces = there == Some(There::Deleted { directory: false });
+            if there == Some(There::Deleted { directory: false }) {
+                // Not replaced: it may be another name of this very file, and renaming one to the other does nothing.
+                self.remove_file(&dir, &name);
+            }
             self.held.names.remove(&here);
-            self.steps.push(Step::Move { node: node.clone(), from, from_dir, to: Some((dir, name)), replaces });
+            self.steps.push(Step::Move { node: node.clone(), from, from_dir, to: Some((dir, name)) });
             return true;
         }
         false
+    }
+
+    /// A deleted file goes, in a directory that the source has.
+    fn remove_file(&mut self, dir: &H, name: &Name) {
+        if let Some(path) = self.path(dir).and_then(|path| path.join(name).ok()) {
+            self.steps.push(Step::Remove { path, directory: false, dir: Some(dir.clone()) });
+        }
     }
 
     /// Nothing is at a node's old place any more.
@@ -205,11 +214,7 @@ impl<H: Handle> Reshape<H> {
                 match self.held.names.get(&slot(&above, &name)).map(|entry| entry.there) {
                     // What cannot be cleared is used, and its names compared.
                     Some(There::Deleted { directory: true }) => drop(self.clear(&above, &name)),
-                    Some(There::Deleted { directory: false }) => {
-                        if let Some(path) = self.path(&above).and_then(|path| path.join(&name).ok()) {
-                            self.steps.push(Step::Remove { path, directory: false, dir: Some(above.clone()) });
-                        }
-                    }
+                    Some(There::Deleted { directory: false }) => self.remove_file(&above, &name),
                     _ => {}
                 }
                 self.held.names.remove(&slot(&above, &name));
@@ -231,7 +236,7 @@ impl<H: Handle> Reshape<H> {
         self.leave(was.as_ref());
         let from_dir = was.map(|was| was.dir);
         self.waiting.insert(node.id());
-        self.steps.push(Step::Move { node, from, from_dir, to: None, replaces: false });
+        self.steps.push(Step::Move { node, from, from_dir, to: None });
         true
     }
 

@@ -307,19 +307,18 @@ impl Source {
     fn take(&mut self, step: Step<H>) {
         match step {
             Step::Make(dir) => self.make_directory(&dir),
-            Step::Move { node, from, from_dir, to, replaces } => {
+            Step::Move { node, from, from_dir, to } => {
                 let target = match &to {
                     Some((dir, name)) => super::node::path_in(dir, name),
                     None => Some(srm::map::waiting_path(&node)),
                 };
                 let Some(target) = target else { return };
                 let to_dir = to.as_ref().map_or_else(|| self.tree.root(), |(dir, _)| dir.clone());
-                let from_mtime = from_dir.map_or(0, |dir| self.mtime_of(&dir));
+                // What waits does so in the root; the time of a directory that is gone does not matter.
+                let from_mtime = self.mtime_of(&from_dir.unwrap_or_else(|| self.tree.root()));
                 let mtimes = (from_mtime, self.mtime_of(&to_dir));
-                let gone = super::record::Gone { node: self.tree.fresh_id(), orphan: false };
-                let replaced = replaces.then_some(gone);
-                let kind = protocol::RenameKind::Replace;
-                self.push(Rec::Rename { from, to: target, kind, replaced, mtimes });
+                let kind = protocol::RenameKind::NoReplace;
+                self.push(Rec::Rename { from, to: target, kind, replaced: None, mtimes });
                 let several = self.nlink(&node) > 1 && !node.is_dir();
                 if let (Some((dir, name)), Some(pass)) = (&to, self.passing()) {
                     pass.set_right(&node, Some((dir, name)), several);
