@@ -41,6 +41,8 @@ pub struct Rest<H> {
     pub names: Vec<(H, Name, There)>,
     /// Nodes that the target has in the right place.
     pub files: Vec<(H, Dirt)>,
+    /// Files with several names, for [`super::Pass::keep`].
+    pub linked: Vec<H>,
 }
 
 /// A name in the replica's root for a node that is in the way.
@@ -308,6 +310,7 @@ impl<H: Handle> Reshape<H> {
         names.sort_by_key(|(dir, name, _)| (dir.id(), name.clone()));
         let mut files: Vec<_> = self.held.files.into_values().collect();
         files.sort_by_key(|(node, _)| node.id());
-        (self.steps, Rest { names, files })
+        let linked = self.held.linked.into_values().collect();
+        (self.steps, Rest { names, files, linked })
     }
 }

@@ -264,6 +264,7 @@ impl Source {
                     for (node, dirt) in rest.files {
                         pass.add(Work::Mend(node, dirt));
                     }
+                    pass.keep(rest.linked);
                     self.gate = Gate::Pass(Box::new(pass));
                     self.mark_incoherent();
                     for step in steps {
