@@ -288,9 +288,10 @@ impl<H: Handle> Pass<H> {
         self.shared.get(&ino).map(Vec::as_slice)
     }
 
-    /// Takes an inode with several links on the target for a node; `false` where another has it.
+    /// Takes an inode with several links on the target for a node; `false` where another has it. A pass that does not see all
+    /// names takes none: one that is clean may be among them.
     pub fn claim(&mut self, target_inode: u64, ino: u64) -> bool {
-        *self.claimed.entry(target_inode).or_insert(ino) == ino
+        self.is_over_all() && *self.claimed.entry(target_inode).or_insert(ino) == ino
     }
 
     /// Adds something to do.
