@@ -58,6 +58,8 @@ struct Reshape<H> {
     waiting: HashSet<u64>,
     /// Directories that a step has made.
     made: HashSet<u64>,
+    /// Nodes that a step has moved to where they belong.
+    moved: HashSet<u64>,
     steps: Vec<Step<H>>,
 }
 
@@ -70,8 +72,14 @@ impl<H: Handle> Held<H> {
             within.entry(*dir).or_default().push(name.clone());
         }
         within.values_mut().for_each(|names| names.sort());
-        let mut work =
-            Reshape { held: self, within, waiting: HashSet::new(), made: HashSet::new(), steps: Vec::new() };
+        let mut work = Reshape {
+            held: self,
+            within,
+            waiting: HashSet::new(),
+            made: HashSet::new(),
+            moved: HashSet::new(),
+            steps: Vec::new(),
+        };
         if !work.move_all() {
             return None;
         }
@@ -116,8 +124,11 @@ impl<H: Handle> Reshape<H> {
     fn is_made(&self, dir: &H) -> bool {
         dir.is_root()
             || self.made.contains(&dir.id())
+            || self.moved.contains(&dir.id())
             || dir.links().iter().any(|(above, name)| {
-                !self.held.names.contains_key(&slot(above, name)) && self.is_made(above)
+                // Of a directory that was made no name is remembered, and none is there.
+                let was_there = !self.held.names.contains_key(&slot(above, name)) && !self.made.contains(&above.id());
+                was_there && self.is_made(above)
             })
     }
 
@@ -177,6 +188,7 @@ impl<H: Handle> Reshape<H> {
                 self.remove_file(&dir, &name);
             }
             self.held.names.remove(&here);
+            self.moved.insert(node.id());
             self.steps.push(Step::Move { node: node.clone(), from, from_dir, to: Some((dir, name)) });
             return true;
         }
