@@ -18,6 +18,7 @@ pub mod rig;
 pub mod roam;
 pub mod scale;
 pub mod seed;
+pub mod sim;
 pub mod suite;
 pub mod tree;
 pub mod user;

@@ -8,6 +8,7 @@ mod packages;
 mod run;
 mod scale;
 mod signals;
+mod sim;
 mod test;
 mod tools;
 
@@ -51,6 +52,8 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         files: usize,
     },
+    /// Simulate the map of clean and dirty from seeds: one, or random ones for a while
+    Sim(sim::Options),
     /// Check format, lints, licences and sources of dependencies
     Check,
     /// Compare two trees exactly: exit code 0 if they are equal, else 1
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Install { prefix } => install::run(&prefix),
         Command::Scale { files } => scale::run(files),
+        Command::Sim(options) => sim::run(&options),
         Command::Check => check::run(),
         Command::Compare { a, b } => compare(&a, &b),
     };

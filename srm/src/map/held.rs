@@ -73,8 +73,6 @@ pub enum There {
 pub(super) struct DirtyName<H> {
     pub dir: H,
     pub there: There,
-    /// Kept so that its other names stay known.
-    pub _node: Option<H>,
 }
 
 /// Where the target has a node.
@@ -97,6 +95,8 @@ pub struct Held<H> {
     /// `was` by where it is, with deleted directories.
     pub(super) at: HashMap<Slot, u64>,
     pub(super) files: HashMap<u64, (H, Dirt)>,
+    /// Files with several known names: kept, so that these stay known, and a link remains a link.
+    pub(super) linked: HashMap<u64, H>,
     /// Lost their last known name, and have others.
     loose: HashSet<u64>,
     /// Files without a name that the target keeps and need not keep any more.
@@ -112,14 +112,15 @@ impl<H: Handle> Held<H> {
             was: HashMap::new(),
             at: HashMap::new(),
             files: HashMap::new(),
+            linked: HashMap::new(),
             loose: HashSet::new(),
             reaped: Vec::new(),
         }
     }
 
-    /// Entries that are remembered: names, and nodes whose data or attributes changed.
+    /// Entries that are remembered: names, nodes whose data or attributes changed, files with several names.
     pub fn entries(&self) -> usize {
-        self.names.len() + self.files.len() + self.loose.len() + self.reaped.len()
+        self.names.len() + self.files.len() + self.linked.len() + self.loose.len() + self.reaped.len()
     }
 
     /// A file without a name, which the target keeps, is closed or changed. (Not bounded by itself: it was open.)
@@ -138,7 +139,7 @@ impl<H: Handle> Held<H> {
     }
 
     /// Whether the target has what the source had under this name, unchanged.
-    fn is_clean(&self, dir: &H, name: &Name) -> bool {
+    pub(super) fn is_clean(&self, dir: &H, name: &Name) -> bool {
         !self.names.contains_key(&slot(dir, name)) && self.is_there(dir)
     }
 
@@ -168,10 +169,17 @@ impl<H: Handle> Held<H> {
     }
 
     /// A name became dirty, if its directory is there; what the target has under a name does not change by that.
-    fn soil(&mut self, dir: &H, name: &Name, there: There, node: Option<&H>) {
+    fn soil(&mut self, dir: &H, name: &Name) {
         if self.is_there(dir) {
-            let entry = || DirtyName { dir: dir.clone(), there, _node: node.cloned() };
+            let entry = || DirtyName { dir: dir.clone(), there: There::Nothing };
             self.names.entry(slot(dir, name)).or_insert_with(entry);
+        }
+    }
+
+    /// A node has got a name.
+    fn keep(&mut self, node: &H) {
+        if node.links().len() > 1 {
+            self.linked.insert(node.id(), node.clone());
         }
     }
 
@@ -186,7 +194,8 @@ impl<H: Handle> Held<H> {
     pub fn named(&mut self, dir: &H, name: &Name, node: &H) -> Result<(), Lost> {
         self.stamp(dir);
         self.loose.remove(&node.id());
-        self.soil(dir, name, There::Nothing, Some(node));
+        self.soil(dir, name);
+        self.keep(node);
         self.check()
     }
 
@@ -201,6 +210,7 @@ impl<H: Handle> Held<H> {
         if last {
             self.files.remove(&node.id());
             self.loose.remove(&node.id());
+            self.linked.remove(&node.id());
         } else if node.links().is_empty() {
             self.loose.insert(node.id());
         }
@@ -223,7 +233,7 @@ impl<H: Handle> Held<H> {
             }
             self.at.insert(slot(dir, name), node.id());
         }
-        let entry = DirtyName { dir: dir.clone(), there, _node: None };
+        let entry = DirtyName { dir: dir.clone(), there };
         self.names.insert(slot(dir, name), entry);
     }
 
@@ -247,7 +257,8 @@ impl<H: Handle> Held<H> {
         let clean = self.is_clean(from.0, from.1);
         self.stamp(from.0);
         self.stamp(to.0);
-        self.soil(to.0, to.1, There::Nothing, Some(node));
+        self.soil(to.0, to.1);
+        self.keep(node);
         if clean {
             self.leave(from.0, from.1, node, false, false);
         }
@@ -260,8 +271,10 @@ impl<H: Handle> Held<H> {
         let clean = [self.is_clean(from.0, from.1), self.is_clean(to.0, to.1)];
         for place in [from, to] {
             self.stamp(place.0);
-            self.soil(place.0, place.1, There::Nothing, None);
+            self.soil(place.0, place.1);
         }
+        self.keep(node);
+        self.keep(other);
         for (clean, node, place) in [(clean[0], node, from), (clean[1], other, to)] {
             if clean {
                 self.leave(place.0, place.1, node, false, false);

@@ -124,6 +124,8 @@ pub struct Pass<H> {
     active: usize,
     /// What could not be read, and when it is tried again.
     later: Vec<(Instant, Work<H>)>,
+    /// Files whose names are to stay known.
+    kept: Vec<H>,
 }
 
 /// What to do next.
@@ -154,7 +156,13 @@ impl<H: Handle> Pass<H> {
             work: Vec::new(),
             active: 0,
             later: Vec::new(),
+            kept: Vec::new(),
         }
+    }
+
+    /// Files whose names have to stay known while the pass lasts: it tells by their other names whether they are right.
+    pub fn keep(&mut self, nodes: Vec<H>) {
+        self.kept = nodes;
     }
 
     /// Whether it goes over everything.
@@ -280,9 +288,10 @@ impl<H: Handle> Pass<H> {
         self.shared.get(&ino).map(Vec::as_slice)
     }
 
-    /// Takes an inode with several links on the target for a node; `false` where another has it.
+    /// Takes an inode with several links on the target for a node; `false` where another has it. A pass that does not see all
+    /// names takes none: one that is clean may be among them.
     pub fn claim(&mut self, target_inode: u64, ino: u64) -> bool {
-        *self.claimed.entry(target_inode).or_insert(ino) == ino
+        self.is_over_all() && *self.claimed.entry(target_inode).or_insert(ino) == ino
     }
 
     /// Adds something to do.
@@ -434,7 +443,7 @@ impl<H: Handle> Pass<H> {
             Scope::All(right) => right.len(),
             Scope::Some(listed) => listed.values().map(HashSet::len).sum(),
         };
-        scope + self.shared.len() + self.pending.len() + self.claimed.len() + self.work.len() + self.later.len()
+        scope + self.shared.len() + self.pending.len() + self.claimed.len() + self.work.len() + self.later.len() + self.kept.len()
     }
 }
 

@@ -20,7 +20,7 @@ pub enum Step<H> {
         from: RelPath,
         /// The directory of that, where the source still has it.
         from_dir: Option<H>,
-        /// Where the source has it; `None`: it waits under [`waiting_path`].
+        /// Where the source has it; `None`: it waits under [`waiting_path`]. Nothing is there.
         to: Option<(H, Name)>,
     },
     /// What was deleted goes.
@@ -43,6 +43,8 @@ pub struct Rest<H> {
     pub files: Vec<(H, Dirt)>,
     /// Ids of files without a name that the target need not keep any more.
     pub reaped: Vec<u64>,
+    /// Files with several names, for [`super::Pass::keep`].
+    pub linked: Vec<H>,
 }
 
 /// A name in the replica's root for a node that is in the way.
@@ -58,6 +60,8 @@ struct Reshape<H> {
     waiting: HashSet<u64>,
     /// Directories that a step has made.
     made: HashSet<u64>,
+    /// Nodes that a step has moved to where they belong.
+    moved: HashSet<u64>,
     steps: Vec<Step<H>>,
 }
 
@@ -70,8 +74,14 @@ impl<H: Handle> Held<H> {
             within.entry(*dir).or_default().push(name.clone());
         }
         within.values_mut().for_each(|names| names.sort());
-        let mut work =
-            Reshape { held: self, within, waiting: HashSet::new(), made: HashSet::new(), steps: Vec::new() };
+        let mut work = Reshape {
+            held: self,
+            within,
+            waiting: HashSet::new(),
+            made: HashSet::new(),
+            moved: HashSet::new(),
+            steps: Vec::new(),
+        };
         if !work.move_all() {
             return None;
         }
@@ -116,8 +126,11 @@ impl<H: Handle> Reshape<H> {
     fn is_made(&self, dir: &H) -> bool {
         dir.is_root()
             || self.made.contains(&dir.id())
+            || self.moved.contains(&dir.id())
             || dir.links().iter().any(|(above, name)| {
-                !self.held.names.contains_key(&slot(above, name)) && self.is_made(above)
+                // Of a directory that was made no name is remembered, and none is there.
+                let was_there = !self.held.names.contains_key(&slot(above, name)) && !self.made.contains(&above.id());
+                was_there && self.is_made(above)
             })
     }
 
@@ -127,8 +140,9 @@ impl<H: Handle> Reshape<H> {
 
     fn move_all(&mut self) -> bool {
         let mut left: Vec<H> = self.held.was.values().filter(|was| was.alive).map(|was| was.node.clone()).collect();
-        // Its names are not known any more: what is at the old one goes.
-        left.retain(|node| !node.links().is_empty() || !self.forget(node));
+        // Its names are not known any more, or the target has one of them already: what is at the old one goes.
+        let at_home = |held: &Held<H>, node: &H| node.links().iter().any(|(dir, name)| held.is_clean(dir, name));
+        left.retain(|node| !(node.links().is_empty() || at_home(&self.held, node)) || !self.forget(node));
         left.sort_by_cached_key(|node| (Self::depth(node), node.id()));
         while !left.is_empty() {
             let before = left.len();
@@ -167,20 +181,27 @@ impl<H: Handle> Reshape<H> {
                 continue;
             }
             let Some(from) = self.path(node) else { continue };
-            if there == Some(There::Deleted { directory: false }) {
-                // By itself: a rename of one name of a file onto another of its names does nothing at all.
-                let Some(path) = self.path(&dir).and_then(|path| path.join(&name).ok()) else { continue };
-                self.steps.push(Step::Remove { path, directory: false, dir: Some(dir.clone()) });
-            }
             let was = self.held.was.remove(&node.id());
             let from_dir = was.as_ref().map(|was| was.dir.clone()).filter(|_| !self.waiting.contains(&node.id()));
             self.leave(was.as_ref());
             self.waiting.remove(&node.id());
+            if there == Some(There::Deleted { directory: false }) {
+                // Not replaced: it may be another name of this very file, and renaming one to the other does nothing.
+                self.remove_file(&dir, &name);
+            }
             self.held.names.remove(&here);
+            self.moved.insert(node.id());
             self.steps.push(Step::Move { node: node.clone(), from, from_dir, to: Some((dir, name)) });
             return true;
         }
         false
+    }
+
+    /// A deleted file goes, in a directory that the source has.
+    fn remove_file(&mut self, dir: &H, name: &Name) {
+        if let Some(path) = self.path(dir).and_then(|path| path.join(name).ok()) {
+            self.steps.push(Step::Remove { path, directory: false, dir: Some(dir.clone()) });
+        }
     }
 
     /// Nothing is at a node's old place any more.
@@ -209,11 +230,7 @@ impl<H: Handle> Reshape<H> {
                 match self.held.names.get(&slot(&above, &name)).map(|entry| entry.there) {
                     // What cannot be cleared is used, and its names compared.
                     Some(There::Deleted { directory: true }) => drop(self.clear(&above, &name)),
-                    Some(There::Deleted { directory: false }) => {
-                        if let Some(path) = self.path(&above).and_then(|path| path.join(&name).ok()) {
-                            self.steps.push(Step::Remove { path, directory: false, dir: Some(above.clone()) });
-                        }
-                    }
+                    Some(There::Deleted { directory: false }) => self.remove_file(&above, &name),
                     _ => {}
                 }
                 self.held.names.remove(&slot(&above, &name));
@@ -307,6 +324,7 @@ impl<H: Handle> Reshape<H> {
         names.sort_by_key(|(dir, name, _)| (dir.id(), name.clone()));
         let mut files: Vec<_> = self.held.files.into_values().collect();
         files.sort_by_key(|(node, _)| node.id());
-        (self.steps, Rest { names, files, reaped: self.held.reaped })
+        let linked = self.held.linked.into_values().collect();
+        (self.steps, Rest { names, files, reaped: self.held.reaped, linked })
     }
 }

@@ -65,6 +65,7 @@ impl Srm {
             let mut pass = Pass::new(number, Scope::Some(HashMap::new()));
             pass.by_content = true;
             add_rest(&mut pass, &rest);
+            pass.keep(rest.linked);
             core.begin_pass(pass);
             tracing::info!(event = "pass-begin", number, entries, "catching up with what was remembered");
             // Seen by the target before anything that makes it so.

@@ -319,10 +319,7 @@ impl Srm {
         let mut core = self.core.lock();
         let pass = core.gate.pass(number).ok_or(Stop::Over)?;
         if !node.is_dir() && theirs.links > 1 {
-            // Where only some names are looked at, the others may be those of another node.
-            let other = !pass.is_over_all()
-                || theirs.links > mine.stat.st_nlink
-                || !pass.claim(theirs.inode, node.ino());
+            let other = theirs.links > mine.stat.st_nlink || !pass.claim(theirs.inode, node.ino());
             if other {
                 return Ok(anew(true));
             }

@@ -1,0 +1,65 @@
+//! Bugs that are switched on to see that the simulator catches them. Each stands in the simulator's own driver of the map,
+//! never in what ships.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! bugs {
+    ($($variant:ident $name:literal $what:literal,)+) => {
+        /// A deliberate bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug {
+            $(#[doc = $what] $variant,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Its name on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// What it does.
+            pub fn what(self) -> &'static str {
+                match self { $(Self::$variant => $what,)+ }
+            }
+        }
+    };
+}
+
+bugs! {
+    LateChunk "late-chunk" "a piece of content that is staged lands after a newer write: what was touched meanwhile is not asked for",
+    OldName "old-name" "content that was staged is put under the name that the file had when it began",
+    EraseExtra "erase-extra" "what only the target has is erased, not set aside",
+    ForgetAbsorbed "forget-absorbed" "data that is written while nothing is sent is not remembered",
+    StaleAnswer "stale-answer" "an answer about a name is used although the name was touched since",
+    NoMark "no-mark" "repair begins without saying that the replica is incoherent",
+    InodeReuse "inode-reuse" "a node is told by its inode number alone",
+    ForgetRename "forget-rename" "a rename while nothing is sent is remembered as a new name only",
+    BareStaged "bare-staged" "staged content is put in its place without what was touched last",
+    LinkAsCopy "link-as-copy" "one more name of a file that is right is brought over as a file of its own",
+    NoListing "no-listing" "the names of a directory that was made are not compared",
+    ReplayAfterFold "replay-after-fold" "what was queued when everything became dirty is sent all the same",
+    UnlockedRead "unlocked-read" "content is numbered after the lock under which it was read was dropped",
+    LostAnswer "lost-answer" "an answer that was lost with the connection counts as: nothing is there",
+    HeldTooMuch "held-too-much" "the bound of what is remembered is not kept",
+    ForgetMend "forget-mend" "what is dirty of a file is forgotten when the file is not right at that moment",
+    ForgetCopy "forget-copy" "a file that is renamed while its content is copied is not copied to its end",
+}
+
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Bug {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|bug| bug.name() == text);
+        found.copied().ok_or_else(|| format!("there is no bug {text}; --list-bugs shows them"))
+    }
+}

@@ -1,0 +1,21 @@
+//! A simulator of the map of clean and dirty (`srm::map`): both sides in memory, one thread, everything that happens decided by a
+//! seed. The map is the real one; the driver around it does what the SRM's own does, a step at a time where that one holds its
+//! locks.
+//!
+//! `store` is a file system, `node` what is known of one, `replica` the target; `source`, `live`, `work` and `copy` drive the map;
+//! `apps` are the applications; `schedule` makes events of a seed, `world` lets them happen and checks, `search` runs many and makes
+//! a failing one small; `bug` has the deliberate mistakes that show that the checks see something.
+
+pub mod apps;
+pub mod bug;
+pub mod copy;
+pub mod live;
+pub mod node;
+pub mod record;
+pub mod replica;
+pub mod schedule;
+pub mod search;
+pub mod source;
+pub mod store;
+pub mod work;
+pub mod world;

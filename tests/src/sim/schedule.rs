@@ -1,0 +1,145 @@
+//! From a seed to bounds and a list of events. Each event stands for itself, so that any of them can be left out.
+
+use super::apps::{Args, Call};
+use super::source::Bounds;
+use super::world::Event;
+use crate::seed::Random;
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// Bounds.
+    pub bounds: Bounds,
+    /// Events, in order.
+    pub events: Vec<Event>,
+}
+
+/// What a run is mostly about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flavour {
+    Anything,
+    Bypass,
+    Overflow,
+    Mirror,
+    Links,
+    Staging,
+}
+
+const FLAVOURS: [Flavour; 6] =
+    [Flavour::Anything, Flavour::Bypass, Flavour::Overflow, Flavour::Mirror, Flavour::Links, Flavour::Staging];
+
+/// Calls of applications, and how often they come.
+const CALLS: [(Call, u64); 15] = [
+    (Call::Create, 12),
+    (Call::Mkdir, 8),
+    (Call::Write, 12),
+    (Call::Truncate, 4),
+    (Call::Chmod, 4),
+    (Call::Unlink, 7),
+    (Call::Rmdir, 5),
+    (Call::Rename, 22),
+    (Call::Exchange, 5),
+    (Call::Link, 8),
+    (Call::Open, 3),
+    (Call::WriteOpen, 4),
+    (Call::LinkOpen, 2),
+    (Call::Close, 3),
+    (Call::Forget, 10),
+];
+
+fn number(random: &mut Random) -> u32 {
+    u32::try_from(random.below(1 << 16)).unwrap_or(0)
+}
+
+fn pick<T: Copy>(random: &mut Random, from: &[(T, u64)]) -> T {
+    let mut left = random.below(from.iter().map(|(_, weight)| weight).sum());
+    for (what, weight) in from {
+        match left.checked_sub(*weight) {
+            Some(rest) => left = rest,
+            None => return *what,
+        }
+    }
+    from[0].0
+}
+
+/// A call with arguments.
+fn call(random: &mut Random, flavour: Flavour) -> Event {
+    let mut call = pick(random, &CALLS);
+    if flavour == Flavour::Links && random.once_in(4) {
+        call = *random.pick(&[Call::Link, Call::Forget, Call::LinkOpen, Call::Open, Call::Unlink]);
+    }
+    if flavour == Flavour::Staging && random.once_in(3) {
+        call = *random.pick(&[Call::Write, Call::Create]);
+    }
+    Event::App(call, Args(number(random), number(random), number(random)))
+}
+
+fn progress(random: &mut Random) -> Event {
+    match random.below(8) {
+        0 => Event::Deliver(1 + u32::try_from(random.below(4)).unwrap_or(0)),
+        1 => Event::Ack,
+        2 => Event::Lane(number(random)),
+        3 => Event::Begin,
+        _ => Event::Work(number(random)),
+    }
+}
+
+fn fault(random: &mut Random, flavour: Flavour) -> Event {
+    let table: &[(u32, u64)] = match flavour {
+        Flavour::Anything => &[(0, 6), (1, 8), (2, 4), (3, 6), (4, 2), (5, 1), (6, 1)],
+        Flavour::Bypass | Flavour::Links => &[(0, 1), (1, 3), (2, 8), (3, 10), (4, 1)],
+        Flavour::Overflow => &[(0, 8), (1, 8), (4, 1)],
+        Flavour::Mirror | Flavour::Staging => &[(0, 4), (1, 6), (2, 1), (3, 2), (4, 2), (5, 4), (6, 3)],
+    };
+    match pick(random, table) {
+        0 => Event::Cut,
+        1 => Event::Connect,
+        2 => Event::Bypass(true),
+        3 => Event::Bypass(false),
+        4 => Event::RestartTarget,
+        5 => Event::LoseTarget(number(random)),
+        _ => Event::RestartSource,
+    }
+}
+
+impl Schedule {
+    /// The schedule of a seed, of about so many events.
+    pub fn of(seed: u64, steps: usize) -> Self {
+        let mut random = Random::new(seed);
+        for _ in 0..4 {
+            random.bits();
+        }
+        let flavour = *random.pick(&FLAVOURS);
+        let bounds = Bounds {
+            queue: if flavour == Flavour::Overflow { *random.pick(&[6, 12, 24]) } else { *random.pick(&[24, 200, 1000]) },
+            held: *random.pick(&[6, 60, 1000, 1000]),
+            workers: *random.pick(&[1, 2, 4]),
+            staged: if flavour == Flavour::Staging { 1 } else { *random.pick(&[2, 4, 100]) },
+        };
+        let mut events = Vec::new();
+        for _ in 0..random.below(20) {
+            events.push(call(&mut random, flavour));
+        }
+        events.push(Event::Run(2000));
+        while events.len() < steps {
+            // Applications, replication and faults in bursts, so that each gets somewhere.
+            let length = 1 + random.below(12);
+            let kind = random.below(10);
+            for _ in 0..length {
+                events.push(match kind {
+                    0..4 => call(&mut random, flavour),
+                    4..7 => progress(&mut random),
+                    _ if random.once_in(2) => call(&mut random, flavour),
+                    _ => progress(&mut random),
+                });
+            }
+            if random.once_in(3) {
+                events.push(fault(&mut random, flavour));
+            }
+            if random.once_in(8) {
+                events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]);
+            }
+        }
+        Self { bounds, events }
+    }
+}

@@ -1,0 +1,434 @@
+//! The source: its disk, what is known of it, the map, the queue of records. Transitions of the gate stand here.
+
+use super::bug::Bug;
+use super::node::{H, Tree};
+use super::record::{Answer, At, Content, Ensure, Piece, Rec};
+use super::store::{Snapshot, Store};
+use super::work::Task;
+use protocol::Name;
+use srm::map::{Gate, Handle, Held, Hint, Lost, Next, Pass, Scope, Step, There, Work};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Bounds of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Records that the queue takes.
+    pub queue: usize,
+    /// Entries that are remembered while nothing is sent.
+    pub held: usize,
+    /// Workers of a pass.
+    pub workers: usize,
+    /// Files of at least so many blocks are staged.
+    pub staged: usize,
+}
+
+/// A record that is numbered and not known to be applied.
+pub struct Queued {
+    /// Its number.
+    pub seq: u64,
+    /// What.
+    pub rec: Rec,
+    /// The replica is under repair.
+    pub tolerant: bool,
+    /// What the target is to show after it, where that is known.
+    pub shows: Option<Rc<Snapshot>>,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Blocks of content that were sent.
+    pub blocks: u64,
+    /// Passes over everything.
+    pub full: u64,
+    /// Passes over what was remembered.
+    pub partial: u64,
+    /// Steps of reshaping.
+    pub steps: u64,
+    /// Records.
+    pub records: u64,
+    /// Files that were staged and put in place.
+    pub staged: u64,
+}
+
+/// See the module.
+pub struct Source {
+    /// SRC.
+    pub disk: Store,
+    /// Known nodes.
+    pub tree: Tree,
+    /// The map.
+    pub gate: Gate<H>,
+    /// Numbered records that are not known to be applied.
+    pub queue: VecDeque<Queued>,
+    /// The number that is given out next.
+    pub next_seq: u64,
+    /// As acknowledged.
+    pub applied: u64,
+    /// The greeting has been answered.
+    pub greeted: bool,
+    /// The next greeting begins a new run of numbers.
+    pub anew: bool,
+    /// Nothing is to be sent.
+    pub bypass: bool,
+    /// The target is coherent once this is applied.
+    pub coherent_at: Option<u64>,
+    /// Number of the last pass.
+    pub pass: u64,
+    /// Answers that are waited for.
+    pub questions: BTreeMap<u64, Option<Answer>>,
+    /// Pieces of content on their way.
+    pub lane: Vec<Piece>,
+    /// Work in hand.
+    pub tasks: Vec<Task>,
+    /// Nodes whose content is being staged, by inode number.
+    pub staging: BTreeSet<u64>,
+    /// Keys for staging that were given out.
+    pub keys: u64,
+    /// Digests of all states that the source had.
+    pub history: BTreeSet<u64>,
+    /// What was counted.
+    pub counts: Counts,
+    /// Bounds.
+    pub bounds: Bounds,
+    /// A bug that is switched on.
+    pub bug: Option<Bug>,
+    /// What happened, if somebody wants to know.
+    pub trace: Option<Vec<String>>,
+    /// The clock that times come from.
+    pub clock: u64,
+    /// Numbers for what is written.
+    pub writes: u32,
+}
+
+/// Adds a line to the trace.
+#[macro_export]
+macro_rules! say {
+    ($source:expr, $($arg:tt)*) => {
+        if let Some(trace) = &mut $source.trace {
+            trace.push(format!($($arg)*));
+        }
+    };
+}
+
+/// The time that nothing in the simulation depends on.
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+impl Source {
+    /// A source that begins, with nothing on it.
+    pub fn new(bounds: Bounds, bug: Option<Bug>, traced: bool) -> Self {
+        let disk = Store::default();
+        Self {
+            tree: Tree::new(&disk, bug),
+            disk,
+            gate: Gate::Due,
+            queue: VecDeque::new(),
+            next_seq: 1,
+            applied: 0,
+            greeted: false,
+            anew: true,
+            bypass: false,
+            coherent_at: None,
+            pass: 0,
+            questions: BTreeMap::new(),
+            lane: Vec::new(),
+            tasks: Vec::new(),
+            staging: BTreeSet::new(),
+            keys: 0,
+            history: BTreeSet::new(),
+            counts: Counts::default(),
+            bounds,
+            bug,
+            trace: traced.then(Vec::new),
+            clock: 1,
+            writes: 0,
+        }
+    }
+
+    /// Whether this bug is on.
+    pub fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// A new time.
+    pub fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// Notes the state that the source has now.
+    pub fn note(&mut self) {
+        let digest = self.disk.snapshot().digest();
+        self.history.insert(digest);
+    }
+
+    /// Numbers a record. `None`: it did not fit, and the gate is another now.
+    pub fn push(&mut self, rec: Rec) -> Option<u64> {
+        if self.queue.len() >= self.bounds.queue {
+            self.full();
+            return None;
+        }
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.counts.records += 1;
+        match &rec {
+            Rec::Write { data, .. } => self.count_blocks(data),
+            Rec::Ensure(Ensure { content: Content::Whole(data), .. }) => self.count_blocks(data),
+            _ => {}
+        }
+        let clean = matches!(self.gate, Gate::Clean);
+        let shows = clean.then(|| Rc::new(self.disk.snapshot()));
+        let tolerant = matches!(self.gate, Gate::Pass(_));
+        say!(self, "    {seq}{} {rec:?}", if tolerant { "~" } else { "" });
+        self.queue.push_back(Queued { seq, rec, tolerant, shows });
+        Some(seq)
+    }
+
+    /// Counts content that is sent.
+    pub fn count_blocks(&mut self, data: &[u32]) {
+        self.counts.blocks += data.iter().filter(|block| **block != 0).count() as u64;
+    }
+
+    /// The queue is full.
+    fn full(&mut self) {
+        match self.gate {
+            Gate::Clean => self.hold("the queue is full"),
+            _ => self.all_dirty("the queue is full"),
+        }
+    }
+
+    /// Nothing is sent from now on, and what changes is remembered.
+    pub fn hold(&mut self, why: &str) {
+        say!(self, "    held: {why}");
+        self.gate = Gate::Held(Box::new(Held::new(self.bounds.held)));
+    }
+
+    /// Everything is dirty.
+    pub fn all_dirty(&mut self, why: &str) {
+        say!(self, "    everything is dirty: {why}");
+        if !self.has(Bug::ReplayAfterFold) {
+            self.queue.clear();
+        }
+        self.gate = Gate::Due;
+        self.coherent_at = None;
+        self.questions.clear();
+        self.tasks.clear();
+        self.staging.clear();
+        self.lane.clear();
+        self.greeted = false;
+        self.anew = true;
+    }
+
+    /// What could not be remembered makes everything dirty.
+    pub fn remembered(&mut self, result: Result<(), Lost>) {
+        if let Err(lost) = result
+            && !(lost == Lost::Full && self.has(Bug::HeldTooMuch))
+        {
+            self.all_dirty(&format!("cannot be remembered: {lost:?}"));
+        }
+    }
+
+    /// The pass that runs.
+    pub fn passing(&mut self) -> Option<&mut Pass<H>> {
+        match &mut self.gate {
+            Gate::Pass(pass) => Some(pass),
+            _ => None,
+        }
+    }
+
+    /// Whether the status says that the replica is coherent.
+    pub fn is_coherent(&self) -> bool {
+        matches!(self.gate, Gate::Clean) && self.coherent_at.is_some_and(|at| at <= self.applied)
+    }
+
+    /// A pass begins, if it is time for one.
+    pub fn begin(&mut self, target_empty: bool) {
+        if !self.greeted || self.bypass || self.queue.len() * 2 > self.bounds.queue {
+            return;
+        }
+        match std::mem::replace(&mut self.gate, Gate::Due) {
+            Gate::Due => self.begin_full(target_empty),
+            Gate::Held(held) => match held.reshape() {
+                Some((steps, rest)) => {
+                    self.pass += 1;
+                    self.counts.partial += 1;
+                    say!(self, "    pass {} over what was remembered: {steps:?} {rest:?}", self.pass);
+                    let mut pass = Pass::new(self.pass, Scope::Some(std::collections::HashMap::new()));
+                    for (dir, name, there) in &rest.names {
+                        pass.add_name(dir, name, hint(*there));
+                    }
+                    for (node, dirt) in rest.files {
+                        pass.add(Work::Mend(node, dirt));
+                    }
+                    pass.keep(rest.linked);
+                    self.gate = Gate::Pass(Box::new(pass));
+                    self.mark_incoherent();
+                    for step in steps {
+                        if matches!(self.gate, Gate::Pass(_)) {
+                            self.counts.steps += 1;
+                            self.take(step);
+                        }
+                    }
+                }
+                None => self.all_dirty("there is no way to bring the names back"),
+            },
+            gate => self.gate = gate,
+        }
+    }
+
+    fn mark_incoherent(&mut self) {
+        self.coherent_at = None;
+        if !self.has(Bug::NoMark) {
+            self.push(Rec::Coherent(false));
+        }
+    }
+
+    fn begin_full(&mut self, target_empty: bool) {
+        self.pass += 1;
+        self.counts.full += 1;
+        say!(self, "    pass {} over everything", self.pass);
+        let mut pass = Pass::new(self.pass, Scope::All(std::collections::HashSet::new()));
+        pass.target_empty = target_empty;
+        pass.by_content = !target_empty;
+        self.gate = Gate::Pass(Box::new(pass));
+        let left = std::mem::take(&mut self.queue);
+        self.mark_incoherent();
+        for queued in left {
+            self.push(queued.rec);
+        }
+        let root = self.tree.root();
+        self.ensure_directories(&root);
+    }
+
+    /// A step that brings the target's names back.
+    fn take(&mut self, step: Step<H>) {
+        match step {
+            Step::Make(dir) => self.make_directory(&dir),
+            Step::Move { node, from, from_dir, to } => {
+                let target = match &to {
+                    Some((dir, name)) => super::node::path_in(dir, name),
+                    None => Some(srm::map::waiting_path(&node)),
+                };
+                let Some(target) = target else { return };
+                let to_dir = to.as_ref().map_or_else(|| self.tree.root(), |(dir, _)| dir.clone());
+                // What waits does so in the root; the time of a directory that is gone does not matter.
+                let from_mtime = self.mtime_of(&from_dir.unwrap_or_else(|| self.tree.root()));
+                let mtimes = (from_mtime, self.mtime_of(&to_dir));
+                let kind = protocol::RenameKind::NoReplace;
+                self.push(Rec::Rename { from, to: target, kind, replaced: None, mtimes });
+                let several = self.nlink(&node) > 1 && !node.is_dir();
+                if let (Some((dir, name)), Some(pass)) = (&to, self.passing()) {
+                    pass.set_right(&node, Some((dir, name)), several);
+                }
+            }
+            Step::Remove { path, directory, dir } => {
+                let parent_mtime = dir.map_or(0, |dir| self.mtime_of(&dir));
+                let gone = super::record::Gone { node: self.tree.fresh_id(), orphan: false };
+                self.push(Rec::Unlink { path, gone, directory, parent_mtime });
+            }
+        }
+    }
+
+    /// The next piece of work of the pass, taken in hand if there is a worker for it.
+    pub fn next_work(&mut self) -> bool {
+        if self.tasks.len() >= self.bounds.workers {
+            return false;
+        }
+        let Some(pass) = self.passing() else { return false };
+        match pass.next(now()) {
+            Next::Work(work) => {
+                say!(self, "    begins {work:?}");
+                self.tasks.push(Task::new(work));
+                true
+            }
+            Next::Wait(_) => false,
+            Next::Finished => {
+                pass.assert_finished();
+                self.gate = Gate::Clean;
+                if let Some(seq) = self.push(Rec::Coherent(true)) {
+                    self.coherent_at = Some(seq);
+                } else {
+                    self.all_dirty("there is no room for the mark");
+                }
+                true
+            }
+        }
+    }
+
+    /// Makes a directory and those above it exist on the target, where they are not right. A pass runs.
+    pub fn ensure_directories(&mut self, dir: &H) {
+        for node in dir.chain() {
+            if !self.gate.sends(&node) {
+                self.make_directory(&node);
+            }
+        }
+    }
+
+    /// Sends a directory and puts its names on the list.
+    pub fn make_directory(&mut self, node: &H) {
+        let Some(path) = node.path() else { return };
+        let inode = self.disk.at(node.ino());
+        let (mode, mtime) = (inode.mode, inode.mtime);
+        let link = node.link();
+        let parent_mtime = link.as_ref().map(|(dir, _)| self.mtime_of(dir));
+        let wanted = Ensure {
+            path,
+            node: node.id(),
+            directory: true,
+            fresh: false,
+            mode,
+            mtime,
+            size: 0,
+            content: Content::Keep,
+            parent_mtime,
+        };
+        self.push(Rec::Ensure(wanted));
+        let lists = !self.has(Bug::NoListing) || node.is_root();
+        if let Some(pass) = self.passing() {
+            pass.set_right(node, link.as_ref().map(|(dir, name)| (dir, name)), false);
+            if lists {
+                pass.set_listing(node);
+            }
+        }
+    }
+
+    /// A node's modification time; of one that is gone whatever.
+    pub fn mtime_of(&self, node: &H) -> u64 {
+        self.disk.get(node.ino()).map_or(0, |inode| inode.mtime)
+    }
+
+    /// How many names a node has, known or not.
+    pub fn nlink(&self, node: &H) -> u32 {
+        if self.tree.is_current(&self.disk, node) { self.disk.at(node.ino()).links } else { 0 }
+    }
+
+    /// Where a node is on the target now, if it has a name there that is known.
+    pub fn place(&self, node: &H) -> Option<At> {
+        let right = match &self.gate {
+            Gate::Pass(pass) => pass.right_link(node),
+            _ => None,
+        };
+        let path = match right {
+            Some((dir, name)) => super::node::path_in(&dir, &name),
+            None => node.path(),
+        };
+        path.map(At::Path).or_else(|| node.orphan.get().then_some(At::Orphan))
+    }
+}
+
+fn hint(there: There) -> Hint {
+    match there {
+        There::Nothing => Hint::Nothing,
+        There::Deleted { directory: false } => Hint::Deleted,
+        There::Deleted { directory: true } | There::Moved => Hint::Ask,
+    }
+}
+
+/// The path of a name.
+pub fn text(dir: &H, name: &Name) -> String {
+    super::node::path_in(dir, name).map_or_else(|| format!("?/{name}"), |path| path.to_string())
+}

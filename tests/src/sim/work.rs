@@ -1,0 +1,368 @@
+//! The workers of a pass: each step is what the real ones do under one hold of the locks, or one wait.
+
+use super::bug::Bug;
+use super::node::{H, path_in};
+use super::record::{Answer, Entry, Rec};
+use super::source::Source;
+use protocol::Name;
+use srm::map::{Dirt, Gate, Handle, Hint, Known, Source as From, Work};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Work in hand.
+pub struct Task {
+    /// What.
+    pub work: Work<H>,
+    /// How far it is.
+    pub state: State,
+}
+
+/// How far a piece of work is.
+pub enum State {
+    /// Not begun.
+    Start,
+    /// The target was asked about a name; whether the hint said that what is there was deleted.
+    Asked(u64, bool),
+    /// Content is on its way.
+    Staging(super::copy::Staging),
+    /// A directory is compared.
+    Listing(Listing),
+    /// Content is copied.
+    Copying(super::copy::Copying),
+    /// Ranges are sent again, in blocks.
+    Mending(VecDeque<(usize, usize)>),
+}
+
+/// A directory that is compared.
+pub struct Listing {
+    mine: VecDeque<Name>,
+    after: Option<Name>,
+    asked: Option<u64>,
+    page: VecDeque<(Name, Option<Entry>)>,
+    last: bool,
+}
+
+/// What comes of a step.
+pub enum Step {
+    /// It goes on.
+    On(State),
+    /// It waits.
+    Wait(State),
+    /// It is done.
+    Done,
+    /// It is put back to be done later.
+    Later,
+}
+
+/// What a question has come to.
+pub enum Asked {
+    /// No answer yet.
+    Open,
+    /// The answer was lost.
+    Lost,
+    /// This.
+    Answer(Answer),
+}
+
+/// What is known of a name on the target when it is looked at.
+#[derive(Clone, Copy)]
+pub enum There<'a> {
+    /// As the target had it.
+    Entry(Option<&'a Entry>),
+    /// Anything may be there.
+    Anything,
+}
+
+impl Task {
+    /// Work that was just taken.
+    pub fn new(work: Work<H>) -> Self {
+        Self { work, state: State::Start }
+    }
+}
+
+impl Source {
+    /// Advances a worker; whether anything happened.
+    pub fn advance(&mut self, index: usize) -> bool {
+        let Task { work, state } = self.tasks.remove(index);
+        let step = match &work {
+            Work::Name(dir, name) => self.name_step(dir, name, state),
+            Work::List(dir) => self.list_step(dir, state),
+            Work::Copy(node, source) => self.copy_step(node, *source, state),
+            Work::Mend(node, dirt) => self.mend_step(node, dirt, state),
+        };
+        let Gate::Pass(pass) = &mut self.gate else { return true };
+        match step {
+            Step::On(state) => self.tasks.insert(index, Task { work, state }),
+            Step::Wait(state) => {
+                self.tasks.insert(index, Task { work, state });
+                return false;
+            }
+            Step::Done => {
+                crate::say!(self, "    done {work:?}");
+                pass.finished(&work);
+            }
+            Step::Later => pass.failed(work, super::source::now()),
+        }
+        true
+    }
+
+    /// Whether the pass may send something now.
+    pub fn has_room(&self) -> bool {
+        self.queue.len() * 3 <= self.bounds.queue
+    }
+
+    /// Asks the target.
+    pub fn ask(&mut self, rec: Rec) -> Option<u64> {
+        let seq = self.push(rec)?;
+        self.questions.insert(seq, None);
+        Some(seq)
+    }
+
+    /// What came of a question.
+    pub fn answer(&mut self, seq: u64) -> Asked {
+        match self.questions.get(&seq) {
+            None => Asked::Lost,
+            Some(None) => Asked::Open,
+            Some(Some(_)) => match self.questions.remove(&seq).flatten() {
+                Some(answer) => Asked::Answer(answer),
+                None => Asked::Lost,
+            },
+        }
+    }
+
+    fn is_alive(&self, dir: &H) -> bool {
+        self.tree.is_current(&self.disk, dir) && dir.has_name()
+    }
+
+    fn name_step(&mut self, dir: &H, name: &Name, state: State) -> Step {
+        let (alive, room, bug) = (self.is_alive(dir), self.has_room(), self.bug);
+        let Some(pass) = self.passing() else { return Step::Done };
+        if let State::Staging(staging) = state {
+            return self.staging_step(dir, name, staging);
+        }
+        if !pass.is_pending(dir, name) {
+            return Step::Done;
+        }
+        if !alive || !pass.is_right(dir) {
+            pass.not_pending(dir, name);
+            return Step::Done;
+        }
+        if !room {
+            return Step::Wait(state);
+        }
+        match state {
+            State::Asked(seq, deleted) => {
+                let untouched = pass.is_untouched(dir, name) || bug == Some(Bug::StaleAnswer);
+                match self.answer(seq) {
+                    Asked::Open => Step::Wait(State::Asked(seq, deleted)),
+                    Asked::Lost if bug == Some(Bug::LostAnswer) => self.resolve(dir, name, There::Entry(None), deleted),
+                    Asked::Answer(Answer::Page(entries, _)) if untouched => {
+                        self.resolve(dir, name, There::Entry(entries.first()), deleted)
+                    }
+                    _ => Step::On(State::Start),
+                }
+            }
+            _ => match pass.look(dir, name) {
+                Known::Hint(Hint::Nothing) => self.resolve(dir, name, There::Entry(None), false),
+                Known::Anything => self.resolve(dir, name, There::Anything, false),
+                Known::Hint(hint) => {
+                    let Some(path) = dir.path() else { return Step::Done };
+                    match self.ask(Rec::List { path, after: None, only: Some(name.clone()) }) {
+                        Some(seq) => Step::On(State::Asked(seq, hint == Hint::Deleted)),
+                        None => Step::Done,
+                    }
+                }
+            },
+        }
+    }
+
+    /// Sees to a name.
+    fn resolve(&mut self, dir: &H, name: &Name, there: There<'_>, deleted: bool) -> Step {
+        let node = self.tree.lookup(&self.disk, dir, name);
+        if let Some(node) = &node {
+            match self.bring(dir, name, node, there) {
+                Brought::Done => {}
+                Brought::Stage => return self.begin_staging(dir, name, node),
+                Brought::Wait => return Step::Wait(State::Start),
+            }
+        } else if !matches!(there, There::Entry(None)) {
+            self.clear_name(dir, name, there, deleted);
+        }
+        if let Some(pass) = self.passing() {
+            pass.not_pending(dir, name);
+        }
+        Step::Done
+    }
+
+    /// The source has nothing under a name.
+    fn clear_name(&mut self, dir: &H, name: &Name, there: There<'_>, deleted: bool) {
+        let Some(path) = path_in(dir, name) else { return };
+        let parent_mtime = self.mtime_of(dir);
+        let directory = matches!(there, There::Entry(Some(entry)) if entry.directory);
+        if deleted || self.has(Bug::EraseExtra) {
+            let gone = super::record::Gone { node: self.tree.fresh_id(), orphan: false };
+            self.push(Rec::Unlink { path, gone, directory, parent_mtime });
+        } else {
+            self.push(Rec::SetAside { path, parent_mtime });
+        }
+    }
+
+    fn list_step(&mut self, dir: &H, state: State) -> Step {
+        if !self.is_alive(dir) {
+            return Step::Done;
+        }
+        let State::Listing(mut listing) = state else {
+            let mine = self.disk.names(dir.ino()).into();
+            let page = VecDeque::new();
+            return Step::On(State::Listing(Listing { mine, after: None, asked: None, page, last: false }));
+        };
+        if !self.has_room() {
+            return Step::Wait(State::Listing(listing));
+        }
+        if let Some((name, entry)) = listing.page.pop_front() {
+            self.list_look(dir, &name, entry.as_ref());
+            return Step::On(State::Listing(listing));
+        }
+        if listing.last {
+            return Step::Done;
+        }
+        let target_empty = self.passing().is_some_and(|pass| pass.target_empty);
+        match listing.asked.take() {
+            None if target_empty => listing.take_page(Vec::new(), true),
+            None => {
+                let Some(path) = dir.path() else { return Step::Done };
+                listing.asked = self.ask(Rec::List { path, after: listing.after.clone(), only: None });
+            }
+            Some(seq) => match self.answer(seq) {
+                Asked::Open => {
+                    listing.asked = Some(seq);
+                    return Step::Wait(State::Listing(listing));
+                }
+                Asked::Answer(Answer::Page(entries, last)) => listing.take_page(entries, last),
+                Asked::Lost if self.has(Bug::LostAnswer) => listing.take_page(Vec::new(), true),
+                // It was lost: asked again.
+                _ => {}
+            },
+        }
+        Step::On(State::Listing(listing))
+    }
+
+    fn list_look(&mut self, dir: &H, name: &Name, entry: Option<&Entry>) {
+        let Some(pass) = self.passing() else { return };
+        if pass.is_pending(dir, name) {
+            return;
+        }
+        match self.tree.lookup(&self.disk, dir, name) {
+            None if entry.is_some() => self.clear_name(dir, name, There::Entry(entry), false),
+            None => {}
+            Some(node) => {
+                if matches!(self.bring(dir, name, &node, There::Entry(entry)), Brought::Stage | Brought::Wait)
+                    && let Some(pass) = self.passing()
+                {
+                    pass.add_name(dir, name, if entry.is_none() { Hint::Nothing } else { Hint::Ask });
+                }
+            }
+        }
+    }
+
+    fn mend_step(&mut self, node: &H, dirt: &Dirt, state: State) -> Step {
+        if self.nlink(node) == 0 {
+            return Step::Done;
+        }
+        let Gate::Pass(pass) = &self.gate else { return Step::Done };
+        if !pass.is_right(node) {
+            return if self.bug == Some(Bug::ForgetMend) { Step::Done } else { Step::Later };
+        }
+        if !self.has_room() {
+            return Step::Wait(state);
+        }
+        let Some(at) = self.place(node) else {
+            self.all_dirty("a node without a known name is to be mended");
+            return Step::Done;
+        };
+        let inode = self.disk.at(node.ino());
+        let (mode, mtime, size) = (inode.mode, inode.mtime, inode.blocks().len());
+        let State::Mending(mut ranges) = state else {
+            return Step::On(State::Mending(super::copy::pieces(&dirt.data, size)));
+        };
+        match ranges.pop_front() {
+            Some((from, to)) => {
+                let to = to.min(size);
+                if from < to {
+                    let data = inode.blocks()[from..to].to_vec();
+                    self.push(Rec::Write { node: node.id(), at, block: from, data, mtime });
+                }
+                Step::On(State::Mending(ranges))
+            }
+            None => {
+                let size = (!dirt.data.is_empty()).then_some(size);
+                self.push(Rec::SetAttr { node: node.id(), at, size, mode: Some(mode), mtime: Some(mtime) });
+                Step::Done
+            }
+        }
+    }
+
+    /// What is to be done to a name under which the source has this node.
+    pub fn source_of(&self, node: &H, there: There<'_>) -> Verdict {
+        let inode = self.disk.at(node.ino());
+        let file = !inode.is_dir();
+        let anew = |fresh| if file { Verdict::Content(From::Fresh, fresh) } else { Verdict::Attributes(fresh) };
+        let theirs = match there {
+            There::Anything => return anew(true),
+            There::Entry(Some(entry)) if entry.directory != file => entry,
+            There::Entry(_) => return anew(false),
+        };
+        let Gate::Pass(pass) = &self.gate else { return Verdict::Same };
+        let attributes = (theirs.mode, theirs.mtime) == (inode.mode, inode.mtime);
+        if !file {
+            return if attributes { Verdict::Same } else { Verdict::Attributes(false) };
+        }
+        let content = if pass.by_content {
+            theirs.blocks == inode.blocks()
+        } else {
+            theirs.mtime == inode.mtime && theirs.blocks.len() == inode.blocks().len()
+        };
+        match (content, attributes) {
+            (true, true) => Verdict::Same,
+            (true, false) => Verdict::Attributes(false),
+            (false, _) => Verdict::Content(From::Unknown, false),
+        }
+    }
+}
+
+/// What has to be done to a name.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict {
+    /// Nothing.
+    Same,
+    /// Everything but content; whether not to what is there.
+    Attributes(bool),
+    /// Content too.
+    Content(From, bool),
+}
+
+/// What became of a name.
+#[derive(Clone, Copy, Debug)]
+pub enum Brought {
+    /// It is right.
+    Done,
+    /// The content is to be staged.
+    Stage,
+    /// The content is being staged for another name.
+    Wait,
+}
+
+impl Listing {
+    fn take_page(&mut self, entries: Vec<Entry>, last: bool) {
+        let bound = if last { None } else { entries.last().map(|entry| entry.name.clone()) };
+        self.last = bound.is_none();
+        let mut both: BTreeMap<Name, Option<Entry>> =
+            entries.into_iter().map(|entry| (entry.name.clone(), Some(entry))).collect();
+        while self.mine.front().is_some_and(|name| bound.as_ref().is_none_or(|bound| name <= bound)) {
+            if let Some(name) = self.mine.pop_front() {
+                both.entry(name).or_insert(None);
+            }
+        }
+        self.page = both.into_iter().collect();
+        self.after = bound;
+    }
+}
