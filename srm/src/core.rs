@@ -3,6 +3,7 @@
 
 use crate::Config;
 use crate::backlog::Backlog;
+use crate::lanes::Lanes;
 use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
 use crate::replies::{Replies, Reply};
 use crate::map::Progress;
@@ -74,6 +75,8 @@ pub(crate) struct Core {
     pub catching_up: bool,
     /// Entries that may be remembered while nothing is sent.
     held_limit: usize,
+    /// What is beside the ordered stream; locked after this.
+    lanes: Arc<Lanes>,
     /// The next pass begins no sooner (a replica that damages again and again is not compared without pause).
     pub not_before: Option<Instant>,
     pub pause: Duration,
@@ -130,7 +133,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 impl Core {
-    pub fn new(config: &Config) -> io::Result<Self> {
+    pub fn new(config: &Config, lanes: Arc<Lanes>) -> io::Result<Self> {
         Ok(Self {
             backlog: Backlog::new(config.backlog_bytes),
             gate: Gate::Due,
@@ -154,6 +157,7 @@ impl Core {
             bypass: false,
             catching_up: false,
             held_limit: held_limit(config.backlog_bytes),
+            lanes,
             not_before: None,
             pause: FIRST_PAUSE,
             progress: Progress::default(),
@@ -262,6 +266,7 @@ impl Core {
         self.blocked = None;
         // The senders are dropped: who waits for an answer learns that none comes.
         self.questions.clear();
+        self.lanes.end_generation();
         self.generation += 1;
         self.release_replies();
     }
@@ -307,6 +312,7 @@ impl Core {
         self.passes_begun += 1;
         assert!(pass.number == self.passes_begun, "passes are numbered in their order");
         self.gate = Gate::Pass(Box::new(pass));
+        self.lanes.begin_generation(self.passes_begun, self.incarnation);
         self.progress = Progress::default();
         self.absorbed = 0;
         self.absorbed_bytes = 0;

@@ -102,7 +102,7 @@ pub struct Srm {
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     room: room::Room,
     /// Content that travels beside the ordered stream.
-    lanes: Lanes,
+    lanes: Arc<Lanes>,
 }
 
 impl std::fmt::Debug for Srm {
@@ -114,7 +114,8 @@ impl std::fmt::Debug for Srm {
 impl Srm {
     /// Starts the replication of `tree` with its clock thread. Nothing is sent until a connection feeds from it.
     pub fn start(tree: Arc<Tree>, config: Config) -> std::io::Result<Arc<Self>> {
-        let core = Core::new(&config)?;
+        let lanes = Arc::new(Lanes::default());
+        let core = Core::new(&config, Arc::clone(&lanes))?;
         let srm = Arc::new(Self {
             tree,
             config,
@@ -123,7 +124,7 @@ impl Srm {
             released: Condvar::new(),
             wake: OnceLock::new(),
             room: room::Room::default(),
-            lanes: Lanes::default(),
+            lanes,
         });
         clock::start(&srm)?;
         room::start(&srm)?;

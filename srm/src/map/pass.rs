@@ -349,9 +349,19 @@ impl<H: Handle> Pass<H> {
         self.pending.remove(&slot(dir, name));
     }
 
-    /// Content of a node that is not right is on its way from now on; what touches it meanwhile is remembered.
-    pub fn stage(&mut self, node: &H) {
+    /// Content of a node that is not right is on its way from now on; what touches it meanwhile is remembered. `false`: it
+    /// is already, under another of its names.
+    pub fn stage(&mut self, node: &H) -> bool {
+        if self.is_staging(node) {
+            return false;
+        }
         self.staging.insert(node.ino(), Ranges::default());
+        true
+    }
+
+    /// Whether its content is on its way.
+    pub fn is_staging(&self, node: &H) -> bool {
+        self.staging.contains_key(&node.ino())
     }
 
     /// What was touched since [`Pass::stage`] or the last call.

@@ -1,6 +1,7 @@
 //! Comparing one name and sending what differs.
 
 use super::ask::Told;
+use super::stage::STAGED_ABOVE_BYTES;
 use super::{Stop, is_gone, unreadable};
 use crate::Srm;
 use crate::core::Core;
@@ -25,6 +26,23 @@ pub(super) enum There<'a> {
     Anything,
 }
 
+/// What became of a look.
+enum Looked {
+    /// The name is settled.
+    Settled,
+    /// Something touched it meanwhile.
+    Again,
+    /// Its content is to be brought over the lanes first.
+    Stage(Arc<Node>),
+}
+
+/// Whether big files may go over the lanes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lanes {
+    Yes,
+    No,
+}
+
 /// What has to be done to a name.
 #[derive(Clone, Copy, Debug)]
 enum Verdict {
@@ -39,6 +57,7 @@ enum Verdict {
 impl Srm {
     /// Sees to a name that waits for a look.
     pub(super) fn look(&self, number: u64, dir: &Arc<Node>, name: &Name) -> Result<(), Stop> {
+        let mut lanes = Lanes::Yes;
         loop {
             self.wait_for_room(number)?;
             let known = {
@@ -60,8 +79,17 @@ impl Srm {
                 },
             };
             let there = told.as_ref().map_or(There::Anything, |entry| There::Entry(entry.as_deref()));
-            if self.settle_name(number, dir, name, there, deleted)? {
-                return Ok(());
+            match self.settle_name(number, dir, name, there, (deleted, lanes))? {
+                Looked::Settled => return Ok(()),
+                Looked::Again => {}
+                // It is looked at once more; a file that was placed is right by then.
+                Looked::Stage(node) => {
+                    let staged = self.stage(number, dir, name, &node);
+                    self.tree.settle(node);
+                    if !staged? {
+                        lanes = Lanes::No;
+                    }
+                }
             }
         }
     }
@@ -79,7 +107,14 @@ impl Srm {
         if self.core.lock().gate.pass(number).ok_or(Stop::Over)?.is_pending(dir, name) {
             return Ok(());
         }
-        self.compare_name(number, &names, dir, name, There::Entry(entry), false)
+        if let Looked::Stage(node) = self.compare_name(number, &names, dir, name, There::Entry(entry), (false, Lanes::Yes))? {
+            let mut core = self.core.lock();
+            core.gate.pass(number).ok_or(Stop::Over)?.add_name(dir, name, Hint::Ask);
+            drop(core);
+            self.tree.settle(node);
+            self.changed.notify_all();
+        }
+        Ok(())
     }
 
     /// Sees to a pending name by what was found out. `false`: something touched it meanwhile.
@@ -89,21 +124,20 @@ impl Srm {
         dir: &Arc<Node>,
         name: &Name,
         there: There<'_>,
-        deleted: bool,
-    ) -> Result<bool, Stop> {
+        how: (bool, Lanes),
+    ) -> Result<Looked, Stop> {
         let names = self.tree.names().read();
         {
             let mut core = self.core.lock();
             let pass = core.gate.pass(number).ok_or(Stop::Over)?;
             if !pass.is_pending(dir, name) {
-                return Ok(true);
+                return Ok(Looked::Settled);
             }
             if matches!(there, There::Entry(_)) && !pass.is_untouched(dir, name) {
-                return Ok(false);
+                return Ok(Looked::Again);
             }
         }
-        self.compare_name(number, &names, dir, name, there, deleted)?;
-        Ok(true)
+        self.compare_name(number, &names, dir, name, there, how)
     }
 
     /// Compares a name; afterwards it does not wait for a look any more, and what happens to it is its own affair.
@@ -114,11 +148,11 @@ impl Srm {
         dir: &Arc<Node>,
         name: &Name,
         there: There<'_>,
-        deleted: bool,
-    ) -> Result<(), Stop> {
+        (deleted, lanes): (bool, Lanes),
+    ) -> Result<Looked, Stop> {
         let settled = || {
             self.core.lock().gate.pass(number).ok_or(Stop::Over)?.not_pending(dir, name);
-            Ok(())
+            Ok(Looked::Settled)
         };
         let node = match self.tree.lookup(names, dir, name, 0) {
             Ok((node, _)) => node,
@@ -132,7 +166,11 @@ impl Srm {
         };
         let result = {
             let _still = node.lock.lock();
-            self.bring(number, names, dir, name, &node, there).and_then(|()| settled())
+            match self.bring(number, names, dir, name, &node, (there, lanes)) {
+                Ok(true) => settled(),
+                Ok(false) => return Ok(Looked::Stage(Arc::clone(&node))),
+                Err(stop) => Err(stop),
+            }
         };
         self.tree.settle(node);
         result
@@ -166,7 +204,8 @@ impl Srm {
         self.push(number, Draft::new(&op, Bytes::new()))
     }
 
-    /// Sees to it that the node is right under this name. The caller holds the node's lock.
+    /// Sees to it that the node is right under this name. The caller holds the node's lock. `false`: its content is to be
+    /// staged first.
     fn bring(
         &self,
         number: u64,
@@ -174,36 +213,43 @@ impl Srm {
         dir: &Arc<Node>,
         name: &Name,
         node: &Arc<Node>,
-        there: There<'_>,
-    ) -> Result<(), Stop> {
+        (there, lanes): (There<'_>, Lanes),
+    ) -> Result<bool, Stop> {
         {
             let mut core = self.core.lock();
             core.progress.entries += 1;
             let pass = core.gate.pass(number).ok_or(Stop::Over)?;
             if pass.is_right(node) {
                 if pass.is_right_at(dir, name, node.ino()) {
-                    return Ok(());
+                    return Ok(true);
                 }
                 let clean = pass.right_link(node);
                 drop(core);
                 return match clean {
-                    Some(clean) => self.link(number, names, dir, name, node, &clean),
-                    None => Ok(()),
+                    Some(clean) => self.link(number, names, dir, name, node, &clean).map(|()| true),
+                    None => Ok(true),
                 };
             }
         }
-        let Some(path) = path_of(names, dir, name) else { return Ok(()) };
+        let Some(path) = path_of(names, dir, name) else { return Ok(true) };
         let read = self.tree.snapshot(names, node);
         let (snapshot, parent_mtime) = match read.and_then(|snapshot| Ok((snapshot, mtime_of(self, names, dir)?))) {
             Ok(read) => read,
-            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) if is_gone(&error) => return Ok(true),
             Err(error) => return Err(unreadable(node, names, error)),
         };
         let verdict = self.judge(number, node, &snapshot, there)?;
         let several = !node.is_dir() && snapshot.stat.st_nlink > 1;
         let link = (dir, name, several);
+        let size = snapshot.stat.st_size.cast_unsigned();
+        if matches!(verdict, Verdict::Content { source: Source::Fresh, .. })
+            && size > STAGED_ABOVE_BYTES
+            && lanes == Lanes::Yes
+        {
+            return Ok(false);
+        }
         let (content, payload, copy) = match verdict {
-            Verdict::Same => return self.same(number, node, link),
+            Verdict::Same => return self.same(number, node, link).map(|()| true),
             Verdict::Attributes { .. } => (Content::Keep, Bytes::new(), None),
             Verdict::Content { source, .. } => match self
                 .whole(names, node, &snapshot, source)
@@ -214,7 +260,6 @@ impl Srm {
             },
         };
         let fresh = matches!(verdict, Verdict::Content { fresh: true, .. } | Verdict::Attributes { fresh: true });
-        let size = snapshot.stat.st_size.cast_unsigned();
         let sent = payload.len() as u64;
         let how = How { fresh, content, parent_mtime: Some(parent_mtime) };
         let draft = Draft::new(&ensure(node, path, snapshot, how), payload);
@@ -222,7 +267,7 @@ impl Srm {
         core.gate.pass(number).ok_or(Stop::Over)?;
         if node.is_dir() {
             self.send_directory(&mut core, node, Some(&(Arc::clone(dir), name.clone())), draft);
-            return Ok(());
+            return Ok(true);
         }
         let _no_reply_waits = self.queue(&mut core, draft, 0);
         core.progress.repaired += 1;
@@ -235,7 +280,7 @@ impl Srm {
         }
         drop(core);
         self.changed.notify_all();
-        Ok(())
+        Ok(true)
     }
 
     fn set_right(

@@ -3,7 +3,7 @@
 //! lost under it.
 //!
 //! Here: its threads, and what they take next. `catch_up` begins a pass from what was remembered; `list` compares a
-//! directory's names, `look` one name, `copy` and `mend` bring content; `ask` puts questions to the target.
+//! directory's names, `look` one name; `stage`, `copy` and `mend` bring content; `ask` puts questions to the target.
 
 mod ask;
 mod catch_up;
@@ -11,6 +11,7 @@ mod copy;
 mod list;
 mod look;
 mod mend;
+mod stage;
 
 use crate::Srm;
 use crate::core::Core;
@@ -159,6 +160,7 @@ impl Srm {
         core.last_error = None;
         core.progress.scanning = false;
         core.forgive();
+        self.lanes.end_generation();
         tracing::info!(event = "pass-done", coherent_at = seq.get(), "source and target are brought together");
         if core.bypass {
             core.hold("replication is switched off");

@@ -1,0 +1,244 @@
+//! The content of a big file that is not on the target: over the lanes into a staging file there, beside the ordered stream
+//! (S8), which then puts it under its name in one record. Nothing is locked meanwhile; what touches the file is absorbed, and
+//! sent again: a second time over the lanes, and what is touched after that in the ordered stream, once the file is in place.
+
+use super::look::path_of;
+use super::{Stop, is_gone, unreadable};
+use crate::Srm;
+use crate::ensure::{How, ensure, mtime_of};
+use crate::lanes::{Asked, LaneError};
+use crate::map::{Dirt, Ranges, Work};
+use bytes::Bytes;
+use platform::sys::attr;
+use platform::sys::extent;
+use platform::tree::Node;
+use protocol::{CHUNK_BYTES, Content, Draft, Name, StageId};
+use rustix::fs::OFlags;
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// Files up to this travel with their records.
+pub(super) const STAGED_ABOVE_BYTES: u64 = CHUNK_BYTES;
+
+/// Comparisons under way at once, while an interrupted copy is taken up.
+const AHEAD: usize = 8;
+
+/// Times that what was touched goes over the lanes again.
+const TRIES: usize = 2;
+
+/// How a copy over the lanes ended.
+enum Failed {
+    /// The pass is over.
+    Over,
+    /// The lanes cannot do it: the ordered stream can, or says why not.
+    Lanes(String),
+    /// The file cannot be read.
+    Read(io::Error),
+}
+
+impl From<LaneError> for Failed {
+    fn from(error: LaneError) -> Self {
+        match error {
+            LaneError::Over => Self::Over,
+            LaneError::Failed(text) => Self::Lanes(text),
+        }
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl Srm {
+    /// Copies a file that waits for a look under this name, and puts it there. `false`: the lanes could not do it.
+    pub(super) fn stage(&self, number: u64, dir: &Arc<Node>, name: &Name, node: &Arc<Node>) -> Result<bool, Stop> {
+        let fd = {
+            let names = self.tree.names().read();
+            let _still = node.lock.lock();
+            let fd = match self.tree.open(&names, node, OFlags::RDONLY) {
+                Ok(fd) => fd,
+                // Gone, and looked at again.
+                Err(error) if is_gone(&error) => return Ok(true),
+                Err(error) => return Err(unreadable(node, &names, error)),
+            };
+            // From here on what touches it is remembered.
+            let begun = self.core.lock().gate.pass(number).ok_or(Stop::Over)?.stage(node);
+            if begun { Some(fd) } else { None }
+        };
+        let Some(fd) = fd else { return self.wait_for_staged(number, node) };
+        let stage = StageId::new(node.ino(), node.generation());
+        let outcome = self.stage_content(number, node, &fd, stage);
+        let failed = match outcome {
+            Ok(()) => return self.place(number, (dir, name), node, &fd, stage).map(|()| true),
+            Err(failed) => failed,
+        };
+        self.core.lock().gate.pass(number).ok_or(Stop::Over)?.staged(node);
+        self.changed.notify_all();
+        self.lanes.discard(number, stage);
+        match failed {
+            Failed::Over => Err(Stop::Over),
+            Failed::Lanes(text) => {
+                tracing::warn!(event = "lanes", text, "a file is copied in the ordered stream instead");
+                Ok(false)
+            }
+            Failed::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Failed::Read(error) => Err(unreadable(node, &self.tree.names().read(), error)),
+        }
+    }
+
+    /// Another thread copies it, for another of its names; after that it is right, and this name a link.
+    fn wait_for_staged(&self, number: u64, node: &Arc<Node>) -> Result<bool, Stop> {
+        let mut core = self.core.lock();
+        while core.gate.pass(number).ok_or(Stop::Over)?.is_staging(node) {
+            self.changed.wait_for(&mut core, super::AGAIN_AFTER);
+        }
+        Ok(true)
+    }
+
+    fn stage_content(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd, stage: StageId) -> Result<(), Failed> {
+        let size = attr::stat(fd)?.st_size.cast_unsigned();
+        self.core.lock().progress.total_bytes += size;
+        let there = self.lanes.open(number, stage, size)?.min(size);
+        self.take_up(number, fd, stage, there)?;
+        self.send_staged(number, fd, stage, there..size, false)?;
+        self.lanes.settle(number, stage)?;
+        for _ in 0..TRIES {
+            let touched = match self.core.lock().gate.pass(number) {
+                Some(pass) => pass.take_touched(node),
+                None => return Err(Failed::Over),
+            };
+            if touched.is_empty() {
+                break;
+            }
+            let size = attr::stat(fd)?.st_size.cast_unsigned();
+            for range in touched.iter() {
+                self.send_staged(number, fd, stage, range.start.min(size)..range.end.min(size), true)?;
+            }
+            self.lanes.settle(number, stage)?;
+        }
+        Ok(())
+    }
+
+    /// What an interrupted copy left is compared, and only what differs is sent.
+    fn take_up(&self, number: u64, fd: &OwnedFd, stage: StageId, there: u64) -> Result<(), Failed> {
+        let block_bytes = self.config.compare.block_bytes;
+        let mut asked: VecDeque<(Range<u64>, Asked)> = VecDeque::new();
+        let mut at = 0;
+        while at < there || !asked.is_empty() {
+            if at < there && asked.len() < AHEAD {
+                let range = at..there.min(at + CHUNK_BYTES);
+                at = range.end;
+                let data = super::copy::read(fd.as_fd(), range.start, range.end - range.start)?;
+                let hashes = data.chunks(block_bytes as usize).flat_map(crate::ensure::digest16).collect();
+                let question =
+                    self.lanes.ask(number, stage, range.start, range.end - range.start, block_bytes, hashes)?;
+                asked.push_back((range, question));
+                continue;
+            }
+            let Some((range, question)) = asked.pop_front() else { break };
+            let mut differs = Ranges::default();
+            for block in self.lanes.answer(question)? {
+                let from = range.start + u64::from(block) * u64::from(block_bytes);
+                differs.add(from..range.end.min(from + u64::from(block_bytes)));
+            }
+            for part in differs.iter() {
+                self.send_staged(number, fd, stage, part, true)?;
+            }
+            self.core.lock().progress.done_bytes += range.end - range.start;
+        }
+        Ok(())
+    }
+
+    /// Sends a range as it is now. `over`: something may be there already, so holes are made.
+    fn send_staged(
+        &self,
+        number: u64,
+        fd: &OwnedFd,
+        stage: StageId,
+        range: Range<u64>,
+        over: bool,
+    ) -> Result<(), Failed> {
+        let mut at = range.start;
+        while at < range.end {
+            let len = CHUNK_BYTES.min(range.end - at);
+            for segment in extent::segments(fd.as_fd(), at, len)? {
+                if !segment.hole {
+                    let data = self.read_staged(fd, segment.offset, segment.len)?;
+                    let sent = data.len() as u64;
+                    self.lanes.data(number, stage, segment.offset, data)?;
+                    self.core.lock().progress.sent_bytes += sent;
+                } else if over {
+                    self.lanes.hole(number, stage, segment.offset, segment.len)?;
+                }
+            }
+            if !over {
+                self.core.lock().progress.done_bytes += len;
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// A file that became shorter meanwhile ends in zeros: it is cut when it is placed.
+    #[allow(clippy::unused_self)] // beside its callers
+    fn read_staged(&self, fd: &OwnedFd, offset: u64, len: u64) -> io::Result<Bytes> {
+        match super::copy::read(fd.as_fd(), offset, len) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(vec![0; usize::try_from(len).unwrap_or(0)].into())
+            }
+            result => result,
+        }
+    }
+
+    /// The staged file gets its name, if it still has it on the source.
+    fn place(
+        &self,
+        number: u64,
+        (dir, name): (&Arc<Node>, &Name),
+        node: &Arc<Node>,
+        fd: &OwnedFd,
+        stage: StageId,
+    ) -> Result<(), Stop> {
+        self.wait_for_room(number)?;
+        let names = self.tree.names().read();
+        let still = node.lock.lock();
+        let mut core = self.core.lock();
+        let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+        let touched = pass.staged(node);
+        // Looked at again, if there is need: under another name, or as one more link.
+        if !pass.is_pending(dir, name) || !node.has_link(dir, name) || pass.is_right(node) {
+            drop(core);
+            self.lanes.discard(number, stage);
+            self.changed.notify_all();
+            return Ok(());
+        }
+        drop(core);
+        let Some(path) = path_of(&names, dir, name) else { return Ok(()) };
+        let read = self.tree.snapshot(&names, node).and_then(|read| Ok((read, mtime_of(self, &names, dir)?)));
+        let (snapshot, parent_mtime) = match read {
+            Ok(read) => read,
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(unreadable(node, &names, error)),
+        };
+        let several = snapshot.stat.st_nlink > 1;
+        let how = How { fresh: true, content: Content::Staged(stage), parent_mtime: Some(parent_mtime) };
+        self.push(number, Draft::new(&ensure(node, path, snapshot, how), Bytes::new()))?;
+        let mut core = self.core.lock();
+        core.progress.repaired += 1;
+        let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+        pass.set_right(node, Some((dir, name)), several);
+        if !touched.is_empty() {
+            pass.add(Work::Mend(Arc::clone(node), Dirt { data: touched, attributes: false }));
+        }
+        drop(core);
+        drop(still);
+        drop(names);
+        self.changed.notify_all();
+        self.complete(number, node, fd)
+    }
+}
