@@ -36,6 +36,9 @@ pub struct Sides<'a, H> {
 pub enum Plan<H> {
     /// The rename, or the exchange.
     Move,
+    /// The rename, as far as the target has what moves. What it replaces on the source goes first, in a record of its own: where
+    /// nothing moves, nothing would be replaced.
+    MoveAny,
     /// Of an exchange, only the first move: what was at the other name is not right.
     MoveOne,
     /// Of an exchange, only the second.
@@ -142,7 +145,7 @@ impl<H: Handle> Pass<H> {
         }
         // Whatever the target has there moves along and is looked at.
         self.add_name(to_dir, to, Hint::Ask);
-        Plan::Move
+        Plan::MoveAny
     }
 
     /// Whether names of this node are told apart: in a pass over everything, those of nodes with several.
