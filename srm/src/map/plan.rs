@@ -107,9 +107,9 @@ impl<H: Handle> Pass<H> {
             return None;
         }
         let clean = match self.shared(node.ino()) {
+            _ if !self.is_over_all() => self.other_right_link(node, dir, name),
             Some(names) => names.first().cloned(),
-            None if self.is_over_all() => other,
-            None => self.other_right_link(node, dir, name),
+            None => other,
         };
         if let Some((d, n)) = &clean {
             self.add_shared(node.ino(), (d, n));
@@ -140,6 +140,7 @@ impl<H: Handle> Pass<H> {
         if let Some(clean) = elsewhere
             && self.is_watched(node)
         {
+            self.add_shared(node.ino(), (&clean.0, &clean.1));
             self.set_right(node, Some((to_dir, to)), true);
             return Plan::LinkAndUnlink(clean);
         }
