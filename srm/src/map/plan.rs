@@ -53,7 +53,10 @@ pub enum Plan<H> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
     /// It is moved.
-    Sent,
+    Sent {
+        /// Its names are told apart.
+        watched: bool,
+    },
     /// It is looked at under its new name.
     Looked,
 }
@@ -155,30 +158,27 @@ impl<H: Handle> Pass<H> {
     }
 
     fn exchanged(&mut self, sides: &Sides<'_, H>, other: &H) -> Plan<H> {
-        let one = self.exchange_side(sides.node, sides.from, sides.to);
-        let two = self.exchange_side(other, sides.to, sides.from);
+        let one = self.exchange_side(sides.node, sides.from);
+        let two = self.exchange_side(other, sides.to);
         for (moved, node, (dir, name)) in [(one, sides.node, sides.to), (two, other, sides.from)] {
             match moved {
-                Move::Sent => self.set_right(node, Some((dir, name)), false),
+                Move::Sent { watched } => self.set_right(node, Some((dir, name)), watched),
                 Move::Looked => self.add_name(dir, name, Hint::Ask),
             }
         }
         match (one, two) {
-            (Move::Sent, Move::Sent) => Plan::Move,
-            (Move::Sent, Move::Looked) => Plan::MoveOne,
-            (Move::Looked, Move::Sent) => Plan::MoveOther,
+            (Move::Sent { .. }, Move::Sent { .. }) => Plan::Move,
+            (Move::Sent { .. }, Move::Looked) => Plan::MoveOne,
+            (Move::Looked, Move::Sent { .. }) => Plan::MoveOther,
             (Move::Looked, Move::Looked) => Plan::Nothing,
         }
     }
 
-    /// Nodes whose names are watched are not moved but looked at under their new names, and linked there.
-    fn exchange_side(&mut self, node: &H, (old_dir, old): (&H, &Name), _new: (&H, &Name)) -> Move {
-        if self.shared(node.ino()).is_some() {
-            if self.remove_shared(node.ino(), old_dir, old) == Some(0) {
-                self.set_gone(node.ino());
-            }
+    /// What is right under its old name moves, and stays right: it may be the only name that is known to be.
+    fn exchange_side(&mut self, node: &H, (old_dir, old): (&H, &Name)) -> Move {
+        if !self.is_right_at(old_dir, old, node.ino()) {
             return Move::Looked;
         }
-        if self.is_right_at(old_dir, old, node.ino()) { Move::Sent } else { Move::Looked }
+        Move::Sent { watched: self.remove_shared(node.ino(), old_dir, old).is_some() }
     }
 }
