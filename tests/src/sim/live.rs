@@ -190,9 +190,7 @@ impl Source {
         replaced: Option<Gone>,
         mtimes: (u64, u64),
     ) {
-        if let (Some(from), Some(to), false) =
-            (path_in(from.0, from.1), path_in(to.0, to.1), matches!(self.gate, Gate::Due))
-        {
+        if let (Some(from), Some(to)) = (path_in(from.0, from.1), path_in(to.0, to.1)) {
             self.push(Rec::Rename { from, to, kind, replaced, mtimes });
         }
     }
@@ -244,13 +242,9 @@ impl Source {
         let (from_mtime, to_mtime) = self.mtimes(rename);
         self.remove_replaced(rename, orphan);
         let node = rename.node.id();
-        if matches!(self.gate, Gate::Pass(_)) {
-            self.push(Rec::Link { node, at: At::Path(path), to, parent_mtime: to_mtime });
-        }
+        self.push(Rec::Link { node, at: At::Path(path), to, parent_mtime: to_mtime });
         let gone = Gone { node: self.tree.fresh_id(), orphan: false };
-        if matches!(self.gate, Gate::Pass(_)) {
-            self.push(Rec::Unlink { path: from, gone, directory: false, parent_mtime: from_mtime });
-        }
+        self.push(Rec::Unlink { path: from, gone, directory: false, parent_mtime: from_mtime });
     }
 
     /// An operation on data or attributes of one node.
