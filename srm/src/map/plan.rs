@@ -66,7 +66,7 @@ impl<H: Handle> Pass<H> {
     pub fn lost_name(&mut self, dir: &H, name: &Name, gone: &Departure) -> bool {
         let right = self.is_right_at(dir, name, gone.ino);
         let was_right = self.is_right_ino(gone.ino, right);
-        self.not_pending(dir, name);
+        self.left(dir, name);
         let left = self.remove_shared(gone.ino, dir, name);
         if gone.links_left == 0 || gone.directory {
             let orphan = gone.orphan && was_right;
@@ -134,7 +134,7 @@ impl<H: Handle> Pass<H> {
         let node = sides.node;
         let right = self.is_right_at(from_dir, from, node.ino());
         let elsewhere = if right { None } else { self.other_right_link(node, to_dir, to) };
-        self.not_pending(from_dir, from);
+        self.left(from_dir, from);
         if right {
             let watched = self.remove_shared(node.ino(), from_dir, from).is_some();
             self.set_right(node, Some((to_dir, to)), watched);
