@@ -34,11 +34,9 @@ pub struct Sides<'a, H> {
 /// What is sent of it.
 #[derive(Clone, Debug)]
 pub enum Plan<H> {
-    /// The rename, or the exchange.
+    /// The rename, or the exchange. What a rename replaces goes first, in a record of its own: the target may not have what
+    /// moves, or have the same file under both names, and then nothing would be replaced.
     Move,
-    /// The rename, as far as the target has what moves. What it replaces on the source goes first, in a record of its own: where
-    /// nothing moves, nothing would be replaced.
-    MoveAny,
     /// Of an exchange, only the first move: what was at the other name is not right.
     MoveOne,
     /// Of an exchange, only the second.
@@ -149,7 +147,7 @@ impl<H: Handle> Pass<H> {
         }
         // Whatever the target has there moves along and is looked at.
         self.add_name(to_dir, to, Hint::Ask);
-        Plan::MoveAny
+        Plan::Move
     }
 
     /// Whether names of this node are told apart: in a pass over everything, those of nodes with several.

@@ -207,8 +207,8 @@ impl Source {
         let mtimes = self.mtimes(rename);
         crate::say!(self, "    plan {plan:?}");
         match plan {
-            Plan::Move => self.send_move(rename, orphan),
-            Plan::MoveAny => {
+            Plan::Move if rename.other.is_some() => self.send_move(rename, false),
+            Plan::Move => {
                 self.remove_replaced(rename, orphan);
                 self.send_rename(rename.from, rename.to, RenameKind::NoReplace, None, mtimes);
             }
