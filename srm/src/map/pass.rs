@@ -192,6 +192,13 @@ impl<H: Handle> Pass<H> {
         }
     }
 
+    /// Whether a file that is not right may be sent anew. A pass over some names must not where the file has names that are
+    /// not known: under those the target may have it, and this would be another. Then all is to be compared. `links`: names
+    /// that it has, known or not.
+    pub fn may_send_anew(&self, node: &H, links: u64) -> bool {
+        self.is_over_all() || links <= node.links().len() as u64
+    }
+
     pub(super) fn scope(&self) -> &Scope {
         &self.scope
     }
