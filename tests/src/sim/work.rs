@@ -282,6 +282,11 @@ impl Source {
         let inode = self.disk.at(node.ino());
         let (mode, mtime, size) = (inode.mode, inode.mtime, inode.blocks().len());
         let State::Mending(mut ranges, first) = state else {
+            // The size first: what lies past it on the target must not come back if the file grows again meanwhile.
+            if !dirt.data.is_empty() {
+                let (at, size) = (at.clone(), Some(size));
+                self.push(Rec::SetAttr { node: node.id(), at, size, mode: None, mtime: None });
+            }
             return Step::On(State::Mending(super::copy::pieces(&dirt.data, size), at));
         };
         let at = if self.has(Bug::OldPlace) { first.clone() } else { at };
