@@ -6,7 +6,7 @@
 
 use crate::Srm;
 use crate::core::{Core, Ticket};
-use crate::map::{Departure, Gate, Held, Lost, Plan, Sides};
+use crate::map::{Departure, Gate, Held, Hint, Lost, Plan, Sides};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
 use protocol::{At, Attrs, Draft, Name, NodeId, NodeKind, Op, Place, RelPath, RenameKind, Replaced, Time};
@@ -98,7 +98,8 @@ impl Srm {
             match &mut core.gate {
                 Gate::Pass(pass) => {
                     let from = pass.linked(dir, name, node, other);
-                    if from.is_none() && pass.is_pending(dir, name) {
+                    if from.is_none() && (pass.is_pending(dir, name) || !node.is_orphan()) {
+                        pass.add_name(dir, name, Hint::Ask);
                         self.changed.notify_all();
                         return core.absorb(0);
                     }
@@ -145,22 +146,27 @@ impl Srm {
         let (Some(from), Some(to)) = (from, to) else { return self.remember(hold) };
         let mut core = self.core.lock();
         core.count("rename");
-        let mut replaced = rename.replaced.map(|gone| Replaced { node: gone.node, orphan: gone.orphan });
         let Gate::Pass(pass) = &mut core.gate else {
+            let replaced = rename.replaced.map(|gone| Replaced { node: gone.node, orphan: gone.orphan });
             let draft = Draft::new(&rename.op(from, to, rename.kind, replaced), Bytes::new());
             return self.send_names(&mut core, draft, hold);
         };
-        if let (Some(gone), Some(replaced)) = (&rename.replaced, &mut replaced) {
-            replaced.orphan = pass.lost_name(rename.to_dir, rename.to, &gone.departure());
-            self.settle_orphan(gone, replaced.orphan);
-        }
+        let kept = rename.replaced.map(|gone| pass.lost_name(rename.to_dir, rename.to, &gone.departure()));
         let plan = pass.renamed(&rename.sides());
         let send = |core: &mut Core, op: &Op| self.send_names(core, Draft::new(op, Bytes::new()), |_| Ok(()));
+        if let (Some(gone), Some(orphan)) = (&rename.replaced, kept) {
+            self.settle_orphan(gone, orphan);
+            // In a record of its own: where the target has not yet what moves, what is replaced goes all the same; and of two
+            // names of one file there, which are two files here, a rename would leave both.
+            let (gone, directory) = (Replaced { node: gone.node, orphan }, gone.directory);
+            let parent_mtime = rename.to_parent_mtime;
+            let _the_last_counts = send(&mut core, &Op::Unlink { path: to.clone(), gone, directory, parent_mtime });
+        }
         let ticket = match plan {
-            Plan::Move => send(&mut core, &rename.op(from, to, rename.kind, replaced)),
+            Plan::Move => send(&mut core, &rename.op(from, to, rename.kind, None)),
             Plan::MoveOne => send(&mut core, &rename.op(from, to, RenameKind::Replace, None)),
             Plan::MoveOther => send(&mut core, &rename.other_op(from, to)),
-            Plan::LinkAndUnlink(clean) => self.link_and_unlink(names, &mut core, rename, (from, to), replaced, &clean),
+            Plan::LinkAndUnlink(clean) => self.link_and_unlink(names, &mut core, rename, (from, to), &clean),
             Plan::Nothing => {
                 let times = [(rename.from_dir, rename.from_parent_mtime), (rename.to_dir, rename.to_parent_mtime)];
                 for (dir, mtime) in times {
@@ -182,15 +188,9 @@ impl Srm {
         core: &mut Core,
         rename: &Renamed<'_>,
         (from, to): (RelPath, RelPath),
-        replaced: Option<Replaced>,
         (dir, name): &(Arc<Node>, Name),
     ) -> Ticket {
         let Some(path) = path_in(names, dir, name) else { return core.absorb(0) };
-        if let (Some(gone), Some(replaced)) = (rename.replaced, replaced) {
-            let parent_mtime = rename.to_parent_mtime;
-            let op = Op::Unlink { path: to.clone(), gone: replaced, directory: gone.directory, parent_mtime };
-            let _the_last_counts = self.send_names(core, Draft::new(&op, Bytes::new()), |_| Ok(()));
-        }
         let place = Place { node: rename.node.id(), at: At::Path(path) };
         let link = Op::Link { from: place, to, parent_mtime: rename.to_parent_mtime };
         let _the_last_counts = self.send_names(core, Draft::new(&link, Bytes::new()), |_| Ok(()));

@@ -70,8 +70,9 @@ struct Pending {
 pub enum Scope {
     /// Everything: inode numbers of the nodes that are right.
     All(HashSet<u64>),
-    /// Only some: directories whose names are being compared, by id, with inode numbers of what is right in them.
-    Some(HashMap<u64, HashSet<u64>>),
+    /// Only some: directories whose names are being compared, by id, with the names in them that are right already. Not the
+    /// nodes: of a file with two names in one directory one may be right and the other not.
+    Some(HashMap<u64, HashSet<Name>>),
 }
 
 /// What a pass has done and knows of (W2). Totals grow while the scan goes on; no share passes what it is a share of.
@@ -185,10 +186,17 @@ impl<H: Handle> Pass<H> {
             Scope::All(right) => right.contains(&ino) && is_watched(),
             Scope::Some(listed) => {
                 !self.pending.contains_key(&slot(dir, name))
-                    && listed.get(&dir.id()).is_none_or(|right| right.contains(&ino) && is_watched())
+                    && listed.get(&dir.id()).is_none_or(|right| right.contains(name))
                     && self.is_right(dir)
             }
         }
+    }
+
+    /// Whether a file that is not right may be sent anew. A pass over some names must not where the file has names that are
+    /// not known: under those the target may have it, and this would be another. Then all is to be compared. `links`: names
+    /// that it has, known or not.
+    pub fn may_send_anew(&self, node: &H, links: u64) -> bool {
+        self.is_over_all() || links <= node.links().len() as u64
     }
 
     pub(super) fn scope(&self) -> &Scope {
@@ -236,10 +244,10 @@ impl<H: Handle> Pass<H> {
                 right.insert(node.ino());
             }
             Scope::Some(listed) => {
-                if let Some((dir, _)) = link
+                if let Some((dir, name)) = link
                     && let Some(right) = listed.get_mut(&dir.id())
                 {
-                    right.insert(node.ino());
+                    right.insert(name.clone());
                 }
             }
         }
@@ -304,6 +312,7 @@ impl<H: Handle> Pass<H> {
 
     /// A name is to be looked at; one that waits already is looked at once, knowing no more than either.
     pub fn add_name(&mut self, dir: &H, name: &Name, hint: Hint) {
+        self.not_right(dir, name);
         let here = slot(dir, name);
         if let Some(pending) = self.pending.get_mut(&here) {
             pending.untouched = false;
@@ -347,6 +356,20 @@ impl<H: Handle> Pass<H> {
     /// A look at a name is over: what happens to it from now on is its own affair.
     pub fn not_pending(&mut self, dir: &H, name: &Name) {
         self.pending.remove(&slot(dir, name));
+    }
+
+    /// What was under a name has left it.
+    pub(super) fn left(&mut self, dir: &H, name: &Name) {
+        self.not_pending(dir, name);
+        self.not_right(dir, name);
+    }
+
+    fn not_right(&mut self, dir: &H, name: &Name) {
+        if let Scope::Some(listed) = &mut self.scope
+            && let Some(right) = listed.get_mut(&dir.id())
+        {
+            right.remove(name);
+        }
     }
 
     /// Content of a node that is not right is on its way from now on; what touches it meanwhile is remembered. `false`: it

@@ -34,7 +34,8 @@ pub struct Sides<'a, H> {
 /// What is sent of it.
 #[derive(Clone, Debug)]
 pub enum Plan<H> {
-    /// The rename, or the exchange.
+    /// The rename, or the exchange. What a rename replaces goes first, in a record of its own: the target may not have what
+    /// moves, or have the same file under both names, and then nothing would be replaced.
     Move,
     /// Of an exchange, only the first move: what was at the other name is not right.
     MoveOne,
@@ -50,7 +51,10 @@ pub enum Plan<H> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
     /// It is moved.
-    Sent,
+    Sent {
+        /// Its names are told apart.
+        watched: bool,
+    },
     /// It is looked at under its new name.
     Looked,
 }
@@ -60,7 +64,7 @@ impl<H: Handle> Pass<H> {
     pub fn lost_name(&mut self, dir: &H, name: &Name, gone: &Departure) -> bool {
         let right = self.is_right_at(dir, name, gone.ino);
         let was_right = self.is_right_ino(gone.ino, right);
-        self.not_pending(dir, name);
+        self.left(dir, name);
         let left = self.remove_shared(gone.ino, dir, name);
         if gone.links_left == 0 || gone.directory {
             let orphan = gone.orphan && was_right;
@@ -104,9 +108,9 @@ impl<H: Handle> Pass<H> {
             return None;
         }
         let clean = match self.shared(node.ino()) {
+            _ if !self.is_over_all() => self.other_right_link(node, dir, name),
             Some(names) => names.first().cloned(),
-            None if self.is_over_all() => other,
-            None => self.other_right_link(node, dir, name),
+            None => other,
         };
         if let Some((d, n)) = &clean {
             self.add_shared(node.ino(), (d, n));
@@ -128,7 +132,7 @@ impl<H: Handle> Pass<H> {
         let node = sides.node;
         let right = self.is_right_at(from_dir, from, node.ino());
         let elsewhere = if right { None } else { self.other_right_link(node, to_dir, to) };
-        self.not_pending(from_dir, from);
+        self.left(from_dir, from);
         if right {
             let watched = self.remove_shared(node.ino(), from_dir, from).is_some();
             self.set_right(node, Some((to_dir, to)), watched);
@@ -137,6 +141,7 @@ impl<H: Handle> Pass<H> {
         if let Some(clean) = elsewhere
             && self.is_watched(node)
         {
+            self.add_shared(node.ino(), (&clean.0, &clean.1));
             self.set_right(node, Some((to_dir, to)), true);
             return Plan::LinkAndUnlink(clean);
         }
@@ -151,30 +156,27 @@ impl<H: Handle> Pass<H> {
     }
 
     fn exchanged(&mut self, sides: &Sides<'_, H>, other: &H) -> Plan<H> {
-        let one = self.exchange_side(sides.node, sides.from, sides.to);
-        let two = self.exchange_side(other, sides.to, sides.from);
+        let one = self.exchange_side(sides.node, sides.from);
+        let two = self.exchange_side(other, sides.to);
         for (moved, node, (dir, name)) in [(one, sides.node, sides.to), (two, other, sides.from)] {
             match moved {
-                Move::Sent => self.set_right(node, Some((dir, name)), false),
+                Move::Sent { watched } => self.set_right(node, Some((dir, name)), watched),
                 Move::Looked => self.add_name(dir, name, Hint::Ask),
             }
         }
         match (one, two) {
-            (Move::Sent, Move::Sent) => Plan::Move,
-            (Move::Sent, Move::Looked) => Plan::MoveOne,
-            (Move::Looked, Move::Sent) => Plan::MoveOther,
+            (Move::Sent { .. }, Move::Sent { .. }) => Plan::Move,
+            (Move::Sent { .. }, Move::Looked) => Plan::MoveOne,
+            (Move::Looked, Move::Sent { .. }) => Plan::MoveOther,
             (Move::Looked, Move::Looked) => Plan::Nothing,
         }
     }
 
-    /// Nodes whose names are watched are not moved but looked at under their new names, and linked there.
-    fn exchange_side(&mut self, node: &H, (old_dir, old): (&H, &Name), _new: (&H, &Name)) -> Move {
-        if self.shared(node.ino()).is_some() {
-            if self.remove_shared(node.ino(), old_dir, old) == Some(0) {
-                self.set_gone(node.ino());
-            }
+    /// What is right under its old name moves, and stays right: it may be the only name that is known to be.
+    fn exchange_side(&mut self, node: &H, (old_dir, old): (&H, &Name)) -> Move {
+        if !self.is_right_at(old_dir, old, node.ino()) {
             return Move::Looked;
         }
-        if self.is_right_at(old_dir, old, node.ino()) { Move::Sent } else { Move::Looked }
+        Move::Sent { watched: self.remove_shared(node.ino(), old_dir, old).is_some() }
     }
 }

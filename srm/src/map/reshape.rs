@@ -140,6 +140,8 @@ impl<H: Handle> Reshape<H> {
 
     fn move_all(&mut self) -> bool {
         let mut left: Vec<H> = self.held.was.values().filter(|was| was.alive).map(|was| was.node.clone()).collect();
+        let several = left.iter().filter(|node| node.links().len() > 1);
+        self.held.linked.extend(several.map(|node| (node.id(), node.clone())));
         // Its names are not known any more, or the target has one of them already: what is at the old one goes.
         let at_home = |held: &Held<H>, node: &H| node.links().iter().any(|(dir, name)| held.is_clean(dir, name));
         left.retain(|node| !(node.links().is_empty() || at_home(&self.held, node)) || !self.forget(node));

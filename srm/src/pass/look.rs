@@ -133,6 +133,11 @@ impl Srm {
             if !pass.is_pending(dir, name) {
                 return Ok(Looked::Settled);
             }
+            if !pass.is_right(dir) {
+                // Its own look comes to all that is in it.
+                pass.not_pending(dir, name);
+                return Ok(Looked::Settled);
+            }
             if matches!(there, There::Entry(_)) && !pass.is_untouched(dir, name) {
                 return Ok(Looked::Again);
             }
@@ -238,6 +243,14 @@ impl Srm {
             Err(error) if is_gone(&error) => return Ok(true),
             Err(error) => return Err(unreadable(node, names, error)),
         };
+        if !node.is_dir() {
+            let mut core = self.core.lock();
+            let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+            if !pass.may_send_anew(node, snapshot.stat.st_nlink) {
+                core.all_dirty("a file may be on the target under a name that is not known; all will be compared");
+                return Err(Stop::Over);
+            }
+        }
         let verdict = self.judge(number, node, &snapshot, there)?;
         let several = !node.is_dir() && snapshot.stat.st_nlink > 1;
         let link = (dir, name, several);

@@ -211,7 +211,8 @@ impl Srm {
         let pass = core.gate.pass(number).ok_or(Stop::Over)?;
         let touched = pass.staged(node);
         // Looked at again, if there is need: under another name, or as one more link.
-        if !pass.is_pending(dir, name) || !node.has_link(dir, name) || pass.is_right(node) {
+        let wanted = pass.is_pending(dir, name) && node.has_link(dir, name) && pass.is_right(dir);
+        if !wanted || pass.is_right(node) {
             drop(core);
             self.lanes.discard(number, stage);
             self.changed.notify_all();

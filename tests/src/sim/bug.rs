@@ -45,7 +45,7 @@ bugs! {
     UnlockedRead "unlocked-read" "content is numbered after the lock under which it was read was dropped",
     LostAnswer "lost-answer" "an answer that was lost with the connection counts as: nothing is there",
     HeldTooMuch "held-too-much" "the bound of what is remembered is not kept",
-    ForgetMend "forget-mend" "what is dirty of a file is forgotten when the file is not right at that moment",
+    OldPlace "old-place" "what is dirty of a file is sent to where it was when the pass began",
     ForgetCopy "forget-copy" "a file that is renamed while its content is copied is not copied to its end",
 }
 

@@ -74,8 +74,15 @@ impl Source {
         if self.staging.contains(&node.ino()) {
             return Brought::Wait;
         }
-        let mut verdict = self.source_of(node, there);
         let nlink = self.nlink(node);
+        if let Gate::Pass(pass) = &self.gate
+            && !node.is_dir()
+            && !pass.may_send_anew(node, u64::from(nlink))
+        {
+            self.all_dirty("a file has names that are not known");
+            return Brought::Done;
+        }
+        let mut verdict = self.source_of(node, there);
         if let (There::Entry(Some(theirs)), Verdict::Content(From::Unknown, _) | Verdict::Same | Verdict::Attributes(false)) =
             (there, verdict)
             && !node.is_dir()
@@ -216,9 +223,7 @@ impl Source {
             return;
         }
         for (from, to) in pieces(&touched, blocks.len()) {
-            if let Some(at) = self.place(node)
-                && matches!(self.gate, Gate::Pass(_))
-            {
+            if let Some(at) = self.place(node) {
                 self.push(Rec::Write { node: node.id(), at, block: from, data: blocks[from..to].to_vec(), mtime });
             }
         }

@@ -207,7 +207,11 @@ impl Source {
         let mtimes = self.mtimes(rename);
         crate::say!(self, "    plan {plan:?}");
         match plan {
-            Plan::Move => self.send_move(rename, orphan),
+            Plan::Move if rename.other.is_some() => self.send_move(rename, false),
+            Plan::Move => {
+                self.remove_replaced(rename, orphan);
+                self.send_rename(rename.from, rename.to, RenameKind::NoReplace, None, mtimes);
+            }
             Plan::MoveOne => self.send_rename(rename.from, rename.to, RenameKind::Replace, None, mtimes),
             Plan::MoveOther => {
                 self.send_rename(rename.to, rename.from, RenameKind::Replace, None, (mtimes.1, mtimes.0));
@@ -224,23 +228,23 @@ impl Source {
         }
     }
 
+    fn remove_replaced(&mut self, rename: &Renamed<'_>, orphan: bool) {
+        if let (Some(lost), Some(path)) = (&rename.replaced, path_in(rename.to.0, rename.to.1)) {
+            let gone = Gone { node: lost.node.id(), orphan };
+            let parent_mtime = self.mtime_of(rename.to.0);
+            self.push(Rec::Unlink { path, gone, directory: lost.node.is_dir(), parent_mtime });
+        }
+    }
+
     fn link_and_unlink(&mut self, rename: &Renamed<'_>, orphan: bool, clean: &(H, Name)) {
         let (from, to) = (path_in(rename.from.0, rename.from.1), path_in(rename.to.0, rename.to.1));
         let (Some(from), Some(to), Some(path)) = (from, to, path_in(&clean.0, &clean.1)) else { return };
         let (from_mtime, to_mtime) = self.mtimes(rename);
-        if let Some(lost) = &rename.replaced {
-            let gone = Gone { node: lost.node.id(), orphan };
-            let directory = lost.node.is_dir();
-            self.push(Rec::Unlink { path: to.clone(), gone, directory, parent_mtime: to_mtime });
-        }
+        self.remove_replaced(rename, orphan);
         let node = rename.node.id();
-        if matches!(self.gate, Gate::Pass(_)) {
-            self.push(Rec::Link { node, at: At::Path(path), to, parent_mtime: to_mtime });
-        }
+        self.push(Rec::Link { node, at: At::Path(path), to, parent_mtime: to_mtime });
         let gone = Gone { node: self.tree.fresh_id(), orphan: false };
-        if matches!(self.gate, Gate::Pass(_)) {
-            self.push(Rec::Unlink { path: from, gone, directory: false, parent_mtime: from_mtime });
-        }
+        self.push(Rec::Unlink { path: from, gone, directory: false, parent_mtime: from_mtime });
     }
 
     /// An operation on data or attributes of one node.

@@ -84,21 +84,73 @@ fn progress(random: &mut Random) -> Event {
     }
 }
 
-fn fault(random: &mut Random, flavour: Flavour) -> Event {
-    let table: &[(u32, u64)] = match flavour {
-        Flavour::Anything => &[(0, 6), (1, 8), (2, 4), (3, 6), (4, 2), (5, 1), (6, 1)],
-        Flavour::Bypass | Flavour::Links => &[(0, 1), (1, 3), (2, 8), (3, 10), (4, 1)],
-        Flavour::Overflow => &[(0, 8), (1, 8), (4, 1)],
-        Flavour::Mirror | Flavour::Staging => &[(0, 4), (1, 6), (2, 1), (3, 2), (4, 2), (5, 4), (6, 3)],
-    };
-    match pick(random, table) {
-        0 => Event::Cut,
-        1 => Event::Connect,
-        2 => Event::Bypass(true),
-        3 => Event::Bypass(false),
-        4 => Event::RestartTarget,
-        5 => Event::LoseTarget(number(random)),
+fn fault(random: &mut Random) -> Event {
+    match random.below(12) {
+        0..3 => Event::Cut,
+        3..6 => Event::Connect,
+        6 => Event::Bypass(true),
+        7..9 => Event::Bypass(false),
+        9 => Event::RestartTarget,
+        10 => Event::LoseTarget(number(random)),
         _ => Event::RestartSource,
+    }
+}
+
+/// Applications and replication beside each other, with an interruption now and then.
+fn mixed(random: &mut Random, flavour: Flavour, events: &mut Vec<Event>) {
+    for _ in 0..5 + random.below(50) {
+        if random.once_in(40) {
+            events.extend([Event::Cut, Event::Connect, Event::Begin]);
+        }
+        events.push(if random.once_in(5) { call(random, flavour) } else { progress(random) });
+    }
+}
+
+fn calls(random: &mut Random, flavour: Flavour, most: u64, events: &mut Vec<Event>) {
+    for _ in 0..=random.below(most) {
+        events.push(call(random, flavour));
+    }
+}
+
+/// A few events that belong together.
+fn scene(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<Event>) {
+    let scenes: &[(u32, u64)] = match flavour {
+        Flavour::Anything => &[(0, 2), (1, 2), (2, 2), (3, 1), (4, 4), (5, 2)],
+        Flavour::Bypass | Flavour::Links => &[(0, 1), (1, 6), (4, 1), (5, 2)],
+        Flavour::Overflow => &[(0, 1), (3, 5), (4, 1), (5, 2)],
+        Flavour::Mirror | Flavour::Staging => &[(0, 1), (1, 1), (2, 5), (4, 1), (5, 1)],
+    };
+    match pick(random, scenes) {
+        0 => calls(random, flavour, 12, events),
+        1 => {
+            events.push(Event::Bypass(true));
+            calls(random, flavour, 20, events);
+            events.extend([Event::Bypass(false), Event::Connect, Event::Begin]);
+            mixed(random, flavour, events);
+        }
+        2 => {
+            events.push(if random.once_in(4) { Event::RestartSource } else { Event::LoseTarget(number(random)) });
+            calls(random, flavour, 6, events);
+            events.extend([Event::Bypass(false), Event::Connect, Event::Begin]);
+            mixed(random, flavour, events);
+        }
+        3 => {
+            events.push(Event::Cut);
+            calls(random, flavour, queue.min(40) as u64 + 8, events);
+            events.extend([Event::Connect, Event::Begin]);
+            mixed(random, flavour, events);
+        }
+        4 => {
+            for _ in 0..random.below(10) {
+                let event = match random.below(5) {
+                    0 => fault(random),
+                    1 | 2 => call(random, flavour),
+                    _ => progress(random),
+                };
+                events.push(event);
+            }
+        }
+        _ => events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]),
     }
 }
 
@@ -122,23 +174,7 @@ impl Schedule {
         }
         events.push(Event::Run(2000));
         while events.len() < steps {
-            // Applications, replication and faults in bursts, so that each gets somewhere.
-            let length = 1 + random.below(12);
-            let kind = random.below(10);
-            for _ in 0..length {
-                events.push(match kind {
-                    0..4 => call(&mut random, flavour),
-                    4..7 => progress(&mut random),
-                    _ if random.once_in(2) => call(&mut random, flavour),
-                    _ => progress(&mut random),
-                });
-            }
-            if random.once_in(3) {
-                events.push(fault(&mut random, flavour));
-            }
-            if random.once_in(8) {
-                events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]);
-            }
+            scene(&mut random, flavour, bounds.queue, &mut events);
         }
         Self { bounds, events }
     }

@@ -168,6 +168,9 @@ impl Source {
 
     /// Numbers a record. `None`: it did not fit, and the gate is another now.
     pub fn push(&mut self, rec: Rec) -> Option<u64> {
+        if matches!(self.gate, Gate::Due) {
+            return None;
+        }
         if self.queue.len() >= self.bounds.queue {
             self.full();
             return None;
@@ -295,11 +298,7 @@ impl Source {
         pass.target_empty = target_empty;
         pass.by_content = !target_empty;
         self.gate = Gate::Pass(Box::new(pass));
-        let left = std::mem::take(&mut self.queue);
         self.mark_incoherent();
-        for queued in left {
-            self.push(queued.rec);
-        }
         let root = self.tree.root();
         self.ensure_directories(&root);
     }

@@ -29,7 +29,7 @@ pub enum State {
     /// Content is copied.
     Copying(super::copy::Copying),
     /// Ranges are sent again, in blocks.
-    Mending(VecDeque<(usize, usize)>),
+    Mending(VecDeque<(usize, usize)>, super::record::At),
 }
 
 /// A directory that is compared.
@@ -270,7 +270,7 @@ impl Source {
         }
         let Gate::Pass(pass) = &self.gate else { return Step::Done };
         if !pass.is_right(node) {
-            return if self.bug == Some(Bug::ForgetMend) { Step::Done } else { Step::Later };
+            return Step::Later;
         }
         if !self.has_room() {
             return Step::Wait(state);
@@ -281,9 +281,15 @@ impl Source {
         };
         let inode = self.disk.at(node.ino());
         let (mode, mtime, size) = (inode.mode, inode.mtime, inode.blocks().len());
-        let State::Mending(mut ranges) = state else {
-            return Step::On(State::Mending(super::copy::pieces(&dirt.data, size)));
+        let State::Mending(mut ranges, first) = state else {
+            // The size first: what lies past it on the target must not come back if the file grows again meanwhile.
+            if !dirt.data.is_empty() {
+                let (at, size) = (at.clone(), Some(size));
+                self.push(Rec::SetAttr { node: node.id(), at, size, mode: None, mtime: None });
+            }
+            return Step::On(State::Mending(super::copy::pieces(&dirt.data, size), at));
         };
+        let at = if self.has(Bug::OldPlace) { first.clone() } else { at };
         match ranges.pop_front() {
             Some((from, to)) => {
                 let to = to.min(size);
@@ -291,7 +297,7 @@ impl Source {
                     let data = inode.blocks()[from..to].to_vec();
                     self.push(Rec::Write { node: node.id(), at, block: from, data, mtime });
                 }
-                Step::On(State::Mending(ranges))
+                Step::On(State::Mending(ranges, first))
             }
             None => {
                 let size = (!dirt.data.is_empty()).then_some(size);

@@ -273,7 +273,8 @@ impl World {
             any = true;
             if self.source.anew {
                 self.source.anew = false;
-                self.source.applied = self.source.next_seq - 1;
+                // What is still queued then is so by mistake.
+                self.source.applied = self.source.queue.front().map_or(self.source.next_seq, |queued| queued.seq) - 1;
                 self.target.begin(self.source.applied);
             } else {
                 self.source.applied = self.target.applied;
