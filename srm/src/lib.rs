@@ -18,6 +18,7 @@ mod names;
 mod pass;
 mod replies;
 mod room;
+pub mod set;
 pub mod status;
 mod watch;
 
@@ -26,10 +27,11 @@ pub use feed::{Rejected, Restart};
 pub use live::NotClean;
 pub use names::{Gone, Renamed};
 pub use room::Admission;
+pub use set::OnRemove;
 pub use watch::Left;
 
 use crate::core::Core;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use platform::tree::Tree;
 use protocol::{Name, ReplicaId};
 use status::CommitMode;
@@ -66,6 +68,8 @@ pub struct Config {
     pub submounts: Vec<String>,
     /// The software's version, for the target's log.
     pub software: String,
+    /// What is replicated (S1).
+    pub set: set::Set,
     /// There is no target: nothing is described, numbered or kept (S16).
     pub bypassed: bool,
 }
@@ -74,6 +78,8 @@ pub struct Config {
 pub struct Srm {
     tree: Arc<Tree>,
     config: Config,
+    /// What is replicated now.
+    set: RwLock<Arc<set::Set>>,
     core: Mutex<Core>,
     /// Something changed that a thread of the SRM or a caller may wait for.
     changed: Condvar,
@@ -94,9 +100,11 @@ impl Srm {
     /// Starts the replication of `tree` with its clock thread. Nothing is sent until a connection feeds from it.
     pub fn start(tree: Arc<Tree>, config: Config) -> std::io::Result<Arc<Self>> {
         let core = Core::new(&config)?;
+        let set = RwLock::new(Arc::new(config.set.clone()));
         let srm = Arc::new(Self {
             tree,
             config,
+            set,
             core: Mutex::new(core),
             changed: Condvar::new(),
             released: Condvar::new(),
@@ -123,6 +131,7 @@ impl Srm {
             clean_end_secs: None,
             submounts: Vec::new(),
             software: String::new(),
+            set: set::Set::everything(),
             bypassed: false,
         };
         Self::start(tree, config).expect("threads can be started in tests")
@@ -131,6 +140,19 @@ impl Srm {
     /// The backing directory.
     pub fn tree(&self) -> &Arc<Tree> {
         &self.tree
+    }
+
+    /// What is replicated now.
+    pub fn set(&self) -> Arc<set::Set> {
+        Arc::clone(&self.set.read())
+    }
+
+    /// Replicates by another set from now on. What it brings in is mirrored by itself; what becomes of the replicas of what it
+    /// takes out is said by `on_remove`.
+    pub fn change_set(&self, set: set::Set, on_remove: OnRemove) {
+        tracing::info!(event = "set-changed", rules = set.rules().len(), ?on_remove, "the replication set changed");
+        *self.set.write() = Arc::new(set);
+        self.lost_track("the replication set changed");
     }
 
     /// Whether there is no target, and nothing need be described.

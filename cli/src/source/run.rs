@@ -90,6 +90,7 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
         clean_end_secs: plan.memory.clean_end_secs,
         submounts: plan.submounts.clone(),
         software: SOFTWARE.to_owned(),
+        set: srm::set::Set::everything(),
         bypassed: plan.target == TargetPlace::None,
     };
     Srm::start(Arc::new(tree), config).map_err(|e| system("cannot start the threads of the source daemon", &e))
