@@ -24,7 +24,7 @@ pub fn run(args: &SyncArgs) -> Result<(), Failure> {
             Err(backlog_left(Path::new(&args.mnt), args.timeout, left, "the daemon goes on; see 'replfs status'"))
         }
         Response::Failed(failure) => Err(failure),
-        Response::Status { .. } => Err(Failure::new(Code::System, "the daemon gave an answer to another question")),
+        _ => Err(client::unasked()),
     }
 }
 

@@ -148,10 +148,14 @@ impl Srm {
     }
 
     /// Replicates by another set from now on. What it brings in is mirrored by itself; what becomes of the replicas of what it
-    /// takes out is said by `on_remove`.
+    /// takes out is said by `on_remove`. One that says the same, written otherwise, changes nothing else.
     pub fn change_set(&self, set: set::Set, on_remove: OnRemove) {
+        let set = Arc::new(set);
+        let before = std::mem::replace(&mut *self.set.write(), Arc::clone(&set));
+        if before == set {
+            return;
+        }
         tracing::info!(event = "set-changed", rules = set.rules().len(), ?on_remove, "the replication set changed");
-        *self.set.write() = Arc::new(set);
         self.lost_track("the replication set changed");
     }
 

@@ -24,6 +24,7 @@ use matcher::Matcher;
 use protocol::RelPath;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// Longest text of a set in bytes.
@@ -61,6 +62,15 @@ impl Kind {
     }
 }
 
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || format!("'{text}' is no kind; write file, directory, symlink or special");
+        Self::ALL.into_iter().find(|kind| kind.word() == text).ok_or_else(known)
+    }
+}
+
 /// What becomes of the replicas of what a change of the set takes out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -70,6 +80,18 @@ pub enum OnRemove {
     Keep,
     /// They are removed from the target.
     Delete,
+}
+
+impl FromStr for OnRemove {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "keep" => Ok(Self::Keep),
+            "delete" => Ok(Self::Delete),
+            _ => Err(format!("'{text}' is neither keep nor delete; write one of them")),
+        }
+    }
 }
 
 /// A replication set. Cheap to clone. Two are equal whose rules and default are the same, however they are written.
@@ -113,6 +135,17 @@ impl Set {
             rules,
             matcher,
         })))
+    }
+
+    /// The same for what was read from a file: it must be UTF-8.
+    pub fn parse_bytes(bytes: &[u8]) -> Result<Self, SetError> {
+        std::str::from_utf8(bytes)
+            .map_err(|error| {
+                let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+                let end = before.len();
+                SetError::at(&before, Some(end..end), "this is not UTF-8; write names in other encodings with ? or *")
+            })
+            .and_then(Self::parse)
     }
 
     /// Whether nothing can be left out. Costs nothing.

@@ -125,9 +125,7 @@ fn rule(table: &Table, number: usize, line: usize) -> Result<Rule, Wrong> {
 }
 
 fn kind((word, span): Word) -> Result<Kind, Wrong> {
-    Kind::ALL.into_iter().find(|kind| kind.word() == word).ok_or_else(|| {
-        (span, format!("'{word}' is no kind; write \"file\", \"directory\", \"symlink\" or \"special\""))
-    })
+    word.parse().map_err(|what| (span, what))
 }
 
 fn extension((word, span): Word) -> Result<String, Wrong> {

@@ -47,6 +47,13 @@ fn what_is_wrong_is_said_with_its_place() {
 }
 
 #[test]
+fn a_file_that_is_not_utf8_is_refused_with_its_place() {
+    let error = Set::parse_bytes(b"version = 1\n# \xff").unwrap_err();
+    assert_eq!((error.line, error.column), (2, 3), "{error}");
+    assert_eq!(Set::parse_bytes(b"version = 1").unwrap(), Set::everything());
+}
+
+#[test]
 fn sets_are_bounded() {
     let rule = |n: usize| format!("[[rule]]\nexclude = '{n}-?'\n");
     let many: String = (0..MOST_RULES).map(rule).collect();
