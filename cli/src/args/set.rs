@@ -168,3 +168,16 @@ pub struct ReloadArgs {
 fn checked_size(text: &str) -> Result<String, String> {
     units::size(text).map(|_| text.to_owned())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_shows_a_set_that_parses() {
+        let example: Vec<&str> = ABOUT.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+        let set = srm::set::Set::parse(&example.join("\n")).unwrap();
+        assert_eq!(set.rules().len(), 1);
+    }
+}

@@ -79,6 +79,22 @@ fn a_directory_is_visible_when_a_later_rule_leads_below_it() {
 }
 
 #[test]
+fn the_examples_of_the_documentation_mean_what_it_says() {
+    let document = include_str!("../../../../docs/set.md");
+    let blocks: Vec<Set> = document
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| Set::parse(rest.split("```").next().unwrap()).unwrap())
+        .collect();
+    let [clauses, build] = blocks.as_slice() else { panic!("two examples") };
+    let larger = |kind, size| clauses.takes(&path("a/b.ISO"), kind, size);
+    assert!(larger(Kind::File, 1 << 30) && !larger(Kind::File, (1 << 30) + 1) && larger(Kind::Symlink, 2 << 30));
+    assert!(!takes(clauses, "a.tmp") && takes(clauses, "important/a.tmp"));
+    assert!(takes(build, "app/build/dist/x") && !takes(build, "app/build/obj") && !takes(build, "lib/build/"));
+    assert_eq!(build.explain(&path("app/build"), Kind::Directory, 0).verdict, Verdict::Visible);
+}
+
+#[test]
 fn clauses_narrow_a_rule() {
     let set = set("[[rule]]\nexclude = '*'\nkind = ['symlink', 'special']\n\
          [[rule]]\nexclude = '*'\nextension = ['iso', 'tar.gz']\nlarger = '1KiB'\n\

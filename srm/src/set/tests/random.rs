@@ -33,7 +33,7 @@ fn any_path() -> impl Strategy<Value = String> {
 
 #[test]
 fn every_directory_above_what_is_taken_is_taken() {
-    let config = Config { cases: 4000, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let given = (vec(any_rule(), 0..7), any::<bool>(), vec((any_path(), select(&Kind::ALL[..]), 0..10_u64), 1..12));
     runner
