@@ -134,6 +134,9 @@ fn a_path_is_tested_with_the_rule_that_decides() {
     let tested = &document["paths"][0];
     assert_eq!((document["version"].as_u64(), tested["size"].as_u64()), (Some(1), Some(4)));
     assert_eq!((&tested["verdict"], &tested["rule"]["number"]), (&Value::from("left-out"), &Value::from(4)));
+    symlink(rig.mnt(), rig.home().join("way")).unwrap();
+    let by_link = rig.home().join("way/small");
+    assert!(set(&rig, &["test", NAME, by_link.to_str().unwrap()]).ok().starts_with("small: taken"));
     set(&rig, &["test", NAME, "/etc"]).expect(1);
     set(&rig, &["test", NAME, "a/../b"]).expect(1);
 }

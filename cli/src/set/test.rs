@@ -4,14 +4,14 @@ use super::{Daemon, VERSION, print_json};
 use crate::args::StateArgs;
 use crate::args::set::TestArgs;
 use crate::exit::Failure;
-use crate::out;
+use crate::{out, paths};
 use protocol::RelPath;
 use serde::Serialize;
 use srm::set::{Explained, Kind, Rule, Verdict};
 use std::ffi::OsStr;
 use std::fs::FileType;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -75,15 +75,26 @@ fn below(word: &OsStr, daemon: &Daemon) -> Result<RelPath, Failure> {
     let fail = |why: &str| Failure::usage(format!("path '{}': {why}", word.to_string_lossy()));
     let path = Path::new(word);
     let inside = if path.is_absolute() {
-        path.strip_prefix(&daemon.mnt).or_else(|_| path.strip_prefix(&daemon.source)).map_err(|_| {
+        let places = [&daemon.mnt, &daemon.source];
+        let candidates = [path.to_owned(), seen(path)];
+        let found = candidates.iter().find_map(|path| places.iter().find_map(|place| path.strip_prefix(place).ok()));
+        found.map(Path::to_owned).ok_or_else(|| {
             fail("neither below MNT nor below SRC; give a path below one of them, or one without a '/' in front")
         })?
     } else {
-        path
+        path.to_owned()
     };
     let parts: Vec<&[u8]> =
         inside.as_os_str().as_bytes().split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
     RelPath::new(&parts.join(&b'/')).map_err(|e| fail(&format!("{e}; give it without '..'")))
+}
+
+/// The path with links on the way resolved, as far as it exists; its last name is taken as it is.
+fn seen(path: &Path) -> PathBuf {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => paths::absolute(parent).join(name),
+        _ => path.to_owned(),
+    }
 }
 
 /// What is there: kind, size, whether anything is.

@@ -25,9 +25,15 @@ impl SetError {
         Self {
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
-            what: what.into(),
+            what: one_line(&what.into()),
         }
     }
+}
+
+/// What people wrote may have line feeds in it.
+fn one_line(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
 }
 
 impl fmt::Display for SetError {

@@ -10,6 +10,9 @@ const MOST_BYTES: usize = 64 << 20;
 /// What the automata made while matching may take, in bytes, for each of the three sets and each thread.
 const MOST_CACHE: usize = 2 << 20;
 
+/// So few patterns are listed at once.
+const FEW: usize = 32;
+
 /// Patterns, and the index of the rule of each; ascending.
 #[derive(Clone, Debug)]
 struct Patterns {
@@ -34,7 +37,9 @@ impl Patterns {
 
     /// The last rule that matches and for which `holds`.
     fn last(&self, text: &[u8], holds: impl Fn(usize) -> bool) -> Option<usize> {
-        if self.rules.is_empty() {
+        // Most names match nothing. Of many patterns it costs less to ask that first than to list those that match.
+        let many = self.rules.len() > FEW;
+        if self.rules.is_empty() || (many && !self.set.is_match(text)) {
             return None;
         }
         self.set.matches(text).iter().rev().map(|at| self.rules[at]).find(|rule| holds(*rule))

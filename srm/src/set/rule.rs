@@ -128,7 +128,15 @@ fn list<'a>(f: &mut fmt::Formatter<'_>, key: &str, words: impl Iterator<Item = &
     }
 }
 
-/// As a TOML string.
+/// As a TOML string, in one line.
 fn quoted(text: &str) -> String {
-    toml_edit::Value::from(text).to_string()
+    if !text.contains(char::is_control) {
+        return toml_edit::Value::from(text).to_string();
+    }
+    let shown = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(shown).collect::<String>())
 }

@@ -142,8 +142,9 @@ fn rules_are_shown_as_they_would_be_written() {
         "smaller = \"5000000000\"",
     ];
     assert_eq!(set(&format!("[[rule]]\n{}", lines.join("\n"))).rules()[0].to_string(), lines.join(", "));
-    for pattern in [r"a\*b", "a'b\\\\", "tab\\t\"q\"", "ä"] {
+    for pattern in [r"a\*b", "a'b\\\\", "tab\t\"q\"", "two\nlines\\\\", "ä"] {
         let quoted = Rule { pattern: pattern.to_owned(), ..excluding("x").rules()[0].clone() }.to_string();
+        assert!(!quoted.contains('\n'), "{quoted}");
         let again = Set::parse(&format!("version = 1\n[[rule]]\n{quoted}")).unwrap();
         assert_eq!(again.rules()[0].pattern, pattern);
     }

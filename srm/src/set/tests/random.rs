@@ -1,7 +1,7 @@
 //! That verdicts are consistent, by rules and entries at random.
 
 use super::{path, set};
-use crate::set::{Kind, Verdict};
+use crate::set::{Kind, Set, Verdict};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
@@ -31,12 +31,34 @@ fn any_path() -> impl Strategy<Value = String> {
     vec(select(vec!["a", "b", "c", "ab", "a.b", "x"]), 1..6).prop_map(|parts| parts.join("/"))
 }
 
+fn runner(cases: u32) -> TestRunner {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+}
+
+#[test]
+fn no_pattern_and_no_file_does_harm() {
+    let pattern = vec(select(b"*?[]\\/!^-:abz.\xc3\xa4\"'=\n".to_vec()), 0..16);
+    let entry = path("a/b.z/-");
+    runner(3000)
+        .run(&pattern, |bytes| {
+            let pattern = String::from_utf8_lossy(&bytes);
+            let text = format!("version = 1\n[[rule]]\nexclude = {}\n", toml_edit::Value::from(pattern.as_ref()));
+            for text in [text, format!("version = 1\n{pattern}")] {
+                match Set::parse(&text) {
+                    Ok(set) => assert_eq!(set.takes(&entry, Kind::File, 0), set.takes(&entry, Kind::File, 0)),
+                    Err(error) => assert!(error.line > 0 && !error.what.contains('\n'), "{error}"),
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
 #[test]
 fn every_directory_above_what_is_taken_is_taken() {
-    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let given = (vec(any_rule(), 0..7), any::<bool>(), vec((any_path(), select(&Kind::ALL[..]), 0..10_u64), 1..12));
-    runner
+    runner(2000)
         .run(&given, |(rules, include, entries)| {
             let default = if include { "include" } else { "exclude" };
             let set = set(&format!("default = '{default}'\n{}", rules.concat()));
