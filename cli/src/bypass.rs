@@ -2,7 +2,7 @@
 
 use crate::args::{BypassArgs, Switch};
 use crate::control::{Request, Response, client};
-use crate::exit::{Code, Failure};
+use crate::exit::Failure;
 use crate::out;
 use crate::state::Places;
 
@@ -15,8 +15,6 @@ pub fn run(args: &BypassArgs) -> Result<(), Failure> {
         Response::Done if on => out::line("replication is off; what changes is remembered"),
         Response::Done => out::line("replication is on; what has changed meanwhile is brought over"),
         Response::Failed(failure) => Err(failure),
-        Response::Status { .. } | Response::Left(_) => {
-            Err(Failure::new(Code::System, "the daemon gave an answer to another question"))
-        }
+        _ => Err(client::unasked()),
     }
 }

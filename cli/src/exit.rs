@@ -53,6 +53,8 @@ codes! {
     NoSuchMount = 44,
     /// SRC or ROOT is not the directory that it was.
     Changed = 45,
+    /// The replication set cannot be read or written, or does not parse.
+    Set = 46,
 }
 
 impl Code {
@@ -125,7 +127,7 @@ mod tests {
     #[test]
     fn exit_codes_are_the_documented_ones() {
         let numbers: Vec<u8> = Code::TABLE.iter().map(|(code, _)| code.number()).collect();
-        assert_eq!(numbers, [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45]);
+        assert_eq!(numbers, [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46]);
     }
 
     #[test]

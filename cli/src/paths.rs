@@ -34,8 +34,14 @@ pub fn absolute(path: &Path) -> PathBuf {
 /// Whether `inner` is `outer` or lies somewhere below it. Both are absolute as [`absolute`] gives them. A directory that is
 /// seen at two places (a bind mount) is recognised by its inode.
 pub fn is_inside(inner: &Path, outer: &Path) -> bool {
+    below(inner, outer).is_some()
+}
+
+/// The path of `inner` below `outer`, empty where they are the same; `None` where it is not inside, as [`is_inside`] has it.
+pub fn below<'a>(inner: &'a Path, outer: &Path) -> Option<&'a Path> {
     let outer_id = identity(outer).ok();
-    inner.ancestors().any(|at| at == outer || (outer_id.is_some() && identity(at).ok() == outer_id))
+    let found = inner.ancestors().find(|at| *at == outer || (outer_id.is_some() && identity(at).ok() == outer_id))?;
+    inner.strip_prefix(found).ok()
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
@@ -69,6 +75,8 @@ mod tests {
         assert!(is_inside(&home.join("a"), &home.join("a")));
         assert!(!is_inside(&home.join("a"), &home.join("a/b")));
         assert!(!is_inside(&home.join("ab"), &home.join("a")));
+        assert_eq!(below(&home.join("a/b/c"), &home.join("a")), Some(Path::new("b/c")));
+        assert_eq!(below(&home.join("a"), &home.join("a")), Some(Path::new("")));
         symlink(home.join("a"), home.join("c")).unwrap();
         assert!(is_inside(&home.join("c/b"), &home.join("a")), "seen elsewhere, the same directory");
     }

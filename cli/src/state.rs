@@ -26,7 +26,6 @@ pub struct Places {
 impl Places {
     /// Those of this user, or those below `--state`.
     pub fn find(args: &StateArgs) -> Result<Self, Failure> {
-        let env = |name: &str| std::env::var_os(name).filter(|v| v.as_bytes().starts_with(b"/")).map(PathBuf::from);
         if let Some(dir) = &args.dir {
             let state = paths::absolute(dir);
             return Ok(Self { run: state.join("run"), state });
@@ -55,6 +54,17 @@ impl Places {
     /// What is remembered of a source.
     pub fn source(&self, name: &OsStr) -> PathBuf {
         self.state.join("sources").join(name)
+    }
+
+    /// Where people keep the replication set of a source; with the state for an ordinary user without a home.
+    pub fn set_file(&self, name: &OsStr) -> PathBuf {
+        let mut file = name.to_owned();
+        file.push(".toml");
+        if rustix::process::geteuid().is_root() {
+            return Path::new("/etc/replfs").join(file);
+        }
+        let config = env("XDG_CONFIG_HOME").or_else(|| env("HOME").map(|home| home.join(".config")));
+        config.map_or_else(|| self.source(name).join("set.toml"), |config| config.join("replfs").join(file))
     }
 
     /// Where sources' daemons have their sockets.
@@ -98,6 +108,11 @@ impl Places {
         close_to_others(&dir)?;
         Ok(dir)
     }
+}
+
+/// A directory that the environment names.
+fn env(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| value.as_bytes().starts_with(b"/")).map(PathBuf::from)
 }
 
 fn short_hash(bytes: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use crate::args::SyncArgs;
 use crate::control::client;
 use crate::control::{Request, Response, millis};
-use crate::exit::{Code, Failure};
+use crate::exit::Failure;
 use crate::state::Places;
 use crate::umount::backlog_left;
 use std::path::Path;
@@ -18,6 +18,6 @@ pub fn run(args: &SyncArgs) -> Result<(), Failure> {
             Err(backlog_left(Path::new(&args.mnt), args.timeout, left, "the daemon goes on; see 'replfs status'"))
         }
         Response::Failed(failure) => Err(failure),
-        Response::Status { .. } => Err(Failure::new(Code::System, "the daemon gave an answer to another question")),
+        _ => Err(client::unasked()),
     }
 }

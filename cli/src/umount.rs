@@ -90,7 +90,7 @@ fn drained(mut client: Client, mnt: &Path, timeout: Duration) -> Result<(), Fail
         Response::Done => Ok(()),
         Response::Left(left) => Err(backlog_left(mnt, timeout, left, THEN)),
         Response::Failed(failure) => Err(failure),
-        Response::Status { .. } => Err(Failure::new(Code::System, "the daemon gave an answer to another question")),
+        _ => Err(client::unasked()),
     }
 }
 

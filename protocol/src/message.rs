@@ -58,7 +58,7 @@ pub struct HelloAck {
     /// Nothing is in the replica yet.
     pub empty: bool,
     /// The replica is known to differ from what was applied to it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damaged: bool,
 }
 

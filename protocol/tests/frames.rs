@@ -57,7 +57,10 @@ fn samples() -> Vec<(&'static str, Message)> {
         position: Some(Position { incarnation, applied: ack.applied, durable: ack.durable }),
         clean: true,
         empty: false,
+        damaged: false,
     };
+    let damaged = HelloAck { damaged: true, ..welcome.clone() };
+    let look = Op::Look { path: path("a"), name: name("b"), hash: true };
     let ensure = Ensure {
         path: path("a/b"),
         node: NodeId::new(9),
@@ -95,6 +98,8 @@ fn samples() -> Vec<(&'static str, Message)> {
     vec![
         ("hello", Message::Hello(hello)),
         ("hello-ack", Message::HelloAck(welcome)),
+        ("hello-ack-damaged", Message::HelloAck(damaged)),
+        ("record-look", record(look, b"")),
         ("refused", Message::Refused(Refused { code: RefusalCode::Owned, text: "no".into() })),
         (
             "record-write",

@@ -19,6 +19,7 @@ mod names;
 mod pass;
 mod replies;
 mod room;
+pub mod set;
 pub mod status;
 mod watch;
 
@@ -26,12 +27,14 @@ pub use crate::core::Ticket;
 pub use feed::{Rejected, Restart};
 pub use live::NotClean;
 pub use names::{Gone, Renamed};
+pub use pass::Again;
 pub use room::Admission;
+pub use set::OnRemove;
 pub use watch::Left;
 
 use crate::core::Core;
 use crate::lanes::Lanes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use platform::tree::Tree;
 use protocol::{Name, ReplicaId};
 use status::CommitMode;
@@ -68,6 +71,8 @@ pub struct Config {
     pub submounts: Vec<String>,
     /// The software's version, for the target's log.
     pub software: String,
+    /// What is replicated (S1).
+    pub set: set::Set,
     /// There is no target: nothing is described, numbered or kept (S16).
     pub bypassed: bool,
     /// How files that exist on both sides are compared (S7).
@@ -93,6 +98,8 @@ impl Default for Compare {
 pub struct Srm {
     tree: Arc<Tree>,
     config: Config,
+    /// What is replicated now.
+    set: RwLock<Arc<set::Set>>,
     core: Mutex<Core>,
     /// Something changed that a thread of the SRM or a caller may wait for.
     changed: Condvar,
@@ -116,9 +123,11 @@ impl Srm {
     pub fn start(tree: Arc<Tree>, config: Config) -> std::io::Result<Arc<Self>> {
         let lanes = Arc::new(Lanes::default());
         let core = Core::new(&config, Arc::clone(&lanes))?;
+        let set = RwLock::new(Arc::new(config.set.clone()));
         let srm = Arc::new(Self {
             tree,
             config,
+            set,
             core: Mutex::new(core),
             changed: Condvar::new(),
             released: Condvar::new(),
@@ -146,6 +155,7 @@ impl Srm {
             clean_end_secs: None,
             submounts: Vec::new(),
             software: String::new(),
+            set: set::Set::everything(),
             bypassed: false,
             compare: Compare::default(),
         };
@@ -165,6 +175,23 @@ impl Srm {
     /// NAME.
     pub fn name(&self) -> &Name {
         &self.config.name
+    }
+
+    /// What is replicated now.
+    pub fn set(&self) -> Arc<set::Set> {
+        Arc::clone(&self.set.read())
+    }
+
+    /// Replicates by another set from now on. What it brings in is mirrored by itself; what becomes of the replicas of what it
+    /// takes out is said by `on_remove`. One that says the same, written otherwise, changes nothing else.
+    pub fn change_set(&self, set: set::Set, on_remove: OnRemove) {
+        let set = Arc::new(set);
+        let before = std::mem::replace(&mut *self.set.write(), Arc::clone(&set));
+        if before == set {
+            return;
+        }
+        tracing::info!(event = "set-changed", rules = set.rules().len(), ?on_remove, "the replication set changed");
+        self.lost_track("the replication set changed");
     }
 
     /// Whether there is no target, and nothing need be described.

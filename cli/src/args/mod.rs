@@ -3,6 +3,7 @@
 
 pub mod mount_options;
 mod parse;
+pub mod set;
 pub mod target_name;
 pub mod units;
 
@@ -41,6 +42,8 @@ pub enum Command {
     Bypass(BypassArgs),
     /// Show sources and targets of this machine
     Status(StatusArgs),
+    /// Show, check, test and change what is replicated: the rules of a mount's replication set
+    Set(Box<set::SetArgs>),
     /// Print this node's fingerprint; the key is made on first use
     Key(KeyArgs),
     /// Explain a command, or the exit codes
@@ -49,6 +52,9 @@ pub enum Command {
 
 const STATE_HELP: &str = "Directory for the key, the sources' state and the sockets [default: /var/lib/replfs and \
     /run/replfs; for ordinary users ~/.local/state/replfs and $XDG_RUNTIME_DIR/replfs]";
+
+const SET_HELP: &str = "Rules of what is replicated ('replfs help set') [default: /etc/replfs/NAME.toml; for ordinary users \
+    $XDG_CONFIG_HOME/replfs/NAME.toml or ~/.config/replfs/NAME.toml; where that is not there, everything]";
 
 /// Where state is kept, for every command.
 #[derive(Clone, Debug, Default, Args)]
@@ -125,6 +131,9 @@ pub struct ReplicationArgs {
     /// Name of state, socket and replica [default: last part of SRC]
     #[arg(long, value_name = "NAME")]
     pub name: Option<OsString>,
+    /// The file of the replication set.
+    #[arg(long, value_name = "FILE", help = SET_HELP)]
+    pub set: Option<PathBuf>,
     /// With commit=sync: how long a call waits for a target that does not answer before the mode degrades
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub degrade_after: Duration,

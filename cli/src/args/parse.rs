@@ -173,7 +173,7 @@ mod tests {
     fn every_long_option_works_as_a_mount_option() {
         let (args, flags) = mount(
             "/sbin/mount.replfs /src /mnt -o ro,target=h:1,target-key=K,commit=real,name=N,degrade-after=500ms,\
-             connect-timeout=2m,drain-timeout=3s,backlog=2MiB,lanes=16,adopt,accept-changed-source,foreground,state=/s,_netdev",
+             connect-timeout=2m,drain-timeout=3s,backlog=2MiB,lanes=16,adopt,accept-changed-source,foreground,state=/s,set=/x.toml,_netdev",
         );
         let replication = &args.replication;
         assert_eq!(replication.target, ["h:1"]);
@@ -187,6 +187,7 @@ mod tests {
         assert_eq!(replication.lanes, 16);
         assert!(replication.adopt && replication.accept_changed_source && replication.foreground);
         assert_eq!(replication.state.dir.as_deref(), Some(Path::new("/s")));
+        assert_eq!(replication.set.as_deref(), Some(Path::new("/x.toml")));
         assert!(flags.read_only);
     }
 
@@ -240,7 +241,7 @@ mod tests {
             let Ok(Invocation::Print(text)) = parse(&words(line)) else { panic!("{line}") };
             assert!(text.contains("44  There is no such mount."), "{line}: {text}");
         }
-        for command in ["target", "mount", "umount", "sync", "status", "key"] {
+        for command in ["target", "mount", "umount", "sync", "status", "set", "set add", "key"] {
             let Ok(Invocation::Print(text)) = parse(&words(&format!("replfs {command} --help"))) else {
                 panic!("{command}")
             };

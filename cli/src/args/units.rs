@@ -5,18 +5,9 @@ use std::time::Duration;
 /// Longest duration that is accepted: it must be possible to add it to a point in time.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// A size in bytes: a whole number, with `KiB`, `MiB`, `GiB` or `TiB` (or their first letter) behind it.
+/// A size in bytes: a whole number, with `KiB`, `MiB`, `GiB` or `TiB` (or their first letter) behind it. As in the rules of a set.
 pub fn size(text: &str) -> Result<u64, String> {
-    let (number, unit) = split(text).ok_or_else(|| bad_size(text))?;
-    let shift = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kib" => 10,
-        "m" | "mib" => 20,
-        "g" | "gib" => 30,
-        "t" | "tib" => 40,
-        _ => return Err(bad_size(text)),
-    };
-    number.checked_mul(1 << shift).ok_or_else(|| format!("size '{text}' is too large"))
+    srm::set::parse_size(text)
 }
 
 /// A size of blocks: a power of two from 512 bytes to 1 MiB.
@@ -26,10 +17,6 @@ pub fn block_size(text: &str) -> Result<u32, String> {
         Ok(block) if block.is_power_of_two() && (512..=1 << 20).contains(&block) => Ok(block),
         _ => Err(format!("block size '{text}' does not serve; give a power of two from 512 to 1MiB, such as 16KiB")),
     }
-}
-
-fn bad_size(text: &str) -> String {
-    format!("'{text}' is not a size; write bytes, or a number with KiB, MiB or GiB, such as 256MiB")
 }
 
 /// A duration: a whole number with `ms`, `s`, `m`, `h` or `d` behind it; without a unit it is seconds.

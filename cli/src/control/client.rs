@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// How long an answer may take beyond the time that the request itself allows.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a daemon may take to change its set, which waits for operations under way.
+const RELOAD: Duration = Duration::from_secs(60);
+
 /// A connection to a daemon.
 #[derive(Debug)]
 pub struct Client {
@@ -40,7 +43,8 @@ impl Client {
     /// Asks and gives the answer as it came.
     pub fn ask_line(&mut self, request: Request) -> Result<String, Failure> {
         let allowed = match request {
-            Request::Status | Request::Bypass { .. } => Duration::ZERO,
+            Request::Status | Request::SetShow | Request::Bypass { .. } => Duration::ZERO,
+            Request::SetReload { .. } => RELOAD,
             Request::Sync { timeout_ms } | Request::Drain { timeout_ms } => Duration::from_millis(timeout_ms),
         };
         match self.talk(request, allowed.saturating_add(PATIENCE)) {
@@ -71,6 +75,11 @@ impl Client {
     fn failure(&self, text: &str) -> Failure {
         Failure::new(Code::System, format!("the daemon at {}: {text}", self.path.display()))
     }
+}
+
+/// A daemon answered another question than it was asked.
+pub fn unasked() -> Failure {
+    Failure::new(Code::System, "the daemon gave an answer to another question; are command and daemon of one version?")
 }
 
 /// The control sockets in a directory, those of dead daemons included, in the order of their names.

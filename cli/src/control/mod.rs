@@ -8,6 +8,7 @@ mod socket;
 
 use crate::exit::Failure;
 use serde::{Deserialize, Serialize};
+use srm::OnRemove;
 use srm::status::SourceStatus;
 use std::time::Duration;
 use target::TargetStatus;
@@ -28,6 +29,13 @@ pub enum Request {
         /// Nothing is sent from now on.
         on: bool,
     },
+    /// Which rules are in force?
+    SetShow,
+    /// Read the file of the replication set again.
+    SetReload {
+        /// What becomes of the replicas of what it takes out.
+        on_remove: OnRemove,
+    },
     /// The source has been unmounted: answer when everything is on the target.
     Drain {
         /// Or after this time.
@@ -44,6 +52,13 @@ pub enum Response {
         /// Of whom.
         #[serde(flatten)]
         status: Box<Status>,
+    },
+    /// To [`Request::SetShow`].
+    Set(SetInForce),
+    /// To [`Request::SetReload`]: what changed, a rule a line.
+    Changes {
+        /// With `+` or `-` before them.
+        lines: Vec<String>,
     },
     /// It is done.
     Done,
@@ -75,6 +90,15 @@ pub struct TargetDaemon {
     /// ROOT and its replicas.
     #[serde(flatten)]
     pub status: TargetStatus,
+}
+
+/// The rules in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetInForce {
+    /// The bytes of the path of their file, absolute.
+    pub path: Vec<u8>,
+    /// What was read from it; empty where it was not there.
+    pub text: String,
 }
 
 /// What is not yet on the target.
@@ -124,6 +148,20 @@ pub trait Control: Send + Sync + 'static {
     /// drain-timeout is shorter. Returns when everything is on the target, or `timeout` is over; the daemon ends after
     /// that by itself.
     fn drain(&self, timeout: Duration) -> Result<(), Unfinished>;
+
+    /// The rules in force.
+    fn set(&self) -> Result<SetInForce, Failure> {
+        Err(no_set())
+    }
+
+    /// Reads the file of the replication set again, and says what changed. An error changes nothing.
+    fn reload_set(&self, _: OnRemove) -> Result<Vec<String>, Failure> {
+        Err(no_set())
+    }
+}
+
+fn no_set() -> Failure {
+    Failure::usage("this daemon has no replication set; ask that of a mount")
 }
 
 /// A duration as it travels.

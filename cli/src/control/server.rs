@@ -141,6 +141,11 @@ fn answer(line: &[u8], control: &dyn Control) -> Response {
     let outcome = match request {
         Request::Status => return Response::Status { status: Box::new(control.status()) },
         Request::Bypass { on } => control.bypass(on),
+        Request::SetShow => return control.set().map_or_else(Response::Failed, Response::Set),
+        Request::SetReload { on_remove } => {
+            let changes = control.reload_set(on_remove);
+            return changes.map_or_else(Response::Failed, |lines| Response::Changes { lines });
+        }
         Request::Sync { timeout_ms } => control.sync(Duration::from_millis(timeout_ms)),
         Request::Drain { timeout_ms } => control.drain(Duration::from_millis(timeout_ms)),
     };
@@ -163,6 +168,7 @@ mod tests {
     use super::super::client::{self, Client};
     use super::super::{Status, TargetDaemon};
     use super::*;
+    use srm::OnRemove;
     use std::os::unix::fs::PermissionsExt;
     use target::TargetStatus;
 
@@ -205,6 +211,8 @@ mod tests {
         let left = Left { operations: 7, bytes: 8, mirror: false };
         assert_eq!(ask(&mut client, Request::Sync { timeout_ms: 0 }), Response::Left(left));
         assert!(matches!(ask(&mut client, Request::Drain { timeout_ms: 0 }), Response::Failed(_)));
+        assert!(matches!(ask(&mut client, Request::SetShow), Response::Failed(_)));
+        assert!(matches!(ask(&mut client, Request::SetReload { on_remove: OnRemove::Keep }), Response::Failed(_)));
     }
 
     #[test]

@@ -92,6 +92,8 @@ mod tests {
             submounts: Vec::new(),
             software: String::new(),
             bypassed: false,
+            compare: srm::Compare::default(),
+            set: srm::set::Set::everything(),
         };
         Srm::start(Arc::new(Tree::new(root.as_fd()).unwrap()), config).unwrap()
     }

@@ -13,9 +13,11 @@ mod plan;
 mod resolve;
 mod root;
 mod run;
+pub mod set_file;
 mod watch;
 
 pub use plan::SourcePlan;
+pub use set_file::SetFile;
 
 use crate::args::MountArgs;
 use crate::args::mount_options::MountFlags;

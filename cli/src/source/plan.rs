@@ -6,7 +6,7 @@ use super::identity::{self, Identity};
 use super::locks::Locks;
 use super::memory::Memory;
 use super::resolve::Resolved;
-use super::{mounts, root};
+use super::{SetFile, mounts, root};
 use crate::args::MountArgs;
 use crate::args::mount_options::MountFlags;
 use crate::args::target_name::TargetPlace;
@@ -14,6 +14,7 @@ use crate::exit::Failure;
 use crate::state::Places;
 use protocol::Name;
 use scm::key::Fingerprint;
+use srm::set::Set;
 use srm::status::CommitMode;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -50,6 +51,10 @@ pub struct SourcePlan {
     pub adopt: bool,
     /// How files that exist on both sides are compared.
     pub compare: srm::Compare,
+    /// What is replicated.
+    pub set: Set,
+    /// Where that was read from, and is read again.
+    pub set_file: SetFile,
     /// Flags of the mount.
     pub flags: MountFlags,
     /// SRC as it was before the mount, below which no other file system is reached where the system allows it (root).
@@ -86,6 +91,8 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
     let replication = &args.replication;
     mounts::clear_dead(&args.mnt)?;
     let resolved = Resolved::find(args, &asked)?;
+    let set_file = SetFile::find(replication.set.as_deref(), &asked.name, &resolved);
+    let set = set_file.load()?;
     let name = asked.name.as_os_str();
     let state_dir = resolved.places.make_source(name)?;
     let locks = Locks::take(&resolved.src, &state_dir, &asked.name)?;
@@ -112,6 +119,8 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         lanes: replication.lanes.into(),
         adopt: replication.adopt,
         compare: srm::Compare { block_bytes: replication.block_size, min_size: replication.min_size },
+        set,
+        set_file,
         flags,
         places: resolved.places,
         state_dir,
@@ -129,6 +138,7 @@ pub(super) fn check_only(args: &MountArgs, _flags: MountFlags) -> Result<(), Fai
         return Ok(());
     }
     let resolved = Resolved::find(args, &asked)?;
+    SetFile::find(args.replication.set.as_deref(), &asked.name, &resolved).load()?;
     let state_dir = resolved.places.source(asked.name.as_os_str());
     let src = Locks::probe(&resolved.src, &state_dir, &asked.name)?;
     identity::check(&state_dir, &resolved.src, &Identity::of(&src)?, args.replication.accept_changed_source)?;

@@ -55,19 +55,35 @@ impl Resolved {
         Ok(())
     }
 
+    /// What must not be replicated with the source, with what it is: it may lie inside the source only where the set leaves
+    /// it out ([`super::SetFile`]).
+    pub fn apart(&self) -> Vec<(PathBuf, &'static str)> {
+        let mut apart = vec![
+            (
+                self.places.state().to_owned(),
+                "the state directory lies inside the source; give --state DIR outside of it",
+            ),
+            (
+                self.places.source_sockets().to_owned(),
+                "the directory for sockets lies inside the source; give --state DIR outside of it",
+            ),
+        ];
+        if let TargetPlace::Local(root) = &self.target {
+            apart.push((root.clone(), "the target's ROOT lies inside the source; choose one outside of it"));
+        }
+        apart
+    }
+
     /// Places that would contain each other: what is written to one would be replicated into itself, or hidden by the mount.
     fn check_places(&self) -> Result<(), Failure> {
         let (src, mnt, state) = (self.src.as_path(), self.mnt.as_path(), self.places.state());
         let key = self.places.source_sockets();
         let mut wrong = vec![
-            (state, src, "the state directory lies inside the source; give --state DIR outside of it"),
             (state, mnt, "the state directory lies inside the mount point; give --state DIR outside of it"),
-            (key, src, "the directory for sockets lies inside the source; give --state DIR outside of it"),
             (key, mnt, "the directory for sockets lies inside the mount point; give --state DIR outside of it"),
         ];
         if let TargetPlace::Local(root) = &self.target {
             wrong.extend([
-                (root.as_path(), src, "the target's ROOT lies inside the source; choose one outside of it"),
                 (src, root.as_path(), "the source lies inside the target's ROOT; choose a ROOT elsewhere"),
                 (root.as_path(), mnt, "the target's ROOT lies inside the mount point; choose one outside of it"),
                 (mnt, root.as_path(), "the mount point lies inside the target's ROOT; choose one outside of it"),
@@ -138,12 +154,10 @@ mod tests {
     #[test]
     fn places_inside_one_another_are_refused_as_usage() {
         for (src, mnt, target, state) in [
-            ("/no/s", "/no/m", "/no/s/root", "/no/st"),
             ("/no/r/s", "/no/m", "/no/r", "/no/st"),
             ("/no/s", "/no/m", "/no/s", "/no/st"),
             ("/no/s", "/no/m", "/no/m/root", "/no/st"),
             ("/no/s", "/no/r/m", "/no/r", "/no/st"),
-            ("/no/s", "/no/m", "/no/r", "/no/s/state"),
             ("/no/s", "/no/m", "/no/r", "/no/m/state"),
             ("/no/s", "/no/s/m", "/no/r", "/no/st"),
         ] {

@@ -55,7 +55,7 @@ pub fn run(plan: &SourcePlan, ready: &Ready) -> Result<(), Failure> {
         Runtime::new().map_err(|e| Failure::io(Code::System, "cannot start the threads of the source daemon", &e))?;
     let srm = start_srm(plan)?;
     let (warning, local) = attach(plan, &runtime, key, &srm)?;
-    let daemon = SourceDaemon::new(Arc::clone(&srm));
+    let daemon = SourceDaemon::new(Arc::clone(&srm), plan.set_file.clone());
     let control = Server::start(&plan.socket(), Arc::clone(&daemon) as Arc<_>)?;
     let mounted = fsi::mount(Arc::clone(&srm), &mount_options(plan))
         .map_err(|error| Failure::new(Code::Mount, format!("cannot mount {}: {error}", plan.mnt.display())))?;
@@ -98,6 +98,7 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
         clean_end_secs: plan.memory.clean_end_secs,
         submounts: plan.submounts.clone(),
         software: SOFTWARE.to_owned(),
+        set: plan.set.clone(),
         bypassed: plan.target == TargetPlace::None,
         compare: plan.compare,
     };

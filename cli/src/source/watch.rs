@@ -1,23 +1,28 @@
 //! What the control socket of a source's daemon answers.
 
-use crate::control::{Control, Left, Status, Unfinished};
+use super::SetFile;
+use crate::control::{Control, Left, SetInForce, Status, Unfinished};
 use crate::exit::Failure;
 use parking_lot::Mutex;
-use srm::Srm;
+use srm::set::changes;
+use srm::{OnRemove, Srm};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A source's daemon, as commands see it.
 pub struct SourceDaemon {
     srm: Arc<Srm>,
+    /// Read by one command at a time.
+    set_file: Mutex<SetFile>,
     /// Commands that wait for the drain want the daemon to go on until then.
     until: Mutex<Option<Instant>>,
 }
 
 impl SourceDaemon {
     /// The daemon around `srm`.
-    pub fn new(srm: Arc<Srm>) -> Arc<Self> {
-        Arc::new(Self { srm, until: Mutex::new(None) })
+    pub fn new(srm: Arc<Srm>, set_file: SetFile) -> Arc<Self> {
+        Arc::new(Self { srm, set_file: Mutex::new(set_file), until: Mutex::new(None) })
     }
 
     /// The mount is gone: sends what is left until it is all there, or until `timeout` is over and nobody waits any longer.
@@ -61,5 +66,18 @@ impl Control for SourceDaemon {
             *asked = Some(asked.map_or(until, |before| before.max(until)));
         }
         Ok(self.srm.drain(timeout)?)
+    }
+
+    fn set(&self) -> Result<SetInForce, Failure> {
+        let path = self.set_file.lock().path().as_os_str().as_bytes().to_vec();
+        Ok(SetInForce { path, text: self.srm.set().text().to_owned() })
+    }
+
+    fn reload_set(&self, on_remove: OnRemove) -> Result<Vec<String>, Failure> {
+        let file = self.set_file.lock();
+        let set = file.load()?;
+        let lines = changes(&self.srm.set(), &set);
+        self.srm.change_set(set, on_remove);
+        Ok(lines)
     }
 }

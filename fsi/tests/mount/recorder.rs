@@ -38,6 +38,7 @@ impl Recorder {
             clean_end_secs: None,
             submounts: Vec::new(),
             software: String::new(),
+            set: srm::set::Set::everything(),
             bypassed: false,
             compare: srm::Compare::default(),
         };

@@ -5,6 +5,7 @@
 //! Here: its threads, and what they take next. `catch_up` begins a pass from what was remembered; `list` compares a
 //! directory's names, `look` one name; `stage`, `copy` and `mend` bring content; `ask` puts questions to the target.
 
+mod again;
 mod ask;
 mod catch_up;
 mod copy;
@@ -12,6 +13,8 @@ mod list;
 mod look;
 mod mend;
 mod stage;
+
+pub use again::Again;
 
 use crate::Srm;
 use crate::core::Core;

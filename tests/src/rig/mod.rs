@@ -272,7 +272,7 @@ impl Rig {
     pub fn program(&self) -> Command {
         let Some(user) = self.setup.user else { return Command::new(binary::path()) };
         let mut command = Command::new(self.home().join(binary::LENT));
-        command.uid(user).gid(user).current_dir(self.home()).env("HOME", self.home());
+        command.uid(user).gid(user).current_dir(self.home()).env("HOME", self.home()).env_remove("XDG_CONFIG_HOME");
         command
     }
 
