@@ -74,6 +74,10 @@ enum Kind {
     Heartbeat = 8,
     Bye = 9,
     ByeAck = 10,
+    Fetch = 11,
+    FetchAck = 12,
+    Ask = 13,
+    Told = 14,
 }
 
 impl Kind {
@@ -89,6 +93,10 @@ impl Kind {
             8 => Self::Heartbeat,
             9 => Self::Bye,
             10 => Self::ByeAck,
+            11 => Self::Fetch,
+            12 => Self::FetchAck,
+            13 => Self::Ask,
+            14 => Self::Told,
             other => return Err(FrameError::Kind(other)),
         })
     }
@@ -183,6 +191,10 @@ impl Head {
             Kind::Heartbeat => Message::Heartbeat,
             Kind::Bye => Message::Bye,
             Kind::ByeAck => Message::ByeAck(parse(header)?),
+            Kind::Fetch => Message::Fetch(parse(header)?),
+            Kind::FetchAck => Message::FetchAck(parse(header)?),
+            Kind::Ask => Message::Ask(self.seq, parse(header)?),
+            Kind::Told => Message::Told(self.seq, parse(header)?, payload),
         })
     }
 }
@@ -218,6 +230,12 @@ impl Frame {
             Message::Heartbeat => Self::build(Kind::Heartbeat, SeqNo::ZERO, &[]),
             Message::Bye => Self::build(Kind::Bye, SeqNo::ZERO, &[]),
             Message::ByeAck(m) => Self::build(Kind::ByeAck, SeqNo::ZERO, &pack(m)),
+            Message::Fetch(m) => Self::build(Kind::Fetch, SeqNo::ZERO, &pack(m)),
+            Message::FetchAck(m) => Self::build(Kind::FetchAck, SeqNo::ZERO, &pack(m)),
+            Message::Ask(seq, m) => Self::build(Kind::Ask, *seq, &pack(m)),
+            Message::Told(seq, m, payload) => {
+                assemble(Kind::Told, 0, *seq, 0, 0, &pack(m), payload.clone(), crc32c::crc32c(payload))
+            }
         }
     }
 

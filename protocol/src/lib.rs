@@ -4,6 +4,7 @@
 //! that cannot hold anything unsafe (a [`RelPath`] cannot leave its directory). docs/protocol.md describes the bytes.
 
 pub mod attrs;
+pub mod fetch;
 pub mod frame;
 pub mod id;
 pub mod message;
@@ -11,6 +12,7 @@ pub mod path;
 pub mod record;
 
 pub use attrs::{Attrs, NodeKind, Owner, Time};
+pub use fetch::{Ask, FailedKind, Fetch, FetchAck, Hole, MIN_HASH_BLOCK_BYTES, Seen, Told};
 pub use frame::{Draft, Frame, FrameError, Head};
 pub use id::{Incarnation, NodeId, ReplicaId, SeqNo};
 pub use message::{

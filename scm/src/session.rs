@@ -217,7 +217,15 @@ async fn listen(feed: &dyn Feed, mut reader: &mut (dyn AsyncRead + Send + Unpin)
                 feed.farewell(ack);
                 return End::Bye;
             }
-            Message::Hello(_) | Message::HelloAck(_) | Message::Record(..) | Message::Heartbeat | Message::Bye => {
+            Message::Hello(_)
+            | Message::HelloAck(_)
+            | Message::Record(..)
+            | Message::Heartbeat
+            | Message::Bye
+            | Message::Fetch(_)
+            | Message::FetchAck(_)
+            | Message::Ask(..)
+            | Message::Told(..) => {
                 return End::Lost("the target spoke out of turn".to_owned());
             }
         }
