@@ -2,7 +2,8 @@
 //!
 //! A session runs over any pair of byte streams; connections, keys and fingerprints are somebody else's business. What
 //! lives here: who may have which directory (`admit`), how far a replica is (`position`, `home`), applying records in
-//! order (`worker`, `apply`), making them durable (`sync`), and the conversation around that (`session`, `outbox`).
+//! order (`worker`, `apply`), making them durable (`sync`), the conversation around that (`session`, `outbox`), and reading a
+//! replica for its owner (`reading`).
 //!
 //! ROOT/NAME is exactly the source's tree. ROOT/.replfs/NAME holds what replfs itself keeps about it: `owner`,
 //! `position`, `durable`, `clean`, `orphan/` (files without a name that the source still has open) and `aside/` (what was
@@ -20,6 +21,7 @@ mod outbox;
 mod owner;
 mod position;
 mod queue;
+mod reading;
 mod root;
 mod session;
 mod status;
@@ -27,6 +29,7 @@ mod sync;
 mod worker;
 
 pub use error::{ErrorKind, TargetError};
+pub use reading::Reading;
 pub use root::{Target, TargetConfig};
 pub use status::{Blocked, ReplicaStatus, STATUS_VERSION, TargetStatus};
 

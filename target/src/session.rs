@@ -10,19 +10,19 @@ use crate::queue::Queue;
 use crate::root::{Slot, Target};
 use crate::worker;
 use platform::wire::{WireError, read_message, write_message};
-use protocol::{Hello, HelloAck, Message, RefusalCode, Refused, VERSION};
+use protocol::{Fetch, Hello, HelloAck, Message, RefusalCode, Refused, VERSION};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::watch;
 
 /// How long a new connection may take to say Hello.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last words of a session may take to leave.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a refused source may take to hang up.
 const LISTEN_OUT: Duration = Duration::from_secs(2);
-const READ_BUFFER_BYTES: usize = 64 << 10;
+pub(crate) const READ_BUFFER_BYTES: usize = 64 << 10;
 
 impl Target {
     /// Serves one source, whose key has the fingerprint `peer`, until its connection ends: on its own, for something that
@@ -36,6 +36,7 @@ impl Target {
         let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, reader);
         let hello = match tokio::time::timeout(HELLO_TIMEOUT, read_message(&mut reader)).await {
             Ok(Ok(Some(Message::Hello(hello)))) => hello,
+            Ok(Ok(Some(Message::Fetch(fetch)))) => return self.read_to(fetch, peer, reader, writer).await,
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(WireError::Io(source))) => return Err(TargetError::Connection { name: peer.to_owned(), source }),
             Ok(Err(WireError::Frame(e))) => {
@@ -56,6 +57,19 @@ impl Target {
             Err(why) => return refuse(&mut reader, &mut writer, name, why).await,
         };
         session.run(name, reader, writer).await
+    }
+
+    /// Lets the owner of a replica read it. No session takes part.
+    async fn read_to<R, W>(&self, fetch: Fetch, peer: &str, mut reader: R, mut writer: W) -> Result<(), TargetError>
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send,
+    {
+        if self.is_closing() {
+            let why = refused(RefusalCode::Busy, "the target is shutting down: try again later");
+            return refuse(&mut reader, &mut writer, fetch.name.to_string(), why).await;
+        }
+        self.reading.answer(fetch, peer, reader, writer).await
     }
 
     /// Lets a source in, or says why not; the session that had its replica has ended then.
@@ -230,7 +244,7 @@ async fn listen_out(reader: &mut (impl AsyncRead + Unpin)) {
 }
 
 /// Tells the source why it is not let in, and closes.
-async fn refuse<R, W>(reader: &mut R, writer: &mut W, name: String, why: Refused) -> Result<(), TargetError>
+pub(crate) async fn refuse<R, W>(reader: &mut R, writer: &mut W, name: String, why: Refused) -> Result<(), TargetError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
