@@ -1,7 +1,8 @@
 //! The `replfs` program, which is also `mount.replfs` and `umount.replfs`: the only place where the layers meet.
 //!
 //! Here: which command, and how it ends. `args` reads the words; `source` mounts, `serve` is the target daemon, `control`
-//! is how commands talk to daemons; `status`, `umount`, `sync` and `keys` are commands; `exit` knows the exit codes.
+//! is how commands talk to daemons; `restore`, `status`, `umount`, `sync` and `keys` are commands; `progress` shows how far
+//! something is; `exit` knows the exit codes.
 
 mod args;
 mod control;
@@ -13,6 +14,8 @@ mod namespace;
 mod notify;
 mod out;
 mod paths;
+mod progress;
+mod restore;
 mod serve;
 mod source;
 mod state;
@@ -50,6 +53,7 @@ fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
         Command::Mount(args) => source::mount(&args, flags),
         Command::Umount(args) => umount::run(&args),
         Command::Sync(args) => sync::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Key(args) => keys::print(&args),
         // Answered where words are read.

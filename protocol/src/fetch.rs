@@ -142,6 +142,8 @@ pub enum Told {
         /// For each block up to the end of the file or of the range, the first 16 bytes of BLAKE3 of it; zeros where all
         /// of it is a hole.
         hashes: ByteBuf,
+        /// Bytes right after the range that are one hole: there is nothing to ask for.
+        hole_after: u64,
     },
     /// To [`Ask::Read`]. The payload has the bytes of the range up to the end of the file, without those in holes.
     Data {
@@ -151,6 +153,8 @@ pub enum Told {
         len: u64,
         /// The holes within them, ascending.
         holes: Vec<Hole>,
+        /// Bytes right after the range that are one hole: there is nothing to ask for.
+        hole_after: u64,
     },
     /// To any: there is no answer.
     Failed {

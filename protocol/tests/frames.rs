@@ -169,8 +169,11 @@ fn reading() -> Vec<(&'static str, Message)> {
         ("told-entry", told(Told::Entry(Box::new(entry.clone())))),
         ("told-page", told(Told::Page(Page { exists: true, entries: vec![entry], complete: true }))),
         ("told-xattrs", told(Told::Xattrs(vec![(b"user.x".to_vec().into(), vec![0, 255].into())]))),
-        ("told-hashes", told(Told::Hashes { seen, hashes })),
-        ("told-data", Message::Told(number, Told::Data { seen, len: 3, holes }, Bytes::from_static(b"abc"))),
+        ("told-hashes", told(Told::Hashes { seen, hashes, hole_after: 0 })),
+        (
+            "told-data",
+            Message::Told(number, Told::Data { seen, len: 3, holes, hole_after: 1 << 30 }, Bytes::from_static(b"abc")),
+        ),
         ("told-failed", told(Told::Failed { kind: FailedKind::Missing, text: "gone".into() })),
     ]
 }

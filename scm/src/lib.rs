@@ -2,6 +2,7 @@
 //! [`session::Feed`] has to say. It knows the protocol and nothing of files.
 
 pub mod client;
+pub mod fetch;
 pub mod key;
 pub mod server;
 pub mod session;

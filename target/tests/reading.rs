@@ -120,7 +120,8 @@ async fn content_hashes_and_holes_are_those_of_the_file() {
     let mut reader = Reader::of(&rig.target).await;
     let read = |offset, len| Ask::Read { path: path("f"), offset, len };
     let (told, data) = reader.ask(read(0, 1 << 20)).await;
-    let Told::Data { seen, len, holes } = told else { panic!("{told:?}") };
+    let Told::Data { seen, len, holes, hole_after } = told else { panic!("{told:?}") };
+    assert_eq!(hole_after, (2 << 20) - 4096, "up to the block that has the end");
     assert_eq!((seen.size, len, data.len()), (3 << 20, 1 << 20, 4096));
     assert_eq!(holes.iter().map(|h| (h.offset, h.len)).collect::<Vec<_>>(), [(0, 65536), (69632, (1 << 20) - 69632)]);
     let (told, data) = reader.ask(read((3 << 20) - 50, 1000)).await;

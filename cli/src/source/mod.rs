@@ -4,7 +4,7 @@
 mod asked;
 mod feed;
 mod identity;
-mod local;
+pub mod local;
 mod locks;
 pub mod memory;
 pub mod mounts;

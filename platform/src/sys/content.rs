@@ -1,5 +1,6 @@
 //! Bytes of regular files by descriptor: opened without a trace, read and written whole.
 
+use super::extent::segments;
 use super::{attr, proc_path};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -47,6 +48,48 @@ pub fn write_all(fd: impl AsFd, mut bytes: &[u8], mut offset: u64) -> io::Result
         }
     }
     Ok(())
+}
+
+/// Bytes of a block's hash.
+pub const HASH_BYTES: usize = 16;
+
+/// The hash of a block that is all hole.
+pub const HOLE: [u8; HASH_BYTES] = [0; HASH_BYTES];
+
+/// The first 16 bytes of BLAKE3.
+pub fn hash(bytes: &[u8]) -> [u8; HASH_BYTES] {
+    let mut out = [0; HASH_BYTES];
+    out.copy_from_slice(&blake3::hash(bytes).as_bytes()[..HASH_BYTES]);
+    out
+}
+
+/// Hashes of the blocks of a range of a file, up to its end: [`hash`] of each, [`HOLE`] for one that is all hole. Takes `len`
+/// bytes of memory. Uses the descriptor's own position.
+pub fn block_hashes(fd: BorrowedFd<'_>, offset: u64, len: u64, block_bytes: u32) -> io::Result<Vec<[u8; HASH_BYTES]>> {
+    let size = u64::try_from(attr::stat(fd)?.st_size).unwrap_or(0);
+    let there = (offset + len).min(size).saturating_sub(offset);
+    let segments = if there == 0 { Vec::new() } else { segments(fd, offset, there)? };
+    let in_memory = |bytes: u64| usize::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory));
+    let mut buffer = vec![0; in_memory(there)?];
+    let mut got = buffer.len();
+    for segment in segments.iter().filter(|segment| !segment.hole) {
+        let at = in_memory(segment.offset - offset)?;
+        let part = &mut buffer[at..at + in_memory(segment.len)?];
+        let read = read_up_to(fd, part, segment.offset)?;
+        if read < part.len() {
+            // It has become shorter.
+            got = at + read;
+            break;
+        }
+    }
+    let mut hashes = Vec::new();
+    for (index, block) in (0u64..).zip(buffer[..got].chunks(block_bytes.max(1) as usize)) {
+        let start = offset + index * u64::from(block_bytes);
+        let end = start + block.len() as u64;
+        let hole = segments.iter().any(|s| s.hole && s.offset <= start && end <= s.offset + s.len);
+        hashes.push(if hole { HOLE } else { hash(block) });
+    }
+    Ok(hashes)
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ pub(crate) fn entry(name: &Name, node: BorrowedFd<'_>, suspects: impl FnOnce(Tim
 }
 
 /// The first 16 bytes of BLAKE3.
-pub(crate) fn digest(bytes: &[u8]) -> [u8; 16] {
+pub(super) fn digest(bytes: &[u8]) -> [u8; 16] {
     let mut out = [0; 16];
     out.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
     out

@@ -14,7 +14,7 @@ mod rename;
 mod xattrs;
 
 pub(crate) use fault::{Fault, FaultKind};
-pub(crate) use list::{MAX_ENTRIES, MAX_TEXT_BYTES, digest, entry};
+pub(crate) use list::{MAX_ENTRIES, MAX_TEXT_BYTES, entry};
 
 use crate::aside::Aside;
 use crate::home::Home;

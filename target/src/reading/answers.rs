@@ -1,21 +1,18 @@
 //! What a reader is told of a replica: entries, attributes, hashes, content. Everything is resolved beneath the replica's
 //! directory, no symbolic link is followed, nothing is changed, every answer is bounded.
 
-use crate::apply::{MAX_ENTRIES, MAX_TEXT_BYTES, digest, entry};
+use crate::apply::{MAX_ENTRIES, MAX_TEXT_BYTES, entry};
 use crate::error::text;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use platform::sys::content::{open_to_read, read_up_to};
-use platform::sys::extent::{Segment, segments};
+use platform::sys::content::{block_hashes, open_to_read, read_up_to};
+use platform::sys::extent::{hole_at, segments};
 use platform::sys::resolve::open_beneath;
 use platform::sys::{attr, dir, xattr};
 use protocol::{Ask, CHUNK_BYTES, FailedKind, Hole, MIN_HASH_BLOCK_BYTES, Name, NodeKind, Page, RelPath, Seen, Told};
 use rustix::fs::{Mode, OFlags};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-
-/// Bytes of a block's hash.
-const HASH_BYTES: usize = 16;
 
 /// All extended attributes of a node, names and values: they must fit a frame's header.
 const MAX_XATTRS_BYTES: usize = 2 << 20;
@@ -141,40 +138,27 @@ impl Tree {
         if block_bytes < MIN_HASH_BLOCK_BYTES {
             return Err(Failed(FailedKind::Bounds, format!("blocks of {block_bytes} bytes are too small")));
         }
-        let range = self.range(path, offset, len)?;
-        let mut buffer = vec![0; usize::try_from(range.len).unwrap_or(0)];
-        let mut got = buffer.len();
-        for segment in range.segments.iter().filter(|segment| !segment.hole) {
-            let at = usize::try_from(segment.offset - offset).unwrap_or(0);
-            let part = &mut buffer[at..at + usize::try_from(segment.len).unwrap_or(0)];
-            let read = read_up_to(&range.fd, part, segment.offset)?;
-            if read < part.len() {
-                // It has become shorter.
-                got = at + read;
-                break;
-            }
-        }
-        let mut hashes = Vec::new();
-        for (index, block) in (0u64..).zip(buffer[..got].chunks(block_bytes as usize)) {
-            let start = offset + index * u64::from(block_bytes);
-            let end = start + block.len() as u64;
-            let hole = range.segments.iter().any(|s| s.hole && s.offset <= start && end <= s.offset + s.len);
-            hashes.extend_from_slice(&if hole { [0; HASH_BYTES] } else { digest(block) });
-        }
-        Ok(Told::Hashes { seen: seen(&range.fd)?, hashes: hashes.into() })
+        let fd = self.file(path, offset, len)?;
+        let hashes = block_hashes(fd.as_fd(), offset, len, block_bytes)?.concat();
+        let hole_after = hole_after(&fd, offset + len)?;
+        Ok(Told::Hashes { seen: seen(&fd)?, hashes: hashes.into(), hole_after })
     }
 
     fn read(&self, path: &RelPath, offset: u64, len: u64) -> Result<(Told, Bytes), Failed> {
-        let range = self.range(path, offset, len)?;
-        let (mut data, mut holes, mut len) = (Vec::new(), Vec::new(), range.len);
-        for segment in &range.segments {
+        let fd = self.file(path, offset, len)?;
+        let size = u64::try_from(attr::stat(&fd)?.st_size).unwrap_or(0);
+        let end = offset + len;
+        let mut len = end.min(size).saturating_sub(offset);
+        let segments = if len == 0 { Vec::new() } else { segments(fd.as_fd(), offset, len)? };
+        let (mut data, mut holes) = (Vec::new(), Vec::new());
+        for segment in &segments {
             if segment.hole {
                 holes.push(Hole { offset: segment.offset, len: segment.len });
                 continue;
             }
             let before = data.len();
             data.resize(before + usize::try_from(segment.len).unwrap_or(0), 0);
-            let read = read_up_to(&range.fd, &mut data[before..], segment.offset)?;
+            let read = read_up_to(&fd, &mut data[before..], segment.offset)?;
             if (read as u64) < segment.len {
                 // It has become shorter.
                 data.truncate(before + read);
@@ -182,30 +166,23 @@ impl Tree {
                 break;
             }
         }
-        Ok((Told::Data { seen: seen(&range.fd)?, len, holes }, data.into()))
+        let hole_after = hole_after(&fd, end)?;
+        Ok((Told::Data { seen: seen(&fd)?, len, holes, hole_after }, data.into()))
     }
 
-    /// Opens a regular file and finds out what of a range it has.
-    fn range(&self, path: &RelPath, offset: u64, len: u64) -> Result<Range, Failed> {
+    /// Opens a regular file of which a range is asked for.
+    fn file(&self, path: &RelPath, offset: u64, len: u64) -> Result<OwnedFd, Failed> {
         let ends = offset.checked_add(len).is_some_and(|end| i64::try_from(end).is_ok());
         if len > CHUNK_BYTES || !ends {
             return Err(Failed(FailedKind::Bounds, format!("{len} bytes at {offset} are out of bounds")));
         }
-        let node = self.open(path, OFlags::empty())?;
-        let fd = open_to_read(node.as_fd())?;
-        let size = u64::try_from(attr::stat(&fd)?.st_size).unwrap_or(0);
-        let there = (offset + len).min(size).saturating_sub(offset);
-        let segments = if there == 0 { Vec::new() } else { segments(fd.as_fd(), offset, there)? };
-        Ok(Range { fd, len: there, segments })
+        Ok(open_to_read(self.open(path, OFlags::empty())?.as_fd())?)
     }
 }
 
-/// A part of a file.
-struct Range {
-    fd: OwnedFd,
-    /// Bytes of it that the file has.
-    len: u64,
-    segments: Vec<Segment>,
+/// How long a hole is that begins at `end`, which is where the last range ended.
+fn hole_after(fd: &OwnedFd, end: u64) -> io::Result<u64> {
+    hole_at(fd.as_fd(), end, u64::try_from(attr::stat(fd)?.st_size).unwrap_or(0))
 }
 
 fn seen(fd: &OwnedFd) -> io::Result<Seen> {
