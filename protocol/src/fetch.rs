@@ -11,6 +11,9 @@ use serde_bytes::ByteBuf;
 /// Smallest block, in bytes, that [`Ask::Hashes`] may ask for: it bounds the answer.
 pub const MIN_HASH_BLOCK_BYTES: u32 = 512;
 
+/// Most stretches that one [`Told::Reserved`] has.
+pub const MAX_RESERVED: usize = 1 << 16;
+
 /// First message of a node that reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetch {
@@ -69,6 +72,11 @@ pub enum Ask {
         /// Block in bytes, from [`MIN_HASH_BLOCK_BYTES`].
         block_bytes: u32,
     },
+    /// Space of a regular file that is reserved and was never written: [`Told::Reserved`].
+    Reserved {
+        /// Which file.
+        path: RelPath,
+    },
     /// The content of a range of a regular file: [`Told::Data`].
     Read {
         /// Which file.
@@ -87,6 +95,7 @@ impl Ask {
             Self::Stat { path }
             | Self::List { path, .. }
             | Self::Xattrs { path }
+            | Self::Reserved { path }
             | Self::Hashes { path, .. }
             | Self::Read { path, .. } => path,
         }
@@ -145,6 +154,9 @@ pub enum Told {
         /// Bytes right after the range that are one hole: there is nothing to ask for.
         hole_after: u64,
     },
+    /// To [`Ask::Reserved`]: ascending, at most [`MAX_RESERVED`], beyond the end of the file too. They read as zeros, as holes
+    /// do. Empty where the target's file system does not tell.
+    Reserved(Vec<Hole>),
     /// To [`Ask::Read`]. The payload has the bytes of the range up to the end of the file, without those in holes.
     Data {
         /// The file after it was read.

@@ -12,7 +12,7 @@ pub mod path;
 pub mod record;
 
 pub use attrs::{Attrs, NodeKind, Owner, Time};
-pub use fetch::{Ask, FailedKind, Fetch, FetchAck, Hole, MIN_HASH_BLOCK_BYTES, Seen, Told};
+pub use fetch::{Ask, FailedKind, Fetch, FetchAck, Hole, MAX_RESERVED, MIN_HASH_BLOCK_BYTES, Seen, Told};
 pub use frame::{Draft, Frame, FrameError, Head};
 pub use id::{Incarnation, NodeId, ReplicaId, SeqNo};
 pub use message::{

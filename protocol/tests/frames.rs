@@ -165,6 +165,7 @@ fn reading() -> Vec<(&'static str, Message)> {
         ("ask-list", ask(Ask::List { path: path("a"), after: Some(name("b")) })),
         ("ask-xattrs", ask(Ask::Xattrs { path: path("a") })),
         ("ask-hashes", ask(Ask::Hashes { path: path("a"), offset: 1 << 40, len: 1 << 20, block_bytes: 512 })),
+        ("ask-reserved", ask(Ask::Reserved { path: path("a") })),
         ("ask-read", ask(Ask::Read { path: path("a"), offset: 0, len: 3 })),
         ("told-entry", told(Told::Entry(Box::new(entry.clone())))),
         ("told-page", told(Told::Page(Page { exists: true, entries: vec![entry], complete: true }))),
@@ -174,6 +175,7 @@ fn reading() -> Vec<(&'static str, Message)> {
             "told-data",
             Message::Told(number, Told::Data { seen, len: 3, holes, hole_after: 1 << 30 }, Bytes::from_static(b"abc")),
         ),
+        ("told-reserved", told(Told::Reserved(vec![Hole { offset: 0, len: 1 << 20 }]))),
         ("told-failed", told(Told::Failed { kind: FailedKind::Missing, text: "gone".into() })),
     ]
 }

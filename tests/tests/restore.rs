@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use replfs_tests::command::Outcome;
-use replfs_tests::compare::{self, Class};
+use replfs_tests::compare;
 use replfs_tests::disk::Disk;
 use replfs_tests::rig::watchdog::kill;
 use replfs_tests::rig::{Commit, NAME, Rig, Setup};
@@ -289,12 +289,8 @@ fn a_restore_into_a_mount_is_replicated_and_one_beside_a_session_does_not_distur
     fs::remove_file(from.mnt().join("after")).unwrap();
     restore(&from, &into.mnt(), &[]).ok();
     into.settle();
-    for tree in [into.src(), into.replica()] {
-        // Space that is reserved and not written travels through no copy.
-        let report = compare::trees(&from.replica(), &tree).unwrap();
-        let differences: Vec<_> = report.differences.iter().filter(|d| d.class != Class::Allocation).collect();
-        assert!(differences.is_empty(), "{differences:#?}");
-    }
+    assert_same(&from.replica(), &into.src());
+    assert_same(&from.replica(), &into.replica());
     from.finish();
     into.finish();
 }
@@ -340,47 +336,41 @@ fn parts_of_a_replica_come_alone_and_hard_links_stay_links() {
     rig.finish();
 }
 
+/// A restore of any rig's user from anywhere.
+fn restore_as(rig: &Rig, state: &Path, words: &[&str], to: &Path) -> Outcome {
+    let mut command = rig.program();
+    replfs_tests::command::run(command.arg("restore").arg("--state").arg(state).args(words).arg("--to").arg(to))
+}
+
 // claim: A103
 #[test]
 fn nobody_but_its_owner_gets_a_replica_and_refusals_say_what_to_do() {
     let rig = at_rest(Setup::default(), |src| fs::write(src.join("f"), "f").unwrap());
     let to = rig.home().join("to");
-    // A key that the target lets in, but that owns nothing there.
-    let other = Rig::prepare(
-        Commit::Sync,
-        Setup { target: vec!["--allow".into(), rig.key(&rig.source_state())], ..Setup::default() },
-    );
-    let stranger = |name: &str, state: &Path| {
-        let mut command = other.program();
-        command.arg("restore").arg("--state").arg(state).arg("--from").arg(other.target_argument());
-        command.args(["--target-key", other.target_key(), "--name", name, "--to"]).arg(&to);
-        replfs_tests::command::run(&mut command)
-    };
-    let mut other_mounted = stranger("none", &other.source_state());
-    other_mounted.expect(NO_REPLICA);
-    assert!(other_mounted.stderr.contains("replfs status"), "{other_mounted:?}");
-    let mut other_rig = other;
-    other_rig.mount();
-    let other = other_rig;
-    let mut command = other.program();
-    command.arg("restore").arg("--state").arg(rig.source_state()).arg("--from").arg(other.target_argument());
-    command.args(["--target-key", other.target_key(), "--name", NAME, "--to"]).arg(&to);
-    other_mounted = replfs_tests::command::run(&mut command);
-    other_mounted.expect(OWNED);
-    assert!(other_mounted.stderr.contains("--state"), "{other_mounted:?}");
+    // A second source that the target lets in, and that owns nothing there.
+    let setup = Setup { target: vec!["--allow".into(), rig.key(&rig.source_state())], ..Setup::default() };
+    let other = Rig::with(Commit::Sync, setup);
+    let address = other.target_argument();
+    let words = |name| ["--from", &address, "--target-key", other.target_key(), "--name", name];
+    let none = restore_as(&other, &other.source_state(), &words("none"), &to);
+    none.expect(NO_REPLICA);
+    assert!(none.stderr.contains("replfs status"), "{none:?}");
+    let owned = restore_as(&other, &rig.source_state(), &words(NAME), &to);
+    owned.expect(OWNED);
+    assert!(owned.stderr.contains("--state"), "{owned:?}");
+    let local = format!("{}/", other.root().display());
+    restore_as(&other, &rig.source_state(), &["--from", &local, "--name", NAME], &to).expect(OWNED);
+    restore_as(&other, &rig.source_state(), &["--from", "/proc/", "--name", NAME], &to).expect(NO_REPLICA);
     assert!(!to.exists(), "nothing was made");
     // Places that would contain each other.
-    restore(&rig, &rig.root().join("x"), &[]).expect(USAGE);
+    let local = format!("{}/", rig.root().display());
+    restore_as(&rig, &rig.source_state(), &["--from", &local, "--name", NAME], &rig.root().join("x")).expect(USAGE);
     restore(&rig, &to, &["--exact", "--aside", to.join("x").to_str().unwrap()]).expect(USAGE);
     restore(&rig, &to, &["--block-size", "100"]).expect(USAGE);
-    let mut command = rig.program();
-    command
-        .arg("restore")
-        .arg("--state")
-        .arg(rig.source_state())
-        .args(["--from", "/tmp/", "--name", "x", "--to"])
-        .arg(&to);
-    replfs_tests::command::run(&mut command).expect(NO_REPLICA);
+    restore_as(&rig, &rig.source_state(), &["--from", "none", "--name", NAME], &to).expect(USAGE);
+    assert!(!to.exists() && !rig.root().join("x").exists(), "nothing was made");
+    restore_as(&rig, &rig.source_state(), &["--from", &local, "--name", NAME], &to).ok();
+    assert_same(&rig.replica(), &to);
     other.finish();
 }
 

@@ -7,7 +7,9 @@ use super::remote::{self, Answered, Data, Part};
 use super::tally::Counted;
 use platform::sys::content::{HASH_BYTES, HOLE, block_hashes, hash, write_all};
 use platform::sys::{attr, extent};
-use protocol::{CHUNK_BYTES, Entry, RelPath};
+use protocol::{CHUNK_BYTES, Entry, Hole, RelPath};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,6 +19,8 @@ use std::sync::atomic::Ordering;
 const AHEAD: usize = 4;
 /// A hole from this length on is passed over instead of being asked about part by part.
 const WORTH_SKIPPING: u64 = 8 * CHUNK_BYTES;
+/// Blocks of 512 bytes by which the space of two files may differ without anything being reserved in one of them.
+const SAME_BLOCKS: u64 = 64;
 /// Zeros are written in pieces of so many bytes where a file system cannot make holes.
 const ZEROS: usize = 64 << 10;
 
@@ -80,6 +84,21 @@ impl Filling<'_> {
         })?;
         if u64::try_from(attr::stat(self.fd)?.st_size).unwrap_or(0) != size {
             rustix::fs::ftruncate(self.fd, size)?;
+        }
+        self.reserve()
+    }
+
+    /// Reserves the space that the replica has reserved, where it has more than this file. A file system that cannot has none.
+    fn reserve(&self) -> Result<(), Fault> {
+        let blocks = u64::try_from(attr::stat(self.fd)?.st_blocks).unwrap_or(0);
+        if self.entry.blocks <= blocks.saturating_add(SAME_BLOCKS) {
+            return Ok(());
+        }
+        for Hole { offset, len } in self.engine.remote.reserved(self.path)? {
+            match rustix::fs::fallocate(self.fd, FallocateFlags::KEEP_SIZE, offset, len) {
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
+                result => result?,
+            }
         }
         Ok(())
     }

@@ -75,6 +75,14 @@ impl Remote {
         Ok(page.exists.then_some(page))
     }
 
+    /// Space of a file that is reserved and was never written.
+    pub fn reserved(&self, path: &RelPath) -> Result<Vec<Hole>, Fault> {
+        match self.0.send(Ask::Reserved { path: path.clone() }).wait()?.0 {
+            Told::Reserved(stretches) => Ok(stretches),
+            other => Err(unanswered(other)),
+        }
+    }
+
     /// Asks for extended attributes.
     pub fn ask_xattrs(&self, path: &RelPath) -> Pending {
         self.0.send(Ask::Xattrs { path: path.clone() })

@@ -6,10 +6,12 @@ use crate::error::text;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use platform::sys::content::{block_hashes, open_to_read, read_up_to};
-use platform::sys::extent::{hole_at, segments};
+use platform::sys::extent::{Segment, hole_at, segments, unwritten};
 use platform::sys::resolve::open_beneath;
 use platform::sys::{attr, dir, xattr};
-use protocol::{Ask, CHUNK_BYTES, FailedKind, Hole, MIN_HASH_BLOCK_BYTES, Name, NodeKind, Page, RelPath, Seen, Told};
+use protocol::{
+    Ask, CHUNK_BYTES, FailedKind, Hole, MAX_RESERVED, MIN_HASH_BLOCK_BYTES, Name, NodeKind, Page, RelPath, Seen, Told,
+};
 use rustix::fs::{Mode, OFlags};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -65,6 +67,7 @@ impl Tree {
             Ask::Stat { path } => self.stat(path),
             Ask::List { path, after } => self.list(path, after.as_ref()).map(Told::Page),
             Ask::Xattrs { path } => self.xattrs(path),
+            Ask::Reserved { path } => self.reserved(path),
             Ask::Hashes { path, offset, len, block_bytes } => self.hashes(path, *offset, *len, *block_bytes),
             Ask::Read { path, offset, len } => match self.read(path, *offset, *len) {
                 Ok(answer) => return answer,
@@ -132,6 +135,12 @@ impl Tree {
             return Err(Failed(FailedKind::Unreadable, "more extended attributes than can be sent".to_owned()));
         }
         Ok(Told::Xattrs(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect()))
+    }
+
+    fn reserved(&self, path: &RelPath) -> Result<Told, Failed> {
+        let fd = self.file(path, 0, 0)?;
+        let stretch = |segment: Segment| Hole { offset: segment.offset, len: segment.len };
+        Ok(Told::Reserved(unwritten(fd.as_fd())?.into_iter().take(MAX_RESERVED).map(stretch).collect()))
     }
 
     fn hashes(&self, path: &RelPath, offset: u64, len: u64, block_bytes: u32) -> Result<Told, Failed> {
