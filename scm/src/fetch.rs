@@ -186,3 +186,102 @@ async fn hear(
     // Until the target has closed too: then it is known to have ended in order.
     let _rest = timeout(FAREWELL, read_message(&mut reader)).await;
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use protocol::{FailedKind, Name, RefusalCode, RelPath, ReplicaId, VERSION};
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use tokio::io::DuplexStream;
+
+    /// Hands out one connection.
+    struct Once(Mutex<Option<DuplexStream>>);
+
+    impl Dial for Once {
+        fn dial(&self) -> Pin<Box<dyn Future<Output = Result<Streams, ScmError>> + Send + '_>> {
+            let (reader, writer) = tokio::io::split(self.0.lock().unwrap().take().unwrap());
+            let why_closed = Box::new(|| None);
+            let streams =
+                Streams { reader: Box::new(reader), writer: Box::new(writer), why_closed, held: Box::new(()) };
+            Box::pin(async { Ok(streams) })
+        }
+    }
+
+    fn fetch() -> Fetch {
+        Fetch { version: VERSION, software: "test".into(), name: Name::new(b"n").unwrap() }
+    }
+
+    fn told(number: u64) -> Message {
+        let failed = Told::Failed { kind: FailedKind::Missing, text: number.to_string() };
+        Message::Told(SeqNo::new(number), failed, Bytes::new())
+    }
+
+    /// A conversation with a target that answers the fetch with `first` and then hands over to `then`.
+    async fn with<F>(
+        first: Message,
+        then: impl FnOnce(DuplexStream) -> F + Send + 'static,
+    ) -> Result<Fetcher, FetchError>
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            assert_eq!(read_message(&mut theirs).await.unwrap(), Some(Message::Fetch(fetch())));
+            write_message(&mut theirs, &first).await.unwrap();
+            then(theirs).await;
+        });
+        Fetcher::connect(&Once(Mutex::new(Some(ours))), fetch()).await
+    }
+
+    fn welcome() -> Message {
+        let replica = ReplicaId::from_bytes([1; 16]);
+        Message::FetchAck(FetchAck { version: VERSION, software: "t".into(), replica, coherent: true, position: None })
+    }
+
+    fn ask() -> Ask {
+        Ask::Stat { path: RelPath::root() }
+    }
+
+    async fn ask_twice(fetcher: Fetcher) -> [Result<(Told, Bytes), FetchError>; 2] {
+        tokio::task::spawn_blocking(move || [fetcher.send(ask()), fetcher.send(ask())].map(Pending::wait))
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn answers_come_to_those_who_asked_and_an_end_is_told_to_all() {
+        let fetcher = with(welcome(), |mut stream| async move {
+            for _ in 0..2 {
+                read_message(&mut stream).await.unwrap();
+            }
+            write_message(&mut stream, &told(1)).await.unwrap();
+            let refused = Refused { code: RefusalCode::Other, text: "enough".into() };
+            write_message(&mut stream, &Message::Refused(refused)).await.unwrap();
+        });
+        let [first, second] = ask_twice(fetcher.await.unwrap()).await;
+        assert!(matches!(first, Ok((Told::Failed { text, .. }, _)) if text == "1"));
+        assert!(matches!(second, Err(FetchError::Lost(why)) if why == "enough"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_answer_to_another_question_ends_it() {
+        let fetcher = with(welcome(), |mut stream| async move {
+            read_message(&mut stream).await.unwrap();
+            write_message(&mut stream, &told(2)).await.unwrap();
+            let _until_hung_up = read_message(&mut stream).await;
+        });
+        for answer in ask_twice(fetcher.await.unwrap()).await {
+            assert!(matches!(&answer, Err(FetchError::Lost(why)) if why.contains("out of turn")), "{answer:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_refusal_is_one() {
+        let refused = Refused { code: RefusalCode::Owned, text: "no".into() };
+        let refusal = with(Message::Refused(refused.clone()), |_| async {}).await.unwrap_err();
+        assert!(matches!(refusal, FetchError::Refused(found) if found == refused));
+    }
+}

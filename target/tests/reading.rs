@@ -21,8 +21,8 @@ use tokio::task::JoinHandle;
 
 /// A reader that was let in.
 struct Reader {
-    reader: ReadHalf<DuplexStream>,
-    writer: WriteHalf<DuplexStream>,
+    input: ReadHalf<DuplexStream>,
+    output: WriteHalf<DuplexStream>,
     ack: FetchAck,
     number: u64,
     served: JoinHandle<Result<(), TargetError>>,
@@ -36,7 +36,7 @@ async fn try_read(target: &Arc<Target>, peer: &str, fetch: Fetch) -> Result<Read
     let (mut reader, mut writer, served) = pipe(target, peer);
     write_message(&mut writer, &Message::Fetch(fetch)).await.unwrap();
     match receive(&mut reader).await.expect("an answer to fetch") {
-        Message::FetchAck(ack) => Ok(Reader { reader, writer, ack, number: 0, served }),
+        Message::FetchAck(ack) => Ok(Reader { input: reader, output: writer, ack, number: 0, served }),
         Message::Refused(refused) => Err(refused),
         other => panic!("{other:?}"),
     }
@@ -49,11 +49,11 @@ impl Reader {
 
     async fn send(&mut self, ask: Ask) {
         self.number += 1;
-        write_message(&mut self.writer, &Message::Ask(SeqNo::new(self.number), ask)).await.unwrap();
+        write_message(&mut self.output, &Message::Ask(SeqNo::new(self.number), ask)).await.unwrap();
     }
 
     async fn hear(&mut self) -> (u64, Told, Bytes) {
-        match receive(&mut self.reader).await.expect("an answer") {
+        match receive(&mut self.input).await.expect("an answer") {
             Message::Told(number, told, data) => (number.get(), told, data),
             other => panic!("{other:?}"),
         }
@@ -74,7 +74,7 @@ impl Reader {
     }
 
     async fn hang_up(self) {
-        drop((self.reader, self.writer));
+        drop((self.input, self.output));
         tokio::time::timeout(TIMEOUT, self.served).await.expect("it ends").unwrap().unwrap();
     }
 }
@@ -220,14 +220,14 @@ async fn a_session_and_its_reader_do_not_disturb_each_other() {
     for _ in 0..50 {
         reader.send(read()).await;
     }
-    drop((reader.reader, reader.writer));
+    drop((reader.input, reader.output));
     let _ended = tokio::time::timeout(TIMEOUT, reader.served).await.expect("it ends").unwrap();
     source.ok(rename(2, "f", "g", None)).await;
     let mut reader = Reader::of(&rig.target).await;
     // What is no question ends the reading, and nothing else.
-    write_message(&mut reader.writer, &Message::Bye).await.unwrap();
+    write_message(&mut reader.output, &Message::Bye).await.unwrap();
     assert!(
-        matches!(receive(&mut reader.reader).await, Some(Message::Refused(why)) if why.code == RefusalCode::Protocol)
+        matches!(receive(&mut reader.input).await, Some(Message::Refused(why)) if why.code == RefusalCode::Protocol)
     );
     source.ok(rename(2, "g", "h", None)).await;
     source.hang_up().await;
@@ -247,7 +247,7 @@ async fn a_root_is_read_whether_or_not_a_daemon_has_it() {
     let (mut input, mut output) = tokio::io::split(ours);
     write_message(&mut output, &Message::Fetch(fetch())).await.unwrap();
     let Some(Message::FetchAck(ack)) = receive(&mut input).await else { panic!("not let in") };
-    let mut reader = Reader { reader: input, writer: output, ack, number: 0, served };
+    let mut reader = Reader { input, output, ack, number: 0, served };
     assert!(reader.ack.coherent);
     assert_eq!(reader.ask(Ask::Read { path: path("f"), offset: 0, len: 10 }).await.1, "content");
     reader.hang_up().await;

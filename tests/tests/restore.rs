@@ -100,6 +100,7 @@ fn a_machine_with_a_new_disk_and_the_old_key_gets_everything_back() {
     assert_same(&rig.replica(), &rig.src());
     // Nothing is left to do, and nothing of ours is left.
     let again = document(&rig, &rig.src(), &["--dry-run"]);
+    assert_eq!(again["complete"], true);
     assert_eq!(counts(&again), [0; 5], "{again}");
     assert_eq!(again["bytes_received"], 0);
     // It goes on from there.
@@ -278,6 +279,9 @@ fn a_restore_into_a_mount_is_replicated_and_one_beside_a_session_does_not_distur
     fs::write(from.mnt().join("big"), Random::new(3).bytes(3 << 20)).unwrap();
     from.settle();
     let into = Rig::start(Commit::Sync);
+    let behind = restore(&from, &into.src().join("x"), &[]);
+    behind.expect(USAGE);
+    assert!(behind.stderr.contains(into.mnt().to_str().unwrap()), "it says where to: {behind:?}");
     fs::write(into.mnt().join("big"), Random::new(4).bytes(2 << 20)).unwrap();
     fs::write(into.mnt().join("mine"), "mine").unwrap();
     // While a session of its source goes on.
@@ -293,6 +297,52 @@ fn a_restore_into_a_mount_is_replicated_and_one_beside_a_session_does_not_distur
     assert_same(&from.replica(), &into.replica());
     from.finish();
     into.finish();
+}
+
+// claim: A101
+#[test]
+fn a_file_that_changes_while_it_is_read_is_never_a_mixture() {
+    const SIZE: u64 = 4 << 20;
+    let rig = Rig::with(Commit::Sync, Setup::default().linked());
+    let file = File::options().read(true).write(true).create_new(true).open(rig.mnt().join("f")).unwrap();
+    file.write_all_at(&Random::new(5).bytes(4 << 20), 0).unwrap();
+    let both = |n: u64| [0, SIZE - 8].map(|at| file.write_all_at(&n.to_le_bytes(), at).unwrap());
+    both(0);
+    rig.settle();
+    rig.link().delay(Duration::from_millis(2));
+    let to = rig.home().join("to");
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for n in 1.. {
+                both(n);
+                if over.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        for _ in 0..3 {
+            let outcome = restore(&rig, &to, &[]);
+            assert!([0, INCOMPLETE].contains(&outcome.code), "{outcome:?}");
+            if outcome.code == INCOMPLETE {
+                assert!(outcome.stderr.contains("f: it changes on the target while it is read"), "{outcome:?}");
+                continue;
+            }
+            let content = fs::read(to.join("f")).unwrap();
+            let [first, last] =
+                [0, content.len() - 8].map(|at| u64::from_le_bytes(content[at..at + 8].try_into().unwrap()));
+            assert!(first == last || first == last + 1, "{first} in front, {last} at the end");
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap();
+    });
+    rig.settle();
+    restore(&rig, &to, &[]).ok();
+    assert_same(&rig.replica(), &to);
+    assert_eq!(partial_of(&to), None);
+    rig.link().delay(Duration::ZERO);
+    drop(file);
+    rig.finish();
 }
 
 // claim: A102

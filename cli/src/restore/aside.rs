@@ -171,4 +171,26 @@ mod tests {
             assert_eq!(dir.path().join("f").exists(), n == 1);
         }
     }
+
+    #[test]
+    fn what_is_set_aside_on_another_file_system_is_a_copy_with_attributes() {
+        let (dir, other) = (tempfile::tempdir_in("/var/tmp").unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let tree = dir.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        let file = std::fs::File::create(tree.join("file")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"end", 3 << 20).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(1_234_567_891)).unwrap();
+        std::fs::set_permissions(tree.join("file"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("nowhere", tree.join("link")).unwrap();
+        let before = std::fs::metadata(tree.join("file")).unwrap();
+        let aside = Aside::new(other.path().join("aside"));
+        let at = rustix::fs::open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
+        let to = aside.take(&at, &Name::new(b"tree").unwrap(), &RelPath::new(b"tree").unwrap()).unwrap();
+        assert!(!tree.exists(), "it is gone from where it was");
+        let after = std::fs::metadata(to.join("file")).unwrap();
+        let facts = |m: &std::fs::Metadata| (m.len(), m.modified().unwrap(), m.permissions());
+        assert_eq!(facts(&after), facts(&before));
+        assert!(std::os::unix::fs::MetadataExt::blocks(&after) < 100, "holes stay holes");
+        assert_eq!(std::fs::read_link(to.join("link")).unwrap(), Path::new("nowhere"));
+    }
 }

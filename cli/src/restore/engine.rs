@@ -71,8 +71,8 @@ impl Engine {
     /// Works until nothing is left to do or nothing more can be done; by several threads.
     pub fn work(&self) {
         while let Some(job) = self.queue.next() {
+            let _done = Done(&self.queue);
             self.one(job);
-            self.queue.done();
         }
     }
 
@@ -114,5 +114,17 @@ impl Engine {
     /// Why it was stopped, if it was.
     pub fn fatal(&self) -> Option<Fault> {
         self.fatal.lock().take()
+    }
+}
+
+/// Says that a job is done, however it ended: nobody waits for one that panicked.
+struct Done<'a>(&'a Queue<Job>);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+        self.0.done();
     }
 }

@@ -76,8 +76,9 @@ pub fn run(args: &RestoreArgs) -> Result<(), Failure> {
     }
     let Engine { remote, tally, .. } = engine;
     runtime.block_on(remote.into_fetcher().close());
-    outcome?;
-    report::report(&plan, &ack, &tally)
+    // What was set aside is listed however it ended.
+    let reported = report::report(&plan, &ack, &tally, outcome.is_ok());
+    outcome.and(reported)
 }
 
 /// Has the work done and shows how far it is.

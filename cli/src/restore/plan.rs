@@ -7,6 +7,7 @@ use crate::args::target_name::TargetPlace;
 use crate::exit::Failure;
 use crate::keys;
 use crate::paths::{absolute, is_inside};
+use crate::source::mounts::{self, Mount};
 use crate::state::Places;
 use protocol::{CHUNK_BYTES, MIN_HASH_BLOCK_BYTES, Name, RelPath};
 use scm::key::Fingerprint;
@@ -91,6 +92,15 @@ impl Plan {
         let refuse = |inner: &PathBuf, outer: &PathBuf, why: &str| {
             Err(Failure::usage(format!("{} and {}: {why}", inner.display(), outer.display())))
         };
+        // Written to behind a mount, nothing of it would be replicated.
+        let behind =
+            |mount: &Mount| mount.is_replfs() && mount.at != mount.source && is_inside(&self.to, &mount.source);
+        if let Some(mount) = mounts::all().into_iter().find(behind)
+            && !is_inside(&self.to, &mount.at)
+        {
+            let why = format!("DIR lies in a source that is mounted; restore into its mount {}", mount.at.display());
+            return refuse(&self.to, &mount.source, &why);
+        }
         if is_inside(&self.to, &self.aside) {
             return refuse(&self.to, &self.aside, "DIR lies where things are set aside; give another --aside DIR");
         }

@@ -10,12 +10,13 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 /// Prints what was done, and what could not be done; the exit code says whether that is something.
-pub(super) fn report(plan: &Plan, ack: &FetchAck, tally: &Tally) -> Result<(), Failure> {
+/// `complete`: it came to its end.
+pub(super) fn report(plan: &Plan, ack: &FetchAck, tally: &Tally, complete: bool) -> Result<(), Failure> {
     let failures = tally.failures();
     if plan.json {
-        out::line(&document(plan, ack, tally, &failures).to_string())?;
+        out::line(&document(plan, ack, tally, &failures, complete).to_string())?;
     } else {
-        out::text(&text(plan, tally))?;
+        out::text(&text(plan, tally, complete))?;
     }
     for note in tally.notes() {
         eprintln!("replfs: {note}");
@@ -31,7 +32,7 @@ pub(super) fn report(plan: &Plan, ack: &FetchAck, tally: &Tally) -> Result<(), F
     Err(Failure::new(Code::Incomplete, text))
 }
 
-fn text(plan: &Plan, tally: &Tally) -> String {
+fn text(plan: &Plan, tally: &Tally, complete: bool) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     for Item { path, what, to } in tally.items() {
@@ -45,7 +46,11 @@ fn text(plan: &Plan, tally: &Tally) -> String {
     let _ = writeln!(
         text,
         "{} {} to {}: {}; {} came over",
-        if plan.manner.dry_run { "would restore" } else { "restored" },
+        match (complete, plan.manner.dry_run) {
+            (false, _) => "did not finish",
+            (true, true) => "would restore",
+            (true, false) => "restored",
+        },
         plan.name,
         plan.to.display(),
         counts.join(", "),
@@ -54,7 +59,13 @@ fn text(plan: &Plan, tally: &Tally) -> String {
     text
 }
 
-fn document(plan: &Plan, ack: &FetchAck, tally: &Tally, failures: &[(RelPath, String)]) -> serde_json::Value {
+fn document(
+    plan: &Plan,
+    ack: &FetchAck,
+    tally: &Tally,
+    failures: &[(RelPath, String)],
+    complete: bool,
+) -> serde_json::Value {
     let lossy = |path: &RelPath| String::from_utf8_lossy(path.as_bytes()).into_owned();
     let items: Vec<_> = tally
         .items()
@@ -76,6 +87,7 @@ fn document(plan: &Plan, ack: &FetchAck, tally: &Tally, failures: &[(RelPath, St
         "coherent": ack.coherent,
         "applied": ack.position.map(|position| position.applied.get()),
         "to": plan.to.to_string_lossy(),
+        "complete": complete,
         "dry_run": plan.manner.dry_run,
         "counts": counts,
         "files": tally.files[0].load(Ordering::Relaxed),
