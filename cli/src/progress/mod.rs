@@ -27,6 +27,7 @@ pub struct Progress {
     /// When something was last written. Elsewhere than on a terminal the first line comes after the first interval:
     /// what is soon over says nothing but its last line.
     written: Option<Instant>,
+    noted: Option<Instant>,
     meter: Meter,
 }
 
@@ -34,19 +35,23 @@ impl Progress {
     /// A display on standard error that has shown nothing yet.
     pub fn new(out: io::Stderr) -> Self {
         let terminal = out.is_terminal();
-        Self { out, terminal, begun: Instant::now(), written: None, meter: Meter::default() }
+        Self { out, terminal, begun: Instant::now(), written: None, noted: None, meter: Meter::default() }
     }
 
     /// Shows how far it is, unless that was shown a moment ago. May be called as often as one likes.
     pub fn update(&mut self, state: &State) {
         let now = Instant::now();
+        // The pace is that of the last while, however seldom a line is written.
+        if self.noted.is_none_or(|noted| now.duration_since(noted) >= REDRAW) {
+            self.noted = Some(now);
+            self.meter.note(now.duration_since(self.begun), state);
+        }
         let (since, interval) =
             if self.terminal { (self.written, REDRAW) } else { (self.written.or(Some(self.begun)), PLAIN) };
         if since.is_some_and(|since| now.duration_since(since) < interval) {
             return;
         }
         self.written = Some(now);
-        self.meter.note(now.duration_since(self.begun), state);
         let pace = self.meter.pace(state);
         if self.terminal {
             let line = text::bar_line(state, &pace, self.columns());

@@ -6,20 +6,34 @@ use crate::status::text::{bytes, millis};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-const BAR: usize = 20;
-/// A terminal narrower than this has no bar.
+/// A terminal narrower than this has no bar, ...
 const ROOM_FOR_BAR: usize = 60;
+/// ... and one narrower than this a short line.
+const ROOM_FOR_ALL: usize = 120;
 
 /// The line for a terminal with so many columns, cut where it is too long.
 pub(super) fn bar_line(state: &State, pace: &Pace, columns: usize) -> String {
+    let wide = columns >= ROOM_FOR_ALL;
     let mut line = String::new();
     if columns >= ROOM_FOR_BAR {
-        let full = usize::from(state.percent()) * BAR / 100;
-        let _ = write!(line, "[{}{}] ", "#".repeat(full), "-".repeat(BAR - full));
+        let bar = if wide { 20 } else { 10 };
+        let full = usize::from(state.percent()) * bar / 100;
+        let _ = write!(line, "[{}{}] ", "#".repeat(full), "-".repeat(bar - full));
     }
-    line.push_str(&plain_line(state, pace));
+    line.push_str(&if wide { plain_line(state, pace) } else { short_line(state, pace) });
     // One column less: a full line would move to the next.
     line.chars().take(columns.saturating_sub(1)).collect()
+}
+
+fn short_line(state: &State, pace: &Pace) -> String {
+    let mut line = format!("{:>2} % {} {}/s", state.percent(), amounts(state), bytes(pace.bytes));
+    if let Some(left) = pace.left {
+        let _ = write!(line, " {} left", time(left));
+    }
+    if state.scanning {
+        line.push_str(" scanning");
+    }
+    line + &trouble(state)
 }
 
 /// The line for anything else.
@@ -117,9 +131,11 @@ mod tests {
     fn a_bar_fits_its_terminal() {
         let line = bar_line(&state(1, 2), &Pace::default(), 200);
         assert!(line.starts_with("[##########----------] restoring 50 %"), "{line}");
+        let line = bar_line(&State { scanning: true, ..state(1, 2) }, &Pace::default(), 80);
+        assert_eq!(line, "[#####-----] 50 % 1/2 files, 1.0 MiB of 2.0 MiB 0 B/s scanning");
         for columns in [0, 1, 20, 59, 60, 80] {
             assert!(bar_line(&state(1, 2), &Pace::default(), columns).chars().count() <= columns);
         }
-        assert!(bar_line(&state(1, 2), &Pace::default(), 59).starts_with("restoring"));
+        assert!(bar_line(&state(1, 2), &Pace::default(), 59).starts_with("50 %"));
     }
 }
