@@ -1,7 +1,8 @@
 //! The `replfs` program, which is also `mount.replfs` and `umount.replfs`: the only place where the layers meet.
 //!
 //! Here: which command, and how it ends. `args` reads the words; `source` mounts, `serve` is the target daemon, `control`
-//! is how commands talk to daemons; `status`, `umount`, `sync`, `set` and `keys` are commands; `exit` knows the exit codes.
+//! is how commands talk to daemons; `restore`, `status`, `umount`, `sync`, `bypass`, `set` and `keys` are commands; `progress`
+//! shows how far something is; `exit` knows the exit codes.
 
 mod args;
 mod bypass;
@@ -14,6 +15,8 @@ mod namespace;
 mod notify;
 mod out;
 mod paths;
+mod progress;
+mod restore;
 mod serve;
 mod set;
 mod source;
@@ -53,6 +56,7 @@ fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
         Command::Umount(args) => umount::run(&args),
         Command::Sync(args) => sync::run(&args),
         Command::Bypass(args) => bypass::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Set(args) => set::run(&args),
         Command::Key(args) => keys::print(&args),

@@ -2,6 +2,7 @@
 //! them.
 
 use crate::attrs::{Attrs, NodeKind};
+use crate::fetch::{Ask, Fetch, FetchAck, Told};
 use crate::id::{Incarnation, ReplicaId, SeqNo};
 use crate::path::{Name, RelPath};
 use crate::piece::{LaneAck, LaneHello, PieceAnswer, PieceOp};
@@ -79,6 +80,8 @@ pub enum RefusalCode {
     Changed,
     /// Another connection of the same source is being served.
     Busy,
+    /// There is no such replica to read.
+    Missing,
     /// A message that did not parse, or came out of order.
     Protocol,
     /// Anything else; the text says it.
@@ -213,6 +216,14 @@ pub enum Message {
     Bye,
     /// Target to source: done.
     ByeAck(Ack),
+    /// Reader to target, first, in place of a Hello.
+    Fetch(Fetch),
+    /// Target to reader: ask.
+    FetchAck(FetchAck),
+    /// Reader to target: a question with a number of the reader's.
+    Ask(SeqNo, Ask),
+    /// Target to reader: the answer to the question with this number, and what data it has.
+    Told(SeqNo, Told, Bytes),
     /// Source to target, first on a lane.
     Lane(LaneHello),
     /// Target to source: pieces are taken.

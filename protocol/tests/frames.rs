@@ -4,9 +4,10 @@
 use bytes::Bytes;
 use replfs_protocol::frame::HEAD_BYTES;
 use replfs_protocol::{
-    Ack, Answer, At, Attrs, Content, Ensure, Entry, Frame, FrameError, Head, Hello, HelloAck, Incarnation, LaneAck,
-    LaneHello, Mark, Message, Name, NodeId, NodeKind, Op, Owner, Page, PieceAnswer, PieceOp, Place, Position, Record,
-    RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId, SeqNo, StageId, Time, Trouble, TroubleKind,
+    Ack, Answer, Ask, At, Attrs, Content, Ensure, Entry, FailedKind, Fetch, FetchAck, Frame, FrameError, Head, Hello,
+    HelloAck, Hole, Incarnation, LaneAck, LaneHello, Mark, Message, Name, NodeId, NodeKind, Op, Owner, Page,
+    PieceAnswer, PieceOp, Place, Position, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId,
+    Seen, SeqNo, StageId, Time, Told, Trouble, TroubleKind,
 };
 use std::path::PathBuf;
 
@@ -133,6 +134,7 @@ fn samples() -> Vec<(&'static str, Message)> {
     ]
     .into_iter()
     .chain(lane_samples())
+    .chain(reading())
     .collect()
 }
 
@@ -155,6 +157,57 @@ fn lane_samples() -> Vec<(&'static str, Message)> {
         ("piece-done-there", Message::PieceDone(1, PieceAnswer::There { len: 1 << 33 })),
         ("piece-done-differs", Message::PieceDone(4, PieceAnswer::Differs(vec![1]))),
         ("piece-done-failed", Message::PieceDone(3, failed)),
+    ]
+}
+
+/// One message of every kind of the reading conversation, and every question.
+fn reading() -> Vec<(&'static str, Message)> {
+    let seen = Seen { size: 1 << 40, mtime: time(8), inode: 77 };
+    let number = SeqNo::new(12);
+    let ask = |ask| Message::Ask(number, ask);
+    let told = |told| Message::Told(number, told, Bytes::new());
+    let incarnation = Incarnation::from_bytes([1; 16]);
+    let position = Position { incarnation, applied: SeqNo::new(41), durable: SeqNo::new(40) };
+    let entry = Entry {
+        name: name("f"),
+        kind: NodeKind::File,
+        attrs: attrs(),
+        size: 9,
+        blocks: 8,
+        links: 1,
+        inode: 77,
+        xattrs: [3; 16],
+        suspect: false,
+        content: None,
+    };
+    let ack = FetchAck {
+        version: 1,
+        software: "0.1.0".into(),
+        replica: ReplicaId::from_bytes([2; 16]),
+        coherent: true,
+        position: Some(position),
+    };
+    let hashes = vec![5; 32].into();
+    let holes = vec![Hole { offset: 4096, len: 8192 }];
+    vec![
+        ("fetch", Message::Fetch(Fetch { version: 1, software: "0.1.0".into(), name: name("mail") })),
+        ("fetch-ack", Message::FetchAck(ack)),
+        ("ask-stat", ask(Ask::Stat { path: RelPath::root() })),
+        ("ask-list", ask(Ask::List { path: path("a"), after: Some(name("b")) })),
+        ("ask-xattrs", ask(Ask::Xattrs { path: path("a") })),
+        ("ask-hashes", ask(Ask::Hashes { path: path("a"), offset: 1 << 40, len: 1 << 20, block_bytes: 512 })),
+        ("ask-reserved", ask(Ask::Reserved { path: path("a") })),
+        ("ask-read", ask(Ask::Read { path: path("a"), offset: 0, len: 3 })),
+        ("told-entry", told(Told::Entry(Box::new(entry.clone())))),
+        ("told-page", told(Told::Page(Page { exists: true, entries: vec![entry], complete: true }))),
+        ("told-xattrs", told(Told::Xattrs(vec![(b"user.x".to_vec().into(), vec![0, 255].into())]))),
+        ("told-hashes", told(Told::Hashes { seen, hashes, hole_after: 0 })),
+        (
+            "told-data",
+            Message::Told(number, Told::Data { seen, len: 3, holes, hole_after: 1 << 30 }, Bytes::from_static(b"abc")),
+        ),
+        ("told-reserved", told(Told::Reserved(vec![Hole { offset: 0, len: 1 << 20 }]))),
+        ("told-failed", told(Told::Failed { kind: FailedKind::Missing, text: "gone".into() })),
     ]
 }
 
@@ -188,6 +241,7 @@ fn frozen_samples_of_version_1_are_read() {
         std::fs::create_dir_all(&dir).unwrap();
         for (what, message) in samples() {
             let file = dir.join(what);
+            // Only what has none yet: those that are there are frozen.
             if !file.exists() {
                 std::fs::write(file, bytes_of(&message)).unwrap();
             }

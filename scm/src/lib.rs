@@ -2,6 +2,7 @@
 //! [`session::Feed`] has to say, and the lanes beside it ([`lane::LaneFeed`]). It knows the protocol and nothing of files.
 
 pub mod client;
+pub mod fetch;
 pub mod key;
 pub mod lane;
 pub mod server;

@@ -222,6 +222,10 @@ async fn listen(feed: &dyn Feed, mut reader: &mut (dyn AsyncRead + Send + Unpin)
             | Message::Record(..)
             | Message::Heartbeat
             | Message::Bye
+            | Message::Fetch(_)
+            | Message::FetchAck(_)
+            | Message::Ask(..)
+            | Message::Told(..)
             | Message::Lane(_)
             | Message::LaneAck(_)
             | Message::Piece(..)

@@ -4,9 +4,9 @@
 use crate::Config;
 use crate::backlog::Backlog;
 use crate::lanes::Lanes;
+use crate::map::Progress;
 use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
 use crate::replies::{Replies, Reply};
-use crate::map::Progress;
 use crate::status::CommitMode;
 use platform::tree::Node;
 use platform::{random, sys};

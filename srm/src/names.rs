@@ -318,12 +318,7 @@ impl Renamed<'_> {
     }
 
     fn sides(&self) -> Sides<'_, Arc<Node>> {
-        Sides {
-            from: (self.from_dir, self.from),
-            to: (self.to_dir, self.to),
-            node: self.node,
-            other: self.other,
-        }
+        Sides { from: (self.from_dir, self.from), to: (self.to_dir, self.to), node: self.node, other: self.other }
     }
 }
 

@@ -132,7 +132,7 @@ fn refuse_foreign(target: &Target, hello: &Hello) -> Result<(), Refused> {
     Err(refused(RefusalCode::NotEmpty, why))
 }
 
-fn open_dir(at: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn open_dir(at: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(at, name, flags, Mode::empty())?)
 }

@@ -29,6 +29,14 @@ pub enum TargetError {
         /// What differs.
         why: String,
     },
+    /// Nothing was ever replicated to this directory.
+    #[error("no replicas are kept in {path}: {source}; name the target's ROOT", path = path.display())]
+    NoRoot {
+        /// What was taken for a ROOT.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The system failed.
     #[error("{what}: {source}")]
     System {
@@ -82,7 +90,9 @@ impl TargetError {
             Self::Unwritable { .. } => ErrorKind::Unwritable,
             Self::InUse { .. } => ErrorKind::InUse,
             Self::Changed { .. } => ErrorKind::Changed,
-            Self::System { .. } | Self::Refused { .. } | Self::Connection { .. } => ErrorKind::Other,
+            Self::NoRoot { .. } | Self::System { .. } | Self::Refused { .. } | Self::Connection { .. } => {
+                ErrorKind::Other
+            }
         }
     }
 }

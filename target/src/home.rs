@@ -70,11 +70,7 @@ impl Home {
         let mut clean = Clean::read(dirs.meta.as_fd())?;
         let mut book = Book { file, state: here };
         if here.is_none_or(|state| state.boot != now) {
-            book.state = synced.map(|synced| {
-                let ended_clean = clean.as_ref().is_some_and(|c| c.is_of(synced.incarnation, synced.applied));
-                let damage = if ended_clean { synced.damage } else { synced.damage.max(synced.applied).max(1) };
-                State { boot: now, applying: 0, damage, coherent: synced.coherent && damage == 0, ..synced }
-            });
+            book.state = standing(now, None, synced, clean.as_ref());
             if let Some(state) = &book.state {
                 book.file.store(state)?;
             }
@@ -198,6 +194,17 @@ impl Home {
             (Some(d), Some(s)) => State { boot: d.boot, ..s.at_rest() } == d,
         }
     }
+}
+
+/// Where a replica stands: `here` is what was written with every record, `synced` what survives a power cut.
+pub(crate) fn standing(now: Boot, here: Option<State>, synced: Option<State>, clean: Option<&Clean>) -> Option<State> {
+    if let Some(state) = here.filter(|state| state.boot == now) {
+        return Some(state);
+    }
+    let synced = synced?;
+    let ended_clean = clean.is_some_and(|c| c.is_of(synced.incarnation, synced.applied));
+    let damage = if ended_clean { synced.damage } else { synced.damage.max(synced.applied).max(1) };
+    Some(State { boot: now, applying: 0, damage, coherent: synced.coherent && damage == 0, ..synced })
 }
 
 /// A sync that failed.

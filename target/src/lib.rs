@@ -2,8 +2,8 @@
 //!
 //! A session runs over any pair of byte streams; connections, keys and fingerprints are somebody else's business. What
 //! lives here: who may have which directory (`admit`), how far a replica is (`position`, `home`), applying records in
-//! order (`worker`, `apply`), making them durable (`sync`), the conversation around that (`session`, `outbox`), and content
-//! that comes beside it (`lane`, `stages`).
+//! order (`worker`, `apply`), making them durable (`sync`), the conversation around that (`session`, `outbox`), content that
+//! comes beside it (`lane`, `stages`), and reading a replica for its owner (`reading`).
 //!
 //! ROOT/NAME is exactly the source's tree. ROOT/.replfs/NAME holds what replfs itself keeps about it: `owner`,
 //! `position`, `durable`, `clean`, `orphan/` (files without a name that the source still has open) and `aside/` (what was
@@ -22,6 +22,7 @@ mod outbox;
 mod owner;
 mod position;
 mod queue;
+mod reading;
 mod root;
 mod session;
 mod stages;
@@ -30,6 +31,7 @@ mod sync;
 mod worker;
 
 pub use error::{ErrorKind, TargetError};
+pub use reading::Reading;
 pub use root::{Target, TargetConfig};
 pub use status::{Blocked, ReplicaStatus, STATUS_VERSION, TargetStatus};
 

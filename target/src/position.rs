@@ -8,6 +8,7 @@
 
 use protocol::Incarnation;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -126,18 +127,23 @@ impl SlotFile {
             // All of it now: what is written later needs no new space.
             file.write_all_at(&[0; FILE_BYTES], 0)?;
         }
-        let mut newest: Option<(u64, State)> = None;
-        for at in SLOT_AT {
-            let mut slot = [0; SLOT_BYTES];
-            file.read_exact_at(&mut slot, at)?;
-            if let Some(found) = State::decode(&slot)
-                && newest.as_ref().is_none_or(|best| found.0 > best.0)
-            {
-                newest = Some(found);
-            }
-        }
+        let newest = newest(&file)?;
         let generation = newest.map_or(0, |(generation, _)| generation);
         Ok((Self { file, generation }, newest.map(|(_, state)| state)))
+    }
+
+    /// The newer whole slot of a file that somebody else may be writing; `None` where there is none. Changes nothing.
+    pub fn peek(dir: BorrowedFd<'_>, name: &str) -> io::Result<Option<State>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        if file.metadata()?.len() < FILE_BYTES as u64 {
+            return Ok(None);
+        }
+        Ok(newest(&file)?.map(|(_, state)| state))
     }
 
     /// Writes into the older slot. Survives the process, not the machine.
@@ -153,6 +159,21 @@ impl SlotFile {
         self.store(state)?;
         self.file.sync_data()
     }
+}
+
+/// The newer whole slot with its generation.
+fn newest(file: &File) -> io::Result<Option<(u64, State)>> {
+    let mut newest: Option<(u64, State)> = None;
+    for at in SLOT_AT {
+        let mut slot = [0; SLOT_BYTES];
+        file.read_exact_at(&mut slot, at)?;
+        if let Some(found) = State::decode(&slot)
+            && newest.as_ref().is_none_or(|best| found.0 > best.0)
+        {
+            newest = Some(found);
+        }
+    }
+    Ok(newest)
 }
 
 #[cfg(test)]
@@ -180,6 +201,9 @@ mod tests {
         file.store(&state(1)).unwrap();
         file.store(&state(2)).unwrap();
         assert_eq!(SlotFile::open(fd.as_fd(), "position").unwrap().1, Some(state(2)));
+        assert_eq!(SlotFile::peek(fd.as_fd(), "position").unwrap(), Some(state(2)));
+        assert_eq!(SlotFile::peek(fd.as_fd(), "none").unwrap(), None);
+        assert!(!dir.path().join("none").exists(), "a look makes nothing");
         let whole = std::fs::read(&path).unwrap();
         let next = state(3).encode(3);
         for torn_at in 0..SLOT_BYTES {

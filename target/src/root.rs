@@ -5,6 +5,7 @@ use crate::home::Home;
 use crate::lane::Lanes;
 use crate::owner::Owner;
 use crate::queue::Queue;
+use crate::reading::Reading;
 use crate::session::finished;
 use crate::status::{Facts, STATUS_VERSION, TargetStatus};
 use parking_lot::Mutex;
@@ -45,6 +46,8 @@ pub struct Target {
     pub(crate) root: OwnedFd,
     /// ROOT/.replfs.
     pub(crate) own: OwnedFd,
+    /// Reads for the owners of replicas, beside their sessions.
+    pub(crate) reading: Arc<Reading>,
     /// Held as long as this lives.
     _lock: OwnedFd,
     slots: Mutex<BTreeMap<Name, Arc<Slot>>>,
@@ -112,8 +115,9 @@ impl Target {
             MarkerError::Io(e) => fail(&own_path.join("root"), e),
             MarkerError::Changed(why) => TargetError::Changed { path: path.clone(), why },
         })?;
-        let target =
-            Self { path, software, root, own, _lock: lock, slots: Mutex::default(), closing: AtomicBool::new(false) };
+        let reading = Reading::of(&root, &own, &software).map_err(|e| fail(&path, e))?;
+        let (slots, closing) = (Mutex::default(), AtomicBool::new(false));
+        let target = Self { path, software, root, own, reading, _lock: lock, slots, closing };
         target.find_replicas().map_err(|e| fail(&own_path, e))?;
         Ok(Arc::new(target))
     }

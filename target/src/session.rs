@@ -11,19 +11,19 @@ use crate::queue::Queue;
 use crate::root::{Current, Slot, Target};
 use crate::worker;
 use platform::wire::{WireError, read_message, write_message};
-use protocol::{Hello, HelloAck, Message, RefusalCode, Refused, VERSION};
+use protocol::{Fetch, Hello, HelloAck, Message, RefusalCode, Refused, VERSION};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::watch;
 
 /// How long a new connection may take to say Hello.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last words of a session may take to leave.
 pub(crate) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a refused source may take to hang up.
 const LISTEN_OUT: Duration = Duration::from_secs(2);
-const READ_BUFFER_BYTES: usize = 64 << 10;
+pub(crate) const READ_BUFFER_BYTES: usize = 64 << 10;
 
 impl Target {
     /// Serves one connection of a source, a session or a lane, whose key has the fingerprint `peer`, until it ends: on its own, for something that
@@ -38,6 +38,7 @@ impl Target {
         let hello = match tokio::time::timeout(HELLO_TIMEOUT, read_message(&mut reader)).await {
             Ok(Ok(Some(Message::Hello(hello)))) => hello,
             Ok(Ok(Some(Message::Lane(hello)))) => return self.serve_lane(hello, peer, reader, writer).await,
+            Ok(Ok(Some(Message::Fetch(fetch)))) => return self.read_to(fetch, peer, reader, writer).await,
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(WireError::Io(source))) => return Err(TargetError::Connection { name: peer.to_owned(), source }),
             Ok(Err(WireError::Frame(e))) => {
@@ -58,6 +59,19 @@ impl Target {
             Err(why) => return refuse(&mut reader, &mut writer, name, why).await,
         };
         session.run(name, reader, writer).await
+    }
+
+    /// Lets the owner of a replica read it. No session takes part.
+    async fn read_to<R, W>(&self, fetch: Fetch, peer: &str, mut reader: R, mut writer: W) -> Result<(), TargetError>
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send,
+    {
+        if self.is_closing() {
+            let why = refused(RefusalCode::Busy, "the target is shutting down: try again later");
+            return refuse(&mut reader, &mut writer, fetch.name.to_string(), why).await;
+        }
+        self.reading.answer(fetch, peer, reader, writer).await
     }
 
     /// Lets a source in, or says why not; the session that had its replica has ended then.

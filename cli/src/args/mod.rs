@@ -40,6 +40,8 @@ pub enum Command {
     Sync(SyncArgs),
     /// Switch replication off or on again; what changes meanwhile is remembered and brought over when it is on again
     Bypass(BypassArgs),
+    /// Bring a replica, or some PATHs of it, from a target to DIR
+    Restore(Box<RestoreArgs>),
     /// Show sources and targets of this machine
     Status(StatusArgs),
     /// Show, check, test and change what is replicated: the rules of a mount's replication set
@@ -227,6 +229,51 @@ pub struct BypassArgs {
     /// on: nothing is sent from now on; off: what has changed since is caught up with
     pub switch: Switch,
     /// Where state is kept.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `replfs restore`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
+pub struct RestoreArgs {
+    /// What to restore: paths within the replica [default: all of it]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<OsString>,
+    /// Where the replica is: HOST[:7420] or [v6]:PORT, or, with a '/' in it, a directory ROOT on this machine
+    #[arg(long, value_name = "T")]
+    pub from: String,
+    /// Fingerprint of the target; needed unless the target is a directory
+    #[arg(long, value_name = "FPR")]
+    pub target_key: Option<String>,
+    /// Name of the replica, as it was mounted
+    #[arg(long, value_name = "NAME")]
+    pub name: OsString,
+    /// Where to: a directory, made if it is missing; may be a mount of replfs
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Change nothing; list what would be done: new, changed, attributes, aside, extra
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where what would be lost in DIR is put first [default: aside/NAME-TIME in the state directory]
+    #[arg(long, value_name = "DIR")]
+    pub aside: Option<PathBuf>,
+    /// Set aside too what DIR has and the replica has not
+    #[arg(long)]
+    pub exact: bool,
+    /// Compare content also where size and modification time agree
+    #[arg(long)]
+    pub checksum: bool,
+    /// Block in which content is compared: 512 bytes to 1MiB
+    #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = units::size)]
+    pub block_size: u64,
+    /// How long to wait for the target's first answer
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
+    pub connect_timeout: Duration,
+    /// What was done as a JSON document with a version
+    #[arg(long)]
+    pub json: bool,
+    /// Where state is kept: the key that owns the replica.
     #[command(flatten)]
     pub state: StateArgs,
 }

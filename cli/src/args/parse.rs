@@ -241,7 +241,7 @@ mod tests {
             let Ok(Invocation::Print(text)) = parse(&words(line)) else { panic!("{line}") };
             assert!(text.contains("44  There is no such mount."), "{line}: {text}");
         }
-        for command in ["target", "mount", "umount", "sync", "status", "set", "set add", "key"] {
+        for command in ["target", "mount", "umount", "sync", "bypass", "restore", "status", "set", "set add", "key"] {
             let Ok(Invocation::Print(text)) = parse(&words(&format!("replfs {command} --help"))) else {
                 panic!("{command}")
             };

@@ -8,6 +8,7 @@ mod test;
 
 use crate::args::StateArgs;
 use crate::args::set::{CheckArgs, MountArg, ReloadArgs, SetArgs, SetCommand};
+use crate::control::client::no_such_mount;
 use crate::control::client::{self, Client, unasked};
 use crate::control::{Request, Response, SetInForce};
 use crate::exit::{Code, Failure};
@@ -15,7 +16,6 @@ use crate::out;
 use crate::source::mounts;
 use crate::source::set_file;
 use crate::state::Places;
-use crate::control::client::no_such_mount;
 use serde::Serialize;
 use srm::OnRemove;
 use srm::set::Set;

@@ -6,14 +6,21 @@ use scm::session::{Dial, Streams};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use target::Target;
+use target::{Reading, Target};
 
 /// Bytes under way in each direction.
 const PIPE_BYTES: usize = 1 << 20;
 
+/// Who answers.
+#[derive(Clone)]
+enum Server {
+    Target(Arc<Target>),
+    Reading(Arc<Reading>),
+}
+
 /// Connects to a target in this process.
 pub struct LocalDialer {
-    target: Arc<Target>,
+    server: Server,
     /// This node's fingerprint: the owner of the replica.
     peer: String,
 }
@@ -21,18 +28,27 @@ pub struct LocalDialer {
 impl LocalDialer {
     /// A dialer to `target` for the node `peer`.
     pub fn new(target: Arc<Target>, peer: String) -> Self {
-        Self { target, peer }
+        Self { server: Server::Target(target), peer }
+    }
+
+    /// A dialer for reading only, whoever has the target.
+    pub fn reading(reading: Arc<Reading>, peer: String) -> Self {
+        Self { server: Server::Reading(reading), peer }
     }
 }
 
 impl Dial for LocalDialer {
     fn dial(&self) -> Pin<Box<dyn Future<Output = Result<Streams, ScmError>> + Send + '_>> {
-        let (target, peer) = (Arc::clone(&self.target), self.peer.clone());
+        let (by, peer) = (self.server.clone(), self.peer.clone());
         Box::pin(async move {
             let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
             let (reader, writer) = tokio::io::split(theirs);
             let served = tokio::spawn(async move {
-                if let Err(error) = target.serve(&peer, reader, writer).await {
+                let outcome = match by {
+                    Server::Target(target) => target.serve(&peer, reader, writer).await,
+                    Server::Reading(reading) => reading.serve(&peer, reader, writer).await,
+                };
+                if let Err(error) = outcome {
                     tracing::warn!(event = "session-failed", "{error}");
                 }
             });

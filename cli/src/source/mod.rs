@@ -5,7 +5,7 @@ mod asked;
 mod feed;
 mod identity;
 mod lanes;
-mod local;
+pub mod local;
 mod locks;
 pub mod memory;
 pub mod mounts;

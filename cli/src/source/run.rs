@@ -194,7 +194,7 @@ fn judge(plan: &SourcePlan, answer: Option<FirstAnswer>) -> Result<Option<String
                 RefusalCode::Changed => Code::Changed,
                 RefusalCode::Unwritable if first_time => Code::Root,
                 RefusalCode::Unwritable | RefusalCode::Busy => return away(format!("{target}: {text}")),
-                RefusalCode::Version | RefusalCode::Protocol | RefusalCode::Other => Code::Mount,
+                RefusalCode::Version | RefusalCode::Protocol | RefusalCode::Missing | RefusalCode::Other => Code::Mount,
             };
             Err(Failure::new(code, format!("{target}: {text}")))
         }

@@ -3,13 +3,13 @@
 pub mod text;
 
 use crate::args::StatusArgs;
+use crate::control::client::no_such_mount;
 use crate::control::client::{self, Client};
 use crate::control::{Request, Response};
 use crate::exit::{Code, Failure};
 use crate::out;
 use crate::source::mounts;
 use crate::state::Places;
-use crate::control::client::no_such_mount;
 use serde::Serialize;
 use serde_json::Value;
 use std::io::IsTerminal;

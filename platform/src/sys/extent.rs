@@ -46,6 +46,20 @@ pub fn segments(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<Vec<Seg
     Ok(out)
 }
 
+/// How long a hole is that begins at `offset` in a file of `size` bytes; zero where there is data. Uses the descriptor's own
+/// position.
+pub fn hole_at(fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<u64> {
+    if offset >= size {
+        return Ok(0);
+    }
+    match seek(fd, SeekFrom::Data(offset)) {
+        Ok(data) => Ok(data.min(size).saturating_sub(offset)),
+        Err(Errno::NXIO) => Ok(size - offset),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(0),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Makes a hole of a range within the file; the size stays.
 pub fn punch(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

@@ -1,6 +1,7 @@
 //! System calls on descriptors, with the arguments that replfs needs and nothing left to chance.
 
 pub mod attr;
+pub mod content;
 pub mod creds;
 pub mod dir;
 pub mod extent;

@@ -29,7 +29,8 @@ impl Ranges {
         let near = self.near;
         let first = self.list.partition_point(|old| old.end.saturating_add(near) <= range.start);
         let last = self.list.partition_point(|old| old.start < range.end.saturating_add(near));
-        let merged = self.list[first..last].iter().fold(range, |all, old| all.start.min(old.start)..all.end.max(old.end));
+        let merged =
+            self.list[first..last].iter().fold(range, |all, old| all.start.min(old.start)..all.end.max(old.end));
         self.list.splice(first..last, [merged]);
         while self.list.len() > MOST {
             self.widen();

@@ -107,7 +107,9 @@ impl Srm {
         if self.core.lock().gate.pass(number).ok_or(Stop::Over)?.is_pending(dir, name) {
             return Ok(());
         }
-        if let Looked::Stage(node) = self.compare_name(number, &names, dir, name, There::Entry(entry), (false, Lanes::Yes))? {
+        if let Looked::Stage(node) =
+            self.compare_name(number, &names, dir, name, There::Entry(entry), (false, Lanes::Yes))?
+        {
             let mut core = self.core.lock();
             core.gate.pass(number).ok_or(Stop::Over)?.add_name(dir, name, Hint::Ask);
             drop(core);
@@ -264,13 +266,12 @@ impl Srm {
         let (content, payload, copy) = match verdict {
             Verdict::Same => return self.same(number, node, link).map(|()| true),
             Verdict::Attributes { .. } => (Content::Keep, Bytes::new(), None),
-            Verdict::Content { source, .. } => match self
-                .whole(names, node, &snapshot, source)
-                .map_err(|error| unreadable(node, names, error))?
-            {
-                Some(data) => (Content::Whole, data, None),
-                None => (Content::Keep, Bytes::new(), Some(source)),
-            },
+            Verdict::Content { source, .. } => {
+                match self.whole(names, node, &snapshot, source).map_err(|error| unreadable(node, names, error))? {
+                    Some(data) => (Content::Whole, data, None),
+                    None => (Content::Keep, Bytes::new(), Some(source)),
+                }
+            }
         };
         let fresh = matches!(verdict, Verdict::Content { fresh: true, .. } | Verdict::Attributes { fresh: true });
         let sent = payload.len() as u64;
@@ -334,7 +335,8 @@ impl Srm {
             return Ok(());
         };
         let parent_mtime = mtime_of(self, names, dir).map_err(|error| unreadable(dir, names, error))?;
-        let op = Op::Link { from: Place { node: NodeId::new(node.id().get()), at: At::Path(from_path) }, to, parent_mtime };
+        let op =
+            Op::Link { from: Place { node: NodeId::new(node.id().get()), at: At::Path(from_path) }, to, parent_mtime };
         self.push(number, Draft::new(&op, Bytes::new()))?;
         let mut core = self.core.lock();
         if let Some(pass) = core.gate.pass(number) {

@@ -4,17 +4,18 @@ use super::node::open_name;
 use super::{Applier, Fault};
 use platform::sys::resolve::open_beneath;
 use platform::sys::{attr, dir, proc_path, xattr};
-use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Page, RelPath};
+use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Page, RelPath, Time};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A page ends after so many entries, ...
-const MAX_ENTRIES: usize = 1024;
+pub(crate) const MAX_ENTRIES: usize = 1024;
 /// ... so many bytes of content hashed, ...
 const MAX_HASHED_BYTES: u64 = 16 << 20;
 /// ... or so many bytes of names and link targets: a page must fit a frame's header.
-const MAX_TEXT_BYTES: usize = 1 << 20;
+pub(crate) const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// The names of the directory that was listed last.
 pub(super) struct Listing {
@@ -96,26 +97,32 @@ impl Applier {
     }
 
     fn entry(&self, name: &Name, node: BorrowedFd<'_>) -> Result<Entry, Fault> {
-        let stat = attr::stat(node)?;
-        let kind = attr::kind(node, &stat)?;
-        let is_file = kind == NodeKind::File;
-        // The kernel shows no negative sizes or blocks.
-        let only_file = |n: i64| if is_file { u64::try_from(n).unwrap_or(0) } else { 0 };
-        let mut pairs = xattr::all(node)?;
-        let xattrs = if pairs.is_empty() { [0; 16] } else { digest(&Entry::xattr_digest_input(&mut pairs)) };
-        Ok(Entry {
-            name: name.clone(),
-            attrs: attr::attrs(&stat),
-            size: only_file(stat.st_size),
-            blocks: only_file(stat.st_blocks),
-            links: stat.st_nlink,
-            inode: stat.st_ino,
-            xattrs,
-            suspect: self.home.clean.as_ref().is_none_or(|clean| clean.suspects(attr::ctime(&stat))),
-            content: None,
-            kind,
-        })
+        let suspects = |changed| self.home.clean.as_ref().is_none_or(|clean| clean.suspects(changed));
+        Ok(entry(name, node, suspects)?)
     }
+}
+
+/// A node as a source or a reader is told of it; `suspects`: whether a change at that time makes its attributes prove nothing.
+pub(crate) fn entry(name: &Name, node: BorrowedFd<'_>, suspects: impl FnOnce(Time) -> bool) -> io::Result<Entry> {
+    let stat = attr::stat(node)?;
+    let kind = attr::kind(node, &stat)?;
+    let is_file = kind == NodeKind::File;
+    // The kernel shows no negative sizes or blocks.
+    let only_file = |n: i64| if is_file { u64::try_from(n).unwrap_or(0) } else { 0 };
+    let mut pairs = xattr::all(node)?;
+    let xattrs = if pairs.is_empty() { [0; 16] } else { digest(&Entry::xattr_digest_input(&mut pairs)) };
+    Ok(Entry {
+        name: name.clone(),
+        attrs: attr::attrs(&stat),
+        size: only_file(stat.st_size),
+        blocks: only_file(stat.st_blocks),
+        links: stat.st_nlink,
+        inode: stat.st_ino,
+        xattrs,
+        suspect: suspects(attr::ctime(&stat)),
+        content: None,
+        kind,
+    })
 }
 
 /// The first 16 bytes of BLAKE3.

@@ -16,6 +16,7 @@ mod xattrs;
 pub(crate) use compare::differing;
 pub(crate) use data::{punch, read_size, write_all};
 pub(crate) use fault::{Fault, FaultKind};
+pub(crate) use list::{MAX_ENTRIES, MAX_TEXT_BYTES, entry};
 
 use crate::aside::Aside;
 use crate::home::Home;

@@ -83,8 +83,10 @@ impl Source {
             return Brought::Done;
         }
         let mut verdict = self.source_of(node, there);
-        if let (There::Entry(Some(theirs)), Verdict::Content(From::Unknown, _) | Verdict::Same | Verdict::Attributes(false)) =
-            (there, verdict)
+        if let (
+            There::Entry(Some(theirs)),
+            Verdict::Content(From::Unknown, _) | Verdict::Same | Verdict::Attributes(false),
+        ) = (there, verdict)
             && !node.is_dir()
             && theirs.links > 1
             && let Some(pass) = self.passing()

@@ -270,7 +270,8 @@ impl Replica {
     }
 
     fn exchange(&mut self, from: (u64, &Name), to: (u64, &Name), path: &RelPath) -> Result<()> {
-        let there = self.store.child(to.0, to.1).ok_or_else(|| format!("{path:?}, which is to be exchanged, is not there"))?;
+        let there =
+            self.store.child(to.0, to.1).ok_or_else(|| format!("{path:?}, which is to be exchanged, is not there"))?;
         if self.store.is_within(from.0, there) {
             return Err(format!("{path:?} cannot move into itself"));
         }
