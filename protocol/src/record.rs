@@ -266,6 +266,14 @@ pub enum Op {
         /// Modification time of the directory that holds the name.
         parent_mtime: Time,
     },
+    /// The source replicates nothing at this path any more, and its user wants the replica of it gone: it is removed, with all
+    /// below it. Nothing there is as good.
+    Remove {
+        /// Where.
+        path: RelPath,
+        /// Modification time of the directory that holds the name.
+        parent_mtime: Time,
+    },
     /// Repair: asks for a page of a directory as it is at this point of the stream; answered by
     /// [`crate::message::Answer::Page`].
     List {
@@ -331,6 +339,7 @@ impl Op {
             Self::Fsync { .. } => "fsync",
             Self::Ensure(_) => "ensure",
             Self::SetAside { .. } => "set_aside",
+            Self::Remove { .. } => "remove",
             Self::List { .. } => "list",
             Self::Look { .. } => "look",
             Self::Compare { .. } => "compare",
@@ -354,12 +363,30 @@ impl Op {
         }
     }
 
+    /// Says anew where the node is that [`Op::place`] gives; other operations stay as they are.
+    #[must_use]
+    pub fn at(mut self, now: Place) -> Self {
+        match &mut self {
+            Self::Write { place, .. }
+            | Self::SetAttr { place, .. }
+            | Self::Allocate { place, .. }
+            | Self::CopyRange { to: place, .. }
+            | Self::SetXattr { place, .. }
+            | Self::RemoveXattr { place, .. }
+            | Self::Fsync { place, .. }
+            | Self::Compare { place, .. } => *place = now,
+            _ => {}
+        }
+        self
+    }
+
     /// The path to name in an error about this operation; `None` for those that have none.
     pub fn path(&self) -> Option<&RelPath> {
         match self {
             Self::Create { path, .. }
             | Self::Unlink { path, .. }
             | Self::SetAside { path, .. }
+            | Self::Remove { path, .. }
             | Self::List { path, .. }
             | Self::Look { path, .. } => Some(path),
             Self::Link { to, .. } | Self::Rename { to, .. } => Some(to),

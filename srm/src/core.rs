@@ -124,7 +124,8 @@ fn held_limit(backlog_bytes: u64) -> usize {
     usize::try_from(backlog_bytes / HELD_BYTES / 2).unwrap_or(MOST_HELD).min(MOST_HELD)
 }
 
-fn seconds() -> i64 {
+/// Now, on the source's clock, since 1970.
+pub(crate) fn seconds() -> i64 {
     i64::try_from(sys::now_ns() / 1_000_000_000).unwrap_or(i64::MAX)
 }
 
@@ -230,12 +231,17 @@ impl Core {
         }
     }
 
-    /// What was remembered is given up: everything is to be compared, but what did not change since is known to be right.
+    /// What was remembered is given up, or what was clean is doubted by name only: everything is to be compared, but what did
+    /// not change since is known to be right where the target has it.
     pub fn lose(&mut self, why: &str) {
         let by_content = self.by_content;
         // What was queued before may not be there either.
         let queued = self.backlog.oldest_stamp().map(|ns| i64::try_from(ns / 1_000_000_000).unwrap_or(0) - 2);
-        let held = if matches!(self.gate, Gate::Held(_)) { self.same_before } else { None };
+        let held = match self.gate {
+            Gate::Held(_) => self.same_before,
+            Gate::Clean if self.is_coherent() => Some(seconds() - 2),
+            _ => None,
+        };
         let since = held.map(|secs| queued.map_or(secs, |queued| queued.min(secs)));
         self.all_dirty(why);
         if since.is_some() {

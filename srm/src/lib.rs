@@ -8,6 +8,7 @@
 //! is read or waited for.
 
 mod backlog;
+mod border;
 mod clock;
 mod core;
 mod ensure;
@@ -15,6 +16,7 @@ mod feed;
 pub mod lanes;
 mod live;
 pub mod map;
+mod member;
 mod names;
 mod pass;
 mod replies;
@@ -38,6 +40,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use platform::tree::Tree;
 use protocol::{Name, ReplicaId};
 use status::CommitMode;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -110,6 +113,10 @@ pub struct Srm {
     room: room::Room,
     /// Content that travels beside the ordered stream.
     lanes: Arc<Lanes>,
+    /// The set leaves something out.
+    filtered: AtomicBool,
+    /// What the set leaves out is removed from the target by the pass that follows.
+    dropping: AtomicBool,
 }
 
 impl std::fmt::Debug for Srm {
@@ -123,7 +130,10 @@ impl Srm {
     pub fn start(tree: Arc<Tree>, config: Config) -> std::io::Result<Arc<Self>> {
         let lanes = Arc::new(Lanes::default());
         let core = Core::new(&config, Arc::clone(&lanes))?;
-        let set = RwLock::new(Arc::new(config.set.clone()));
+        let set = Arc::new(config.set.clone());
+        let filtered = !set.is_everything();
+        tree.set_filter(&mut tree.names().write(), member::filter(&set));
+        let set = RwLock::new(set);
         let srm = Arc::new(Self {
             tree,
             config,
@@ -133,6 +143,8 @@ impl Srm {
             released: Condvar::new(),
             wake: OnceLock::new(),
             room: room::Room::default(),
+            filtered: AtomicBool::new(filtered),
+            dropping: AtomicBool::new(false),
             lanes,
         });
         clock::start(&srm)?;
@@ -180,18 +192,6 @@ impl Srm {
     /// What is replicated now.
     pub fn set(&self) -> Arc<set::Set> {
         Arc::clone(&self.set.read())
-    }
-
-    /// Replicates by another set from now on. What it brings in is mirrored by itself; what becomes of the replicas of what it
-    /// takes out is said by `on_remove`. One that says the same, written otherwise, changes nothing else.
-    pub fn change_set(&self, set: set::Set, on_remove: OnRemove) {
-        let set = Arc::new(set);
-        let before = std::mem::replace(&mut *self.set.write(), Arc::clone(&set));
-        if before == set {
-            return;
-        }
-        tracing::info!(event = "set-changed", rules = set.rules().len(), ?on_remove, "the replication set changed");
-        self.lost_track("the replication set changed");
     }
 
     /// Whether there is no target, and nothing need be described.

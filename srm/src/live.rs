@@ -3,6 +3,7 @@
 
 use crate::core::{Core, Ticket};
 use crate::map::{Gate, Handle, Touch};
+use crate::member::{Membership, nowhere};
 use crate::{Srm, status::CommitMode};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
@@ -28,7 +29,7 @@ impl Handle for Arc<Node> {
     }
 
     fn links(&self) -> Vec<(Self, Name)> {
-        Node::all_links(self)
+        Node::taken_links(self)
     }
 }
 
@@ -51,26 +52,33 @@ impl Srm {
     /// Takes an operation on data or attributes of one node. The caller holds the namespace lock shared and the
     /// node's lock, and has carried the operation out; `make` makes the record if it is sent, and only then is the payload
     /// copied. Payloads are at most 1 MiB.
-    pub fn on_node(&self, names: &Names, node: &Arc<Node>, payload: &[u8], make: impl FnOnce(Place) -> Op) -> Ticket {
+    pub fn on_node(
+        self: &Arc<Self>,
+        names: &Names,
+        node: &Arc<Node>,
+        payload: &[u8],
+        make: impl FnOnce(Place) -> Op,
+    ) -> Ticket {
         if self.config.bypassed {
             return Ticket::NONE;
         }
         let len = payload.len();
+        let op = make(nowhere(node));
+        let touch = Touch::of(&op, len);
+        match self.membership(node, &op, len) {
+            Membership::In => {}
+            Membership::Out => return Ticket::NONE,
+            Membership::Entered => self.enter(names, node),
+        }
         match self.reach(names, node) {
             Reach::At(place) => {
-                let op = make(place);
-                let touch = Touch::of(&op, len);
-                let draft = Draft::new(&op, Bytes::copy_from_slice(payload));
+                let draft = Draft::new(&op.at(place), Bytes::copy_from_slice(payload));
                 let mut core = self.core.lock();
                 core.count(draft.word());
                 core.written_bytes += len as u64;
                 self.send(&mut core, node, draft, touch, len)
             }
-            Reach::Absorbed => {
-                // The record is not sent: where it would have been is of no consequence.
-                let op = make(Place { node: Node::id(node), at: At::Orphan });
-                self.absorb_touch(node, Touch::of(&op, len), len)
-            }
+            Reach::Absorbed => self.absorb_touch(node, touch, len),
             Reach::Nameless => self.nameless(node, len),
         }
     }
@@ -84,7 +92,7 @@ impl Srm {
         make: impl FnOnce(Place, Place) -> Op,
     ) -> Result<Ticket, NotClean> {
         // While a pass runs, a right file's content may still be on its way: its bytes are shipped.
-        if !matches!(self.core.lock().gate, Gate::Clean) {
+        if !matches!(self.core.lock().gate, Gate::Clean) || self.is_filtered() {
             return Err(NotClean);
         }
         let (Reach::At(input), Reach::At(output)) = (self.reach(names, from), self.reach(names, to)) else {
@@ -107,7 +115,7 @@ impl Srm {
 
     /// Whether a copy can be described as such now; otherwise its bytes are to be shipped.
     pub fn takes_copies(&self) -> bool {
-        matches!(self.core.lock().gate, Gate::Clean)
+        !self.is_filtered() && matches!(self.core.lock().gate, Gate::Clean)
     }
 
     /// Queues a record if the node is still clean; it may have become dirty since it was looked at.
@@ -141,6 +149,8 @@ impl Srm {
             match &core.gate {
                 // Of several names only some may be right on the target yet.
                 Gate::Pass(pass) => pass.right_link(node),
+                // Of several names only some may be in the set.
+                _ if self.is_filtered() => Handle::links(node).into_iter().next(),
                 _ => None,
             }
         };

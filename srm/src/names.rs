@@ -4,7 +4,7 @@
 //! During a pass the directories concerned are made to exist on the target first, so that every operation on names can
 //! be sent; a node that is not done and got a new name is looked at under it.
 
-use crate::Srm;
+use crate::{Again, Srm};
 use crate::core::{Core, Ticket};
 use crate::map::{Departure, Gate, Held, Hint, Lost, Plan, Sides};
 use bytes::Bytes;
@@ -60,7 +60,7 @@ impl Srm {
     /// A new node was made under a new name.
     #[allow(clippy::too_many_arguments)] // the facts of one system call
     pub fn created(
-        &self,
+        self: &Arc<Self>,
         names: &mut Names,
         dir: &Arc<Node>,
         name: &Name,
@@ -69,6 +69,10 @@ impl Srm {
         attrs: Attrs,
         parent_mtime: Time,
     ) -> Ticket {
+        if !self.takes_name(names, dir, name, node) {
+            self.stamp(names, dir, parent_mtime);
+            return Ticket::NONE;
+        }
         let hold = |held: &mut Held<Arc<Node>>| held.named(dir, name, node);
         let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let op = Op::Create { path, node: node.id(), kind, attrs, parent_mtime };
@@ -83,16 +87,25 @@ impl Srm {
 
     /// A node got one more name, which its links already contain.
     pub fn linked(
-        &self,
+        self: &Arc<Self>,
         names: &mut Names,
         node: &Arc<Node>,
         dir: &Arc<Node>,
         name: &Name,
         parent_mtime: Time,
     ) -> Ticket {
+        if !self.takes_name(names, dir, name, node) {
+            self.stamp(names, dir, parent_mtime);
+            return Ticket::NONE;
+        }
         let hold = |held: &mut Held<Arc<Node>>| held.named(dir, name, node);
         let Some(to) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
-        let other = node.other_link(dir, name);
+        let other = self.other_taken_link(node, dir, name);
+        if other.is_none() && node.other_link(dir, name).is_some() && matches!(self.core.lock().gate, Gate::Clean) {
+            // It comes into the set by this name.
+            self.enter_names(names, node, &[Again::Name(Arc::clone(dir), name.clone())]);
+            return self.core.lock().absorb(0);
+        }
         let from = {
             let mut core = self.core.lock();
             match &mut core.gate {
@@ -121,7 +134,20 @@ impl Srm {
     }
 
     /// A name is gone.
-    pub fn unlinked(&self, names: &mut Names, dir: &Arc<Node>, name: &Name, gone: Gone, parent_mtime: Time) -> Ticket {
+    pub fn unlinked(
+        self: &Arc<Self>,
+        names: &mut Names,
+        dir: &Arc<Node>,
+        name: &Name,
+        gone: Gone,
+        parent_mtime: Time,
+    ) -> Ticket {
+        if !self.took_name(names, dir, name, &gone) {
+            // The target has nothing of it, or keeps what it has.
+            self.settle_orphan(&gone, false);
+            self.stamp(names, dir, parent_mtime);
+            return Ticket::NONE;
+        }
         let hold = |held: &mut Held<Arc<Node>>| self.hold_gone(held, dir, name, &gone);
         let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let mut core = self.core.lock();
@@ -138,7 +164,15 @@ impl Srm {
     }
 
     /// A name has moved, replaced another or changed places with it.
-    pub fn renamed(&self, names: &mut Names, rename: &Renamed<'_>) -> Ticket {
+    pub fn renamed(self: &Arc<Self>, names: &mut Names, rename: &Renamed<'_>) -> Ticket {
+        if self.is_filtered() {
+            return self.renamed_in_set(names, rename);
+        }
+        self.renamed_within(names, rename)
+    }
+
+    /// A rename of which both ends, and all that has them, are in the set.
+    pub(crate) fn renamed_within(&self, names: &mut Names, rename: &Renamed<'_>) -> Ticket {
         let hold = |held: &mut Held<Arc<Node>>| self.hold_renamed(held, rename);
         let dirs = [rename.from_dir, rename.to_dir];
         let from = self.open_names(names, &dirs, rename.from_dir, rename.from);
@@ -201,7 +235,7 @@ impl Srm {
 
     /// Makes the directories of a name operation exist on the target, where a pass has not come to them yet, and gives the
     /// path of `dir/name`. `None`: nothing is to be sent.
-    fn open_names(&self, names: &mut Names, dirs: &[&Arc<Node>], dir: &Arc<Node>, name: &Name) -> Option<RelPath> {
+    pub(crate) fn open_names(&self, names: &mut Names, dirs: &[&Arc<Node>], dir: &Arc<Node>, name: &Name) -> Option<RelPath> {
         let passing = match &self.core.lock().gate {
             Gate::Due | Gate::Held(_) => return None,
             Gate::Pass(_) => true,
@@ -224,8 +258,22 @@ impl Srm {
         path
     }
 
+    /// A known name of a node other than this one, in the set.
+    fn other_taken_link(&self, node: &Arc<Node>, dir: &Arc<Node>, name: &Name) -> Option<(Arc<Node>, Name)> {
+        if !self.is_filtered() {
+            return node.other_link(dir, name);
+        }
+        node.taken_links().into_iter().find(|(d, n)| !(Arc::ptr_eq(d, dir) && n == name))
+    }
+
+    /// Whether a name that is gone was in the set.
+    pub(crate) fn took_name(&self, names: &Names, dir: &Node, name: &Name, gone: &Gone) -> bool {
+        // What is not known any more was as it was: told of, it does no harm.
+        !self.is_filtered() || self.tree.get(gone.ino).is_none_or(|node| self.takes_name(names, dir, name, &node))
+    }
+
     /// The target keeps no orphan of a node after all: it has none of it, or has it under another name.
-    fn settle_orphan(&self, gone: &Gone, kept: bool) {
+    pub(crate) fn settle_orphan(&self, gone: &Gone, kept: bool) {
         if gone.orphan
             && !kept
             && let Some(node) = self.tree.get(gone.ino)
@@ -235,7 +283,7 @@ impl Srm {
     }
 
     /// Sends a record of names; `hold` remembers the operation where things are held.
-    fn send_names(
+    pub(crate) fn send_names(
         &self,
         core: &mut Core,
         draft: Draft,
@@ -252,7 +300,7 @@ impl Srm {
     }
 
     /// An operation on names is not sent.
-    fn remember(&self, hold: impl FnOnce(&mut Held<Arc<Node>>) -> Result<(), Lost>) -> Ticket {
+    pub(crate) fn remember(&self, hold: impl FnOnce(&mut Held<Arc<Node>>) -> Result<(), Lost>) -> Ticket {
         let mut core = self.core.lock();
         core.count("absorbed");
         self.hold(&mut core, hold)

@@ -1,5 +1,6 @@
 //! The names a node is known under, and the paths they make (R8). A name is valid as long as it stands here.
 
+use super::node::Filter;
 use super::{Names, Node};
 use protocol::{At, Name, NodeId, Place, RelPath};
 use std::collections::BTreeMap;
@@ -104,6 +105,25 @@ impl Node {
         self.links.lock().names.links().map(|(parent, name)| (Arc::clone(parent), name.clone())).collect()
     }
 
+    /// Known names that are replicated, by the filter that SRC has.
+    pub fn taken_links(&self) -> Vec<Link> {
+        let mut links = self.all_links();
+        let Some(filter) = links.first().and_then(|(parent, _)| parent.filter_above()) else { return links };
+        links.retain(|(parent, name)| {
+            let path = parent.known_path().and_then(|path| path.join(name).ok());
+            path.is_some_and(|path| filter(&path, self.kind(), self.size()))
+        });
+        links
+    }
+
+    fn filter_above(self: &Arc<Self>) -> Option<Arc<Filter>> {
+        let mut node = Arc::clone(self);
+        while !node.is_root() {
+            node = node.link()?.0;
+        }
+        node.filter()
+    }
+
     /// A known name other than this one.
     pub fn other_link(&self, parent: &Arc<Self>, name: &Name) -> Option<Link> {
         let links = self.links.lock();
@@ -141,6 +161,10 @@ impl Node {
 
     /// A path of this node below SRC; `None` where no name is known.
     pub fn path(&self, _names: &Names) -> Option<RelPath> {
+        self.known_path()
+    }
+
+    fn known_path(&self) -> Option<RelPath> {
         if self.is_root() {
             return Some(RelPath::root());
         }

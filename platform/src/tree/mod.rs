@@ -10,7 +10,7 @@ mod node;
 mod snapshot;
 
 pub use links::Link;
-pub use node::{Node, OpenCount};
+pub use node::{Filter, Node, OpenCount};
 pub use snapshot::Snapshot;
 
 use crate::sys::handle::Handle;
@@ -85,6 +85,11 @@ impl Tree {
     /// SRC.
     pub fn root(&self) -> &Arc<Node> {
         &self.root
+    }
+
+    /// What is replicated of what lies below SRC, as [`Node::taken_links`] is to have it; `None`: everything.
+    pub fn set_filter(&self, _names: &mut Names, filter: Option<Arc<Filter>>) {
+        self.root.set_filter(filter);
     }
 
     /// SRC's descriptor.
@@ -226,6 +231,7 @@ impl Tree {
             && node.handle() == handle.as_ref()
         {
             node.remember(lookups);
+            node.set_size(stat.st_size.cast_unsigned());
             return Arc::clone(node);
         }
         let node = Arc::new(Node::new(stat, self.fresh_id(), handle));

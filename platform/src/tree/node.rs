@@ -2,10 +2,26 @@
 
 use super::links::Links;
 use crate::sys::handle::Handle;
-use parking_lot::{Mutex, MutexGuard};
-use protocol::NodeId;
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use protocol::{NodeId, RelPath};
 use rustix::fs::{FileType, Stat};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Says of a path below SRC, what is there and its size in bytes whether it is replicated.
+pub type Filter = dyn Fn(&RelPath, FileType, u64) -> bool + Send + Sync;
+
+/// What only SRC itself has.
+#[derive(Default)]
+pub(super) struct Root {
+    filter: RwLock<Option<Arc<Filter>>>,
+}
+
+impl std::fmt::Debug for Root {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Root").field("filtered", &self.filter.read().is_some()).finish_non_exhaustive()
+    }
+}
 
 /// A file, directory, link or special file that the kernel, an open file or a mirror pass refers to.
 #[derive(Debug)]
@@ -19,7 +35,9 @@ pub struct Node {
     pub(super) links: Mutex<Links>,
     lookups: AtomicU64,
     opens: AtomicU32,
-    root: AtomicBool,
+    /// The size in bytes as far as it was seen; only rules that ask for sizes look at it.
+    size: AtomicU64,
+    root: OnceLock<Box<Root>>,
 }
 
 /// How many open files a node has after a change of their number.
@@ -37,17 +55,44 @@ impl Node {
             links: Mutex::new(Links::default()),
             lookups: AtomicU64::new(0),
             opens: AtomicU32::new(0),
-            root: AtomicBool::new(false),
+            size: AtomicU64::new(stat.st_size.cast_unsigned()),
+            root: OnceLock::new(),
         }
     }
 
     pub(super) fn set_root(&self) {
-        self.root.store(true, Ordering::Relaxed);
+        let _first = self.root.set(Box::default());
+    }
+
+    /// What is replicated of all that lies below this, which is SRC; `None`: everything.
+    pub(super) fn set_filter(&self, filter: Option<Arc<Filter>>) {
+        if let Some(root) = self.root.get() {
+            *root.filter.write() = filter;
+        }
+    }
+
+    pub(super) fn filter(&self) -> Option<Arc<Filter>> {
+        self.root.get().and_then(|root| root.filter.read().clone())
+    }
+
+    /// The size in bytes, as it was seen last.
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// The size is this now.
+    pub fn set_size(&self, size: u64) {
+        self.size.store(size, Ordering::Relaxed);
+    }
+
+    /// The file reaches at least this far now.
+    pub fn grow(&self, size: u64) {
+        self.size.fetch_max(size, Ordering::Relaxed);
     }
 
     /// Whether this is SRC itself.
     pub fn is_root(&self) -> bool {
-        self.root.load(Ordering::Relaxed)
+        self.root.get().is_some()
     }
 
     /// Inode number on the backing file system.

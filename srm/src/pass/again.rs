@@ -19,9 +19,9 @@ pub enum Again {
 }
 
 impl Srm {
-    /// Looks at these again, by content, beside what happens; the replica is incoherent until that is done. What is held or
-    /// all dirty comes anyway. `false`: nothing can be repaired now.
-    pub fn look_again(self: &Arc<Self>, names: &mut Names, again: &[Again]) -> bool {
+    /// Looks at these again beside what happens; the replica is incoherent until that is done. By content, unless `trusting`:
+    /// then only what changed just now is. What is all dirty comes anyway. `false`: nothing can be repaired now.
+    pub fn look_again(self: &Arc<Self>, names: &Names, again: &[Again], trusting: bool) -> bool {
         let mut places: Vec<(Arc<Node>, Name)> = Vec::new();
         for again in again {
             if let Again::Name(dir, name) = again {
@@ -39,7 +39,9 @@ impl Srm {
             Gate::Clean => {
                 let number = core.passes_begun + 1;
                 let mut pass = Pass::new(number, Scope::Some(HashMap::new()));
-                pass.by_content = true;
+                pass.by_content = !trusting;
+                pass.trusts_target = trusting;
+                pass.source_clean_secs = crate::core::seconds() - 2;
                 core.begin_pass(pass);
                 core.coherent_at = None;
                 if core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {

@@ -26,6 +26,15 @@ pub(super) enum There<'a> {
     Anything,
 }
 
+impl<'a> There<'a> {
+    fn entry(self) -> Option<&'a Entry> {
+        match self {
+            Self::Entry(entry) => entry,
+            Self::Anything => None,
+        }
+    }
+}
+
 /// What became of a look.
 enum Looked {
     /// The name is settled.
@@ -166,11 +175,20 @@ impl Srm {
             // Another file system, which is not replicated.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::XDEV) => return settled(),
             Err(error) if is_gone(&error) => {
-                self.clear_name(number, names, dir, name, there, deleted)?;
+                if self.takes_entry(names, dir, name, there.entry()) {
+                    self.clear_name(number, names, dir, name, there, deleted)?;
+                } else {
+                    self.left_out(number, names, dir, name, there)?;
+                }
                 return settled();
             }
             Err(error) => return Err(unreadable(dir, names, error)),
         };
+        if !self.takes_name(names, dir, name, &node) {
+            self.left_out(number, names, dir, name, there)?;
+            self.tree.settle(node);
+            return settled();
+        }
         let result = {
             let _still = node.lock.lock();
             match self.bring(number, names, dir, name, &node, (there, lanes)) {
@@ -181,6 +199,23 @@ impl Srm {
         };
         self.tree.settle(node);
         result
+    }
+
+    /// A name that the set leaves out: what the target has there stays, unless it is not to.
+    fn left_out(
+        &self,
+        number: u64,
+        names: &Names,
+        dir: &Arc<Node>,
+        name: &Name,
+        there: There<'_>,
+    ) -> Result<(), Stop> {
+        let Some(path) = path_of(names, dir, name) else { return Ok(()) };
+        if !self.is_dropping() || there.entry().is_none() {
+            return Ok(());
+        }
+        let parent_mtime = mtime_of(self, names, dir).map_err(|error| unreadable(dir, names, error))?;
+        self.push(number, Draft::new(&Op::Remove { path, parent_mtime }, Bytes::new()))
     }
 
     /// The source has nothing at this name: what the target has is set aside, or goes where it was deleted.

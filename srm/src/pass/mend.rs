@@ -43,6 +43,9 @@ impl Srm {
         self.wait_for_room(number)?;
         let names = self.tree.names().read();
         let _still = node.lock.lock();
+        if !self.is_taken(node) {
+            return Ok(false);
+        }
         let link = {
             let mut core = self.core.lock();
             let pass = core.gate.pass(number).ok_or(Stop::Over)?;

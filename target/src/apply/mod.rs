@@ -10,6 +10,7 @@ mod fault;
 mod list;
 mod names;
 mod node;
+mod remove;
 mod rename;
 mod xattrs;
 
@@ -102,6 +103,7 @@ impl Applier {
             Op::List { path, after, last, hash } => {
                 return self.list(path, after.as_ref(), last.as_ref(), *hash).map(|page| Some(Answer::Page(page)));
             }
+            Op::Remove { path, parent_mtime } => self.remove_at(path, *parent_mtime)?,
             Op::Look { path, name, hash } => {
                 return self.look(path, name, *hash).map(|page| Some(Answer::Page(page)));
             }

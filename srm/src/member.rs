@@ -1,0 +1,204 @@
+//! Who belongs to the replication set (S1), and what follows when that changes. A node is replicated if one of its names is;
+//! of what is not, nothing is told.
+
+use crate::map::{Gate, Handle, Held, Lost};
+use crate::set::{Kind, Set};
+use crate::{Again, OnRemove, Srm};
+use bytes::Bytes;
+use platform::tree::{Filter, Names, Node};
+use protocol::{At, Draft, Entry, Name, NodeKind, Op, Place, RelPath, Time};
+use rustix::fs::FileType;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+fn kind_of(kind: FileType) -> Kind {
+    match kind {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        _ => Kind::Special,
+    }
+}
+
+/// The filter that the nodes' names go through; none where everything is replicated.
+pub(crate) fn filter(set: &Arc<Set>) -> Option<Arc<Filter>> {
+    if set.is_everything() {
+        return None;
+    }
+    let set = Arc::clone(set);
+    Some(Arc::new(move |path: &RelPath, kind: FileType, size: u64| set.takes(path, kind_of(kind), size)))
+}
+
+/// The size of a file after an operation, where that says so: exactly, or that it reaches at least so far.
+fn note_size(node: &Node, op: &Op, payload: usize) {
+    match op {
+        Op::SetAttr { size: Some(size), .. } => node.set_size(*size),
+        Op::Write { offset, .. } => node.grow(offset + payload as u64),
+        Op::CopyRange { to_offset, len, .. } => node.grow(to_offset + len),
+        Op::Allocate { mode: protocol::AllocateMode::Allocate | protocol::AllocateMode::Zero, offset, len, .. } => {
+            node.grow(offset + len);
+        }
+        _ => {}
+    }
+}
+
+/// What a change of a node's data means for its place in the set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Membership {
+    /// It is replicated.
+    In,
+    /// It is not.
+    Out,
+    /// It has just become so small or so large that it is.
+    Entered,
+}
+
+impl Srm {
+    /// Whether some of SRC is left out.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.filtered.load(Ordering::Relaxed)
+    }
+
+    /// Whether a name of a node is replicated.
+    pub(crate) fn takes_name(&self, names: &Names, dir: &Node, name: &Name, node: &Node) -> bool {
+        !self.is_filtered()
+            || dir
+                .path(names)
+                .and_then(|path| path.join(name).ok())
+                .is_some_and(|path| self.set().takes(&path, kind_of(node.kind()), node.size()))
+    }
+
+    /// Whether what the target has under this name would be replicated.
+    pub(crate) fn takes_entry(&self, names: &Names, dir: &Node, name: &Name, entry: Option<&Entry>) -> bool {
+        let (kind, size) = match entry.map(|entry| (&entry.kind, entry.size)) {
+            Some((NodeKind::Directory, _)) => (Kind::Directory, 0),
+            Some((NodeKind::Symlink(_), _)) => (Kind::Symlink, 0),
+            Some((NodeKind::File, size)) => (Kind::File, size),
+            Some(_) => (Kind::Special, 0),
+            None => (Kind::File, 0),
+        };
+        !self.is_filtered()
+            || dir
+                .path(names)
+                .and_then(|path| path.join(name).ok())
+                .is_some_and(|path| self.set().takes(&path, kind, size))
+    }
+
+    /// Notes what an operation does to a file's size, and says whether the file is replicated.
+    pub(crate) fn membership(&self, node: &Arc<Node>, op: &Op, payload: usize) -> Membership {
+        if !self.is_filtered() || node.is_root() {
+            return Membership::In;
+        }
+        let links = |node: &Arc<Node>| Handle::links(node).len();
+        let sizes = self.set().depends_on_size();
+        // Without any known name it is nobody's business here.
+        let named = node.has_name();
+        let before = !sizes || links(node) > 0;
+        note_size(node, op, payload);
+        match (before, !named || links(node) > 0) {
+            (_, false) => Membership::Out,
+            (true, true) => Membership::In,
+            (false, true) => Membership::Entered,
+        }
+    }
+
+    /// What has come into the set is looked at, under all names that it has there. The caller has locked its node, or names.
+    pub(crate) fn enter(self: &Arc<Self>, names: &Names, node: &Arc<Node>) {
+        let again: Vec<Again> = Handle::links(node).into_iter().map(|(dir, name)| Again::Name(dir, name)).collect();
+        self.enter_names(names, node, &again);
+    }
+
+    /// As [`Srm::enter`], under these names.
+    pub(crate) fn enter_names(self: &Arc<Self>, names: &Names, node: &Arc<Node>, again: &[Again]) {
+        let mut core = self.core.lock();
+        if let Gate::Held(held) = &mut core.gate {
+            let mut remembered: Result<(), Lost> = Ok(());
+            for again in again {
+                if let Again::Name(dir, name) = again {
+                    remembered = remembered.and(held.named(dir, name, node));
+                }
+            }
+            core.settle_held(remembered);
+            return;
+        }
+        drop(core);
+        self.look_again(names, again, true);
+    }
+
+    /// A name that is not replicated changed in a directory that is: its time is told.
+    pub(crate) fn stamp(self: &Arc<Self>, names: &Names, dir: &Arc<Node>, mtime: Time) {
+        if self.is_taken(dir) {
+            let _no_reply_waits = self.on_node(names, dir, &[], |place| Op::SetAttr {
+                place,
+                size: None,
+                owner: None,
+                mode: None,
+                atime: None,
+                mtime: Some(mtime),
+            });
+        }
+    }
+
+    /// Whether a node has a name that is replicated.
+    pub(crate) fn is_taken(&self, node: &Arc<Node>) -> bool {
+        !self.is_filtered() || node.is_root() || !Handle::links(node).is_empty()
+    }
+
+    /// A name went out of the set while its node lives on: what the target has under it is set aside.
+    pub(crate) fn leave(
+        &self,
+        names: &mut Names,
+        dir: &Arc<Node>,
+        name: &Name,
+        node: &Arc<Node>,
+        parent_mtime: Time,
+    ) -> crate::Ticket {
+        let last = Handle::links(node).is_empty();
+        let hold = |held: &mut Held<Arc<Node>>| held.unnamed(dir, name, node, last, node.is_dir());
+        let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
+        let mut core = self.core.lock();
+        if let Gate::Pass(pass) = &mut core.gate {
+            let links_left = Handle::links(node).len() as u64;
+            let gone =
+                crate::map::Departure { ino: node.ino(), links_left, orphan: false, directory: node.is_dir() };
+            pass.lost_name(dir, name, &gone);
+        }
+        let draft = Draft::new(&Op::SetAside { path, parent_mtime }, Bytes::new());
+        core.count("left_set");
+        self.send_names(&mut core, draft, hold)
+    }
+
+    /// Replicates by another set from now on. What it brings in is mirrored by itself; what becomes of the replicas of what it
+    /// takes out is said by `on_remove`. One that says the same, written otherwise, changes nothing else.
+    pub fn change_set(&self, set: Set, on_remove: OnRemove) {
+        let set = Arc::new(set);
+        // Nothing is half in and half out: names and data stand still.
+        let mut names = self.tree.names().write();
+        let before = std::mem::replace(&mut *self.set.write(), Arc::clone(&set));
+        if before == set {
+            return;
+        }
+        self.filtered.store(!set.is_everything(), Ordering::Relaxed);
+        self.tree.set_filter(&mut names, filter(&set));
+        if on_remove == OnRemove::Delete {
+            self.dropping.store(true, Ordering::Relaxed);
+        }
+        tracing::info!(event = "set-changed", rules = set.rules().len(), ?on_remove, "the replication set changed");
+        let mut core = self.core.lock();
+        core.lose("the replication set changed; what comes in and goes out is looked for");
+        drop(core);
+        drop(names);
+        self.wake();
+        self.changed.notify_all();
+    }
+
+    /// Whether the target is to lose what the set leaves out.
+    pub(crate) fn is_dropping(&self) -> bool {
+        self.dropping.load(Ordering::Relaxed)
+    }
+}
+
+/// A place for a record that may never be sent.
+pub(crate) fn nowhere(node: &Node) -> Place {
+    Place { node: node.id(), at: At::Orphan }
+}
