@@ -11,6 +11,9 @@ use protocol::{Name, Op};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+/// The block of nearly every file system; with another only more is sent than need be.
+const BLOCK_BYTES: u64 = 4096;
+
 /// What an absorbed operation changes of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Touch {
@@ -25,10 +28,14 @@ pub enum Touch {
 impl Touch {
     /// What an operation with so many bytes of payload changes of the node that it names.
     pub fn of(op: &Op, payload: usize) -> Self {
-        let part = |offset: u64, len: u64| Self::Data(offset..offset.saturating_add(len));
+        // Whole blocks: what is cut off of one leaves it allocated, and zeros are no hole.
+        let part = |offset: u64, len: u64| {
+            let end = offset.saturating_add(len);
+            Self::Data(offset - offset % BLOCK_BYTES..end.checked_next_multiple_of(BLOCK_BYTES).unwrap_or(u64::MAX))
+        };
         match op {
             Op::Write { offset, .. } => part(*offset, payload as u64),
-            Op::SetAttr { size: Some(size), .. } => Self::Data(*size..u64::MAX),
+            Op::SetAttr { size: Some(size), .. } => part(*size, u64::MAX),
             Op::Allocate { offset, len, .. } => part(*offset, *len),
             Op::CopyRange { to_offset, len, .. } => part(*to_offset, *len),
             Op::SetAttr { .. } | Op::SetXattr { .. } | Op::RemoveXattr { .. } => Self::Attributes,
