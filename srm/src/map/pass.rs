@@ -63,6 +63,8 @@ struct Pending {
     untouched: bool,
     /// Times that the target was asked.
     tries: u8,
+    /// Of the last look.
+    turn: u64,
 }
 
 /// What a pass goes over.
@@ -127,6 +129,8 @@ pub struct Pass<H> {
     later: Vec<(Instant, Work<H>)>,
     /// Files whose names are to stay known.
     kept: Vec<H>,
+    /// Looks at names that have begun.
+    turns: u64,
 }
 
 /// What to do next.
@@ -158,6 +162,7 @@ impl<H: Handle> Pass<H> {
             active: 0,
             later: Vec::new(),
             kept: Vec::new(),
+            turns: 0,
         }
     }
 
@@ -319,7 +324,7 @@ impl<H: Handle> Pass<H> {
             pending.hint = Hint::Ask;
             return;
         }
-        self.pending.insert(here, Pending { hint, untouched: true, tries: 0 });
+        self.pending.insert(here, Pending { hint, untouched: true, tries: 0, turn: 0 });
         self.work.push(Work::Name(dir.clone(), name.clone()));
     }
 
@@ -328,21 +333,25 @@ impl<H: Handle> Pass<H> {
         self.pending.contains_key(&slot(dir, name))
     }
 
-    /// A look at a name begins; how to take it. After the third question nothing is asked any more: the third try is one
-    /// that nothing can touch.
-    pub fn look(&mut self, dir: &H, name: &Name) -> Known {
-        let Some(pending) = self.pending.get_mut(&slot(dir, name)) else { return Known::Hint(Hint::Ask) };
+    /// A look at a name begins; how to take it, and the turn of this look. After the third question nothing is asked any more:
+    /// the third try is one that nothing can touch.
+    pub fn look(&mut self, dir: &H, name: &Name) -> (Known, u64) {
+        self.turns += 1;
+        let turn = self.turns;
+        let Some(pending) = self.pending.get_mut(&slot(dir, name)) else { return (Known::Hint(Hint::Ask), turn) };
         pending.untouched = true;
+        pending.turn = turn;
         pending.tries = pending.tries.saturating_add(1);
-        match pending.hint {
+        let known = match pending.hint {
             Hint::Ask | Hint::Deleted if pending.tries > 2 => Known::Anything,
             hint => Known::Hint(hint),
-        }
+        };
+        (known, turn)
     }
 
-    /// Whether nothing touched the name since the look at it began.
-    pub fn is_untouched(&self, dir: &H, name: &Name) -> bool {
-        self.pending.get(&slot(dir, name)).is_none_or(|pending| pending.untouched)
+    /// Whether nothing touched the name since the look of this turn began. A name that was seen to and waits anew was touched.
+    pub fn is_untouched(&self, dir: &H, name: &Name, turn: u64) -> bool {
+        self.pending.get(&slot(dir, name)).is_some_and(|pending| pending.untouched && pending.turn == turn)
     }
 
     /// A live operation changed what is under a name on the target.
@@ -431,7 +440,7 @@ impl<H: Handle> Pass<H> {
     /// Something that could not be read is left for later.
     pub fn postpone(&mut self, work: Work<H>, again: Instant) {
         if let Work::Name(dir, name) = &work {
-            let pending = Pending { hint: Hint::Ask, untouched: true, tries: 0 };
+            let pending = Pending { hint: Hint::Ask, untouched: true, tries: 0, turn: 0 };
             self.pending.insert(slot(dir, name), pending);
         }
         self.later.push((again, work));

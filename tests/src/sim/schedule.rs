@@ -23,10 +23,20 @@ enum Flavour {
     Mirror,
     Links,
     Staging,
+    /// Few names, so that what happens meets.
+    Small,
 }
 
-const FLAVOURS: [Flavour; 6] =
-    [Flavour::Anything, Flavour::Bypass, Flavour::Overflow, Flavour::Mirror, Flavour::Links, Flavour::Staging];
+const FLAVOURS: [Flavour; 8] = [
+    Flavour::Anything,
+    Flavour::Bypass,
+    Flavour::Overflow,
+    Flavour::Mirror,
+    Flavour::Links,
+    Flavour::Staging,
+    Flavour::Small,
+    Flavour::Small,
+];
 
 /// Calls of applications, and how often they come.
 const CALLS: [(Call, u64); 15] = [
@@ -70,6 +80,13 @@ fn call(random: &mut Random, flavour: Flavour) -> Event {
     }
     if flavour == Flavour::Staging && random.once_in(3) {
         call = *random.pick(&[Call::Write, Call::Create]);
+    }
+    if flavour == Flavour::Small {
+        if call == Call::Mkdir && !random.once_in(4) {
+            call = *random.pick(&[Call::Write, Call::Rename, Call::Truncate]);
+        }
+        let few = |random: &mut Random| u32::try_from(random.below(3)).unwrap_or(0);
+        return Event::App(call, Args(few(random), few(random), number(random)));
     }
     Event::App(call, Args(number(random), number(random), number(random)))
 }
@@ -116,6 +133,7 @@ fn calls(random: &mut Random, flavour: Flavour, most: u64, events: &mut Vec<Even
 fn scene(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<Event>) {
     let scenes: &[(u32, u64)] = match flavour {
         Flavour::Anything => &[(0, 2), (1, 2), (2, 2), (3, 1), (4, 4), (5, 2)],
+        Flavour::Small => &[(0, 1), (1, 3), (2, 3), (3, 1), (4, 1), (5, 1)],
         Flavour::Bypass | Flavour::Links => &[(0, 1), (1, 6), (4, 1), (5, 2)],
         Flavour::Overflow => &[(0, 1), (3, 5), (4, 1), (5, 2)],
         Flavour::Mirror | Flavour::Staging => &[(0, 1), (1, 1), (2, 5), (4, 1), (5, 1)],
@@ -166,7 +184,7 @@ impl Schedule {
             queue: if flavour == Flavour::Overflow { *random.pick(&[6, 12, 24]) } else { *random.pick(&[24, 200, 1000]) },
             held: *random.pick(&[6, 60, 1000, 1000]),
             workers: *random.pick(&[1, 2, 4]),
-            staged: if flavour == Flavour::Staging { 1 } else { *random.pick(&[2, 4, 100]) },
+            staged: if flavour == Flavour::Staging { 1 } else { *random.pick(&[2, 4, 100, 100]) },
         };
         let mut events = Vec::new();
         for _ in 0..random.below(20) {
