@@ -39,7 +39,7 @@ const FLAVOURS: [Flavour; 8] = [
 ];
 
 /// Calls of applications, and how often they come.
-const CALLS: [(Call, u64); 15] = [
+const CALLS: [(Call, u64); 16] = [
     (Call::Create, 12),
     (Call::Mkdir, 8),
     (Call::Write, 12),
@@ -55,6 +55,7 @@ const CALLS: [(Call, u64); 15] = [
     (Call::LinkOpen, 2),
     (Call::Close, 3),
     (Call::Forget, 10),
+    (Call::Hit, 20),
 ];
 
 fn number(random: &mut Random) -> u32 {
@@ -119,7 +120,12 @@ fn mixed(random: &mut Random, flavour: Flavour, events: &mut Vec<Event>) {
         if random.once_in(40) {
             events.extend([Event::Cut, Event::Connect, Event::Begin]);
         }
-        events.push(if random.once_in(5) { call(random, flavour) } else { progress(random) });
+        let event = match random.below(10) {
+            0 | 1 => call(random, flavour),
+            2 => Event::App(Call::Hit, Args(number(random), number(random), number(random))),
+            _ => progress(random),
+        };
+        events.push(event);
     }
 }
 
