@@ -280,8 +280,12 @@ impl Source {
         copying.offset = to;
         match source {
             From::Fresh if self.has(Bug::UnlockedRead) => copying.read = Some((from, data)),
+            // What was just made has holes where nothing is written.
             From::Fresh => {
-                self.push(Rec::Write { node: node.id(), at, block: from, data, mtime });
+                for (block, data) in (from..to).zip(data).filter(|(_, data)| *data != 0) {
+                    let at = at.clone();
+                    self.push(Rec::Write { node: node.id(), at, block, data: vec![data], mtime });
+                }
             }
             From::Unknown => {
                 let asked = self.ask(Rec::Compare { node: node.id(), at, block: from, data });

@@ -2,7 +2,7 @@
 //! nobody holds is forgotten with all its names, and is another node when it is found again.
 
 use super::bug::Bug;
-use super::store::{ROOT, Store};
+use super::store::{Inode, ROOT, Store};
 use protocol::{Name, RelPath};
 use srm::map::Handle;
 use std::cell::{Cell, RefCell};
@@ -162,7 +162,7 @@ impl Tree {
     pub fn insert(&mut self, store: &Store, ino: u64) -> H {
         let inode = store.at(ino);
         if let Some(node) = self.table.get(&ino)
-            && (node.generation == inode.generation || self.bug == Some(Bug::InodeReuse))
+            && (node.generation == inode.generation || self.takes_for(node, inode))
         {
             return node.clone();
         }
@@ -182,7 +182,12 @@ impl Tree {
 
     /// Whether a node still is what the store has under its number.
     pub fn is_current(&self, store: &Store, node: &H) -> bool {
-        store.get(node.ino).is_some_and(|inode| inode.generation == node.generation || self.bug == Some(Bug::InodeReuse))
+        store.get(node.ino).is_some_and(|inode| inode.generation == node.generation || self.takes_for(node, inode))
+    }
+
+    /// Another file is taken for one that had its number.
+    fn takes_for(&self, node: &H, inode: &Inode) -> bool {
+        self.bug == Some(Bug::InodeReuse) && !node.directory && !inode.is_dir()
     }
 
     /// Finds a name and notes it.

@@ -37,6 +37,9 @@ impl Replica {
     pub fn begin(&mut self, applied: u64) {
         self.applied = applied;
         self.staging.clear();
+        for ino in std::mem::take(&mut self.orphans).into_values() {
+            self.drop_orphan(ino);
+        }
         self.idle();
     }
 
@@ -144,8 +147,7 @@ impl Replica {
             Rec::Reap { node } => {
                 self.files.remove(node);
                 if let Some(ino) = self.orphans.remove(node) {
-                    self.store.at_mut(ino).opens -= 1;
-                    self.store.settle(ino);
+                    self.drop_orphan(ino);
                 }
             }
             Rec::Ensure(ensure) => self.ensure(ensure)?,
@@ -192,12 +194,17 @@ impl Replica {
         Ok(())
     }
 
+    fn drop_orphan(&mut self, ino: u64) {
+        self.store.at_mut(ino).links -= 1;
+        self.store.settle(ino);
+    }
+
     fn keep(&mut self, node: u64, ino: u64) {
         if self.orphans.get(&node) != Some(&ino) {
-            self.store.at_mut(ino).opens += 1;
+            // Among the orphans it has one more name.
+            self.store.at_mut(ino).links += 1;
             if let Some(before) = self.orphans.insert(node, ino) {
-                self.store.at_mut(before).opens -= 1;
-                self.store.settle(before);
+                self.drop_orphan(before);
             }
         }
     }

@@ -92,8 +92,9 @@ fn call(random: &mut Random, flavour: Flavour) -> Event {
     Event::App(call, Args(number(random), number(random), number(random)))
 }
 
-fn progress(random: &mut Random) -> Event {
-    match random.below(8) {
+fn progress(random: &mut Random, slow: u64) -> Event {
+    let which = random.below(8);
+    match if which == slow { 4 + random.below(4) } else { which } {
         0 => Event::Deliver(1 + u32::try_from(random.below(4)).unwrap_or(0)),
         1 => Event::Ack,
         2 => Event::Lane(number(random)),
@@ -116,14 +117,17 @@ fn fault(random: &mut Random) -> Event {
 
 /// Applications and replication beside each other, with an interruption now and then.
 fn mixed(random: &mut Random, flavour: Flavour, events: &mut Vec<Event>) {
+    // Something may lag behind: the target, acknowledgements, content.
+    let slow = random.below(6);
     for _ in 0..5 + random.below(50) {
+        let slow = if random.once_in(8) { 8 } else { slow };
         if random.once_in(40) {
             events.extend([Event::Cut, Event::Connect, Event::Begin]);
         }
         let event = match random.below(10) {
             0 | 1 => call(random, flavour),
             2 => Event::App(Call::Hit, Args(number(random), number(random), number(random))),
-            _ => progress(random),
+            _ => progress(random, slow),
         };
         events.push(event);
     }
@@ -169,7 +173,7 @@ fn scene(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<E
                 let event = match random.below(5) {
                     0 => fault(random),
                     1 | 2 => call(random, flavour),
-                    _ => progress(random),
+                    _ => progress(random, 8),
                 };
                 events.push(event);
             }
