@@ -387,7 +387,7 @@ impl Source {
             self.disk.at_mut(node.ino()).opens -= 1;
             self.disk.settle(node.ino());
         }
-        self.tree = super::node::Tree::new(&self.disk, self.bug);
+        self.tree = super::node::Tree::new(&self.disk);
         assert!(self.disk.get(ROOT).is_some(), "SRC is there");
     }
 }

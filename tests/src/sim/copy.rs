@@ -186,7 +186,10 @@ impl Source {
         if let Some((from, to)) = staging.todo.pop_front() {
             let data = inode.blocks()[from.min(size)..to.min(size)].to_vec();
             self.count_blocks(&data);
-            self.lane.push(Piece { key: staging.key, block: from, data });
+            // In a file that was just made holes are there already.
+            if staging.tries > 0 || data.iter().any(|block| *block != 0) || data.is_empty() {
+                self.lane.push(Piece { key: staging.key, block: from, data });
+            }
             return Step::On(State::Staging(staging));
         }
         if self.lane.iter().any(|piece| piece.key == staging.key) {

@@ -119,7 +119,12 @@ impl Source {
     pub fn unlinked(&mut self, dir: &H, name: &Name, lost: &Lost) {
         self.open_names(&[dir]);
         let directory = lost.node.is_dir();
+        let forgets = !(self.has(Bug::InodeReuse) && lost.is_last());
         let orphan = match &mut self.gate {
+            Gate::Pass(pass) if !forgets => {
+                pass.not_pending(dir, name);
+                false
+            }
             Gate::Pass(pass) => pass.lost_name(dir, name, &lost.departure()),
             Gate::Clean => lost.orphan,
             Gate::Due | Gate::Held(_) => false,

@@ -123,7 +123,7 @@ impl Source {
     pub fn new(bounds: Bounds, bug: Option<Bug>, traced: bool) -> Self {
         let disk = Store::default();
         Self {
-            tree: Tree::new(&disk, bug),
+            tree: Tree::new(&disk),
             disk,
             gate: Gate::Due,
             queue: VecDeque::new(),
