@@ -8,7 +8,7 @@
 use super::ranges::Ranges;
 use super::{Handle, Slot, slot};
 use protocol::{Name, Op};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// What an absorbed operation changes of its node.
@@ -97,8 +97,6 @@ pub struct Held<H> {
     pub(super) files: HashMap<u64, (H, Dirt)>,
     /// Files with several known names: kept, so that these stay known, and a link remains a link.
     pub(super) linked: HashMap<u64, H>,
-    /// Lost their last known name, and have others.
-    loose: HashSet<u64>,
 }
 
 impl<H: Handle> Held<H> {
@@ -111,7 +109,6 @@ impl<H: Handle> Held<H> {
             at: HashMap::new(),
             files: HashMap::new(),
             linked: HashMap::new(),
-            loose: HashSet::new(),
         }
     }
 
@@ -127,7 +124,7 @@ impl<H: Handle> Held<H> {
     }
 
     fn check(&self) -> Result<(), Lost> {
-        if self.entries() + self.loose.len() > self.limit { Err(Lost::Full) } else { Ok(()) }
+        if self.entries() > self.limit { Err(Lost::Full) } else { Ok(()) }
     }
 
     /// Whether the target has what the source had under this name, unchanged.
@@ -142,12 +139,12 @@ impl<H: Handle> Held<H> {
             || node.links().iter().any(|(dir, name)| self.is_clean(dir, name))
     }
 
-    /// A node's data or attributes changed.
+    /// A node's data or attributes changed. Nodes that have no name at all, known or not, are not told: nobody sees them.
     pub fn touched(&mut self, node: &H, touch: Touch) -> Result<(), Lost> {
         if touch == Touch::Nothing {
             return Ok(());
         }
-        if self.loose.contains(&node.id()) {
+        if !node.is_root() && node.links().is_empty() {
             return Err(Lost::Nameless);
         }
         if self.is_there(node) {
@@ -185,7 +182,6 @@ impl<H: Handle> Held<H> {
     /// A new node, or one more name of one.
     pub fn named(&mut self, dir: &H, name: &Name, node: &H) -> Result<(), Lost> {
         self.stamp(dir);
-        self.loose.remove(&node.id());
         self.soil(dir, name);
         self.keep(node);
         self.check()
@@ -201,10 +197,7 @@ impl<H: Handle> Held<H> {
         }
         if last {
             self.files.remove(&node.id());
-            self.loose.remove(&node.id());
             self.linked.remove(&node.id());
-        } else if node.links().is_empty() {
-            self.loose.insert(node.id());
         }
         self.check()
     }

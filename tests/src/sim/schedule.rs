@@ -144,7 +144,8 @@ fn scene(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<E
     let scenes: &[(u32, u64)] = match flavour {
         Flavour::Anything => &[(0, 2), (1, 2), (2, 2), (3, 1), (4, 4), (5, 2)],
         Flavour::Small => &[(0, 1), (1, 3), (2, 3), (3, 1), (4, 1), (5, 1)],
-        Flavour::Bypass | Flavour::Links => &[(0, 1), (1, 6), (4, 1), (5, 2)],
+        Flavour::Bypass => &[(0, 1), (1, 6), (4, 1), (5, 2)],
+        Flavour::Links => &[(0, 1), (1, 6), (4, 1), (5, 2), (6, 3)],
         Flavour::Overflow => &[(0, 1), (3, 5), (4, 1), (5, 2)],
         Flavour::Mirror | Flavour::Staging => &[(0, 1), (1, 1), (2, 5), (4, 1), (5, 1)],
     };
@@ -178,8 +179,40 @@ fn scene(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<E
                 events.push(event);
             }
         }
-        _ => events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]),
+        5 => events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]),
+        _ => nameless(random, flavour, events),
     }
+}
+
+/// A file is left open without a known name, and others that are not known.
+fn nameless(random: &mut Random, flavour: Flavour, events: &mut Vec<Event>) {
+    let file = number(random);
+    let on = |call, random: &mut Random| Event::App(call, Args(file, number(random), number(random)));
+    events.push(on(Call::Link, random));
+    if random.once_in(2) {
+        events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]);
+    }
+    for _ in 0..12 {
+        events.push(Event::App(Call::Forget, Args(number(random), 0, 0)));
+    }
+    events.push(on(Call::Open, random));
+    if random.once_in(2) {
+        events.push(Event::Bypass(true));
+    }
+    events.push(on(Call::Unlink, random));
+    if random.once_in(2) {
+        events.push(Event::Bypass(true));
+    }
+    for call in [Call::WriteOpen, Call::LinkOpen, Call::WriteOpen] {
+        if random.once_in(2) {
+            events.push(on(call, random));
+        }
+    }
+    if random.once_in(2) {
+        calls(random, flavour, 4, events);
+    }
+    events.extend([Event::Bypass(false), Event::Connect, Event::Begin]);
+    mixed(random, flavour, events);
 }
 
 impl Schedule {
