@@ -211,12 +211,12 @@ impl<H: Handle> Pass<H> {
     /// A name of the node that is right on the target; `None` also where any known one is (a pass over everything, and a
     /// node that has, or had when it became right, one name).
     pub fn right_link(&self, node: &H) -> Option<(H, Name)> {
-        let shared = || self.shared(node.ino()).and_then(|names| names.first().cloned());
+        let shared = || self.shared(node.ino()).unwrap_or_default();
         match &self.scope {
-            Scope::All(_) => shared(),
+            Scope::All(_) => shared().first().cloned(),
             Scope::Some(_) => {
-                let right = |(dir, name): &(H, Name)| self.is_right_at(dir, name, node.ino());
-                node.links().into_iter().find(right).or_else(shared)
+                let right = |link: &(H, Name)| self.is_right_at(&link.0, &link.1, node.ino());
+                node.links().into_iter().find(right).or_else(|| shared().iter().find(|link| right(link)).cloned())
             }
         }
     }
@@ -224,14 +224,14 @@ impl<H: Handle> Pass<H> {
     /// A right name other than this one.
     pub fn other_right_link(&self, node: &H, dir: &H, name: &Name) -> Option<(H, Name)> {
         let other = |link: &(H, Name)| !is_link(link, dir, name);
-        let shared = || self.shared(node.ino()).and_then(|names| names.iter().find(|link| other(link)).cloned());
+        let shared = || self.shared(node.ino()).unwrap_or_default();
         match &self.scope {
             Scope::All(right) if !right.contains(&node.ino()) => None,
-            Scope::All(_) if self.shared(node.ino()).is_some() => shared(),
+            Scope::All(_) if self.shared(node.ino()).is_some() => shared().iter().find(|link| other(link)).cloned(),
             Scope::All(_) => node.links().into_iter().find(other),
             Scope::Some(_) => {
                 let right = |link: &(H, Name)| other(link) && self.is_right_at(&link.0, &link.1, node.ino());
-                node.links().into_iter().find(right).or_else(shared)
+                node.links().into_iter().find(right).or_else(|| shared().iter().find(|link| right(link)).cloned())
             }
         }
     }

@@ -86,17 +86,10 @@ impl Source {
             Gate::Due => return,
             Gate::Held(_) => None,
             Gate::Clean => other,
-            Gate::Pass(pass) => {
-                let from = pass.linked(dir, name, node, other);
-                if from.is_none() && pass.is_pending(dir, name) {
-                    return;
-                }
-                if from.is_none() && !node.orphan.get() {
-                    pass.add_name(dir, name, srm::map::Hint::Ask);
-                    return;
-                }
-                from
-            }
+            Gate::Pass(pass) => match pass.linked(dir, name, node, other) {
+                Some(from) => Some(from),
+                None => return,
+            },
         };
         if matches!(self.gate, Gate::Pass(_) | Gate::Clean) {
             let at = match from.and_then(|(d, n)| path_in(&d, &n)) {
