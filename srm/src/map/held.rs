@@ -179,7 +179,15 @@ impl<H: Handle> Held<H> {
         }
     }
 
-    /// A new node, or one more name of one.
+    /// One more name of a node that has so many now, known or not.
+    pub fn linked(&mut self, dir: &H, name: &Name, node: &H, links: u64) -> Result<(), Lost> {
+        self.named(dir, name, node)?;
+        // The target may have it, under a name that is not known: what changes of it from now on would be forgotten.
+        let unknown = node.links().len() < 2 && links > 1 && !self.was.contains_key(&node.id());
+        if unknown { Err(Lost::Nameless) } else { Ok(()) }
+    }
+
+    /// A new node.
     pub fn named(&mut self, dir: &H, name: &Name, node: &H) -> Result<(), Lost> {
         self.stamp(dir);
         self.soil(dir, name);

@@ -475,7 +475,13 @@ impl<H: Handle> Pass<H> {
             Scope::All(right) => right.len(),
             Scope::Some(listed) => listed.values().map(HashSet::len).sum(),
         };
-        scope + self.shared.len() + self.pending.len() + self.claimed.len() + self.work.len() + self.later.len() + self.kept.len()
+        scope
+            + self.shared.len()
+            + self.pending.len()
+            + self.claimed.len()
+            + self.work.len()
+            + self.later.len()
+            + self.kept.len()
     }
 }
 

@@ -228,7 +228,7 @@ fn a_file_that_got_a_link_stays_known_and_is_linked() {
     let root = bench.root.clone();
     let file = bench.there(&root, "a");
     add(&file, &root, "b");
-    bench.held.named(&root, &name("b"), &file).unwrap();
+    bench.held.linked(&root, &name("b"), &file, 2).unwrap();
     let (steps, rest) = bench.reshape();
     assert!(steps.is_empty());
     assert_eq!(rest.linked.iter().map(Handle::id).collect::<Vec<_>>(), [file.id()]);
@@ -248,6 +248,16 @@ fn a_change_of_a_file_without_a_known_name_cannot_be_remembered() {
     // Another name is left, which nobody has looked up.
     bench.held.unnamed(&root, &name("a"), &file, false, false).unwrap();
     assert_eq!(bench.held.touched(&file, Touch::Data(0..1)), Err(Lost::Nameless));
+}
+
+#[test]
+fn a_file_of_which_no_clean_name_is_known_gets_no_further_one() {
+    let mut bench = Bench::new(100);
+    let root = bench.root.clone();
+    // By descriptor: its other name is not known, or there is none.
+    let (old, new) = (bench.there(&root, "a"), bench.there(&root, "b"));
+    assert_eq!(bench.held.linked(&root, &name("a"), &old, 2), Err(Lost::Nameless));
+    assert_eq!(bench.held.linked(&root, &name("b"), &new, 1), Ok(()));
 }
 
 #[test]

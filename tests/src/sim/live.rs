@@ -82,6 +82,7 @@ impl Source {
     pub fn linked(&mut self, dir: &H, name: &Name, node: &H) {
         self.open_names(&[dir]);
         let other = node.other_link(dir, name);
+        let links = u64::from(self.nlink(node));
         let from = match &mut self.gate {
             Gate::Due => return,
             Gate::Held(_) => None,
@@ -103,7 +104,7 @@ impl Source {
             }
         }
         if let Gate::Held(held) = &mut self.gate {
-            let result = held.named(dir, name, node);
+            let result = held.linked(dir, name, node, links);
             self.remembered(result);
         }
     }
