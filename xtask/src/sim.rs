@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use replfs_tests::seed;
 use replfs_tests::sim::bug::Bug;
-use replfs_tests::sim::search::{STEPS, try_seed};
+use replfs_tests::sim::search::{STEPS, caught, try_seed};
 use std::time::{Duration, Instant};
 
 /// What is simulated.
@@ -24,7 +24,13 @@ pub struct Options {
     /// Show the deliberate bugs
     #[arg(long)]
     list_bugs: bool,
+    /// Switch each deliberate bug on and write docs/sim-bugs.md: what notices it, after how many seeds
+    #[arg(long)]
+    table: bool,
 }
+
+/// A bug is looked for with so many seeds.
+const SEEDS: u64 = 3000;
 
 /// Runs; whether every seed passed.
 pub fn run(options: &Options) -> Result<bool> {
@@ -33,6 +39,9 @@ pub fn run(options: &Options) -> Result<bool> {
             println!("{:18} {}", bug.name(), bug.what());
         }
         return Ok(true);
+    }
+    if options.table {
+        return table();
     }
     let bug = options.bug.as_deref().map(str::parse).transpose().map_err(|error: String| anyhow!(error))?;
     if let Some(seed) = options.seed {
@@ -60,4 +69,25 @@ fn report(seed: u64, steps: usize, bug: Option<Bug>) -> bool {
             false
         }
     }
+}
+
+fn table() -> Result<bool> {
+    let mut text = String::from(
+        "# Deliberate bugs\n\nEach stands in the simulator's driver and is switched on alone; seeds are counted from 1. Made by \
+         `cargo xtask sim --table`;\n`cargo xtask sim --bug NAME --seed N` shows what happened.\n\n\
+         | bug | what it does | noticed by | seeds |\n| --- | --- | --- | --- |\n",
+    );
+    let mut all = true;
+    for bug in Bug::ALL {
+        let found = caught(*bug, SEEDS);
+        all &= found.is_some();
+        let (by, after) = found.map_or(("nothing".to_owned(), format!("more than {SEEDS}")), |(seeds, checker)| {
+            (checker.to_string(), seeds.to_string())
+        });
+        let row = format!("| {bug} | {} | {by} | {after} |\n", bug.what());
+        print!("{row}");
+        text.push_str(&row);
+    }
+    std::fs::write(crate::run::root().join("docs/sim-bugs.md"), text)?;
+    Ok(all)
 }

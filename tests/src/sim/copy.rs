@@ -83,8 +83,10 @@ impl Source {
             return Brought::Done;
         }
         let mut verdict = self.source_of(node, there);
-        if let (There::Entry(Some(theirs)), Verdict::Content(From::Unknown, _) | Verdict::Same | Verdict::Attributes(false)) =
-            (there, verdict)
+        if let (
+            There::Entry(Some(theirs)),
+            Verdict::Content(From::Unknown, _) | Verdict::Same | Verdict::Attributes(false),
+        ) = (there, verdict)
             && !node.is_dir()
             && theirs.links > 1
             && let Some(pass) = self.passing()
@@ -176,7 +178,8 @@ impl Source {
         let same = found.is_some_and(|found| found.id() == node.id());
         let Gate::Pass(pass) = &mut self.gate else { return Step::Done };
         let wanted = same && pass.is_pending(dir, name) && !pass.is_right(&node) && pass.is_right(dir);
-        if !wanted && !(self.bug == Some(Bug::OldName) && self.tree.is_current(&self.disk, &node)) {
+        let by_mistake = self.bug == Some(Bug::OldName) && self.tree.is_current(&self.disk, &node);
+        if !wanted && !by_mistake {
             pass.staged(&node);
             self.staging.remove(&node.ino());
             return Step::On(State::Start);

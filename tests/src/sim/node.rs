@@ -195,7 +195,8 @@ impl Tree {
 
     /// Nodes that the kernel may forget: no open file, and nothing below that it knows.
     pub fn forgettable(&self, store: &Store) -> Vec<H> {
-        let above: Vec<u64> = self.table.values().filter(|n| n.kernel.get()).flat_map(Handle::links).map(|(d, _)| d.id).collect();
+        let above: Vec<u64> =
+            self.table.values().filter(|n| n.kernel.get()).flat_map(Handle::links).map(|(d, _)| d.id).collect();
         let open = |node: &H| self.is_current(store, node) && store.at(node.ino).opens > 0;
         let may = |node: &&H| node.kernel.get() && !node.is_root() && !open(node) && !above.contains(&node.id);
         self.table.values().filter(may).cloned().collect()
@@ -205,7 +206,8 @@ impl Tree {
     pub fn sweep(&mut self, store: &Store) {
         loop {
             let open = |node: &H| store.get(node.ino).is_some_and(|i| i.generation == node.generation && i.opens > 0);
-            let idle = |node: &H| Rc::strong_count(&node.0) == 1 && !node.kernel.get() && !node.is_root() && !open(node);
+            let idle =
+                |node: &H| Rc::strong_count(&node.0) == 1 && !node.kernel.get() && !node.is_root() && !open(node);
             let idle: Vec<u64> = self.table.values().filter(|node| idle(node)).map(|node| node.ino).collect();
             if idle.is_empty() {
                 return;

@@ -92,7 +92,7 @@ impl Replica {
 
     fn file(&mut self, node: u64, at: &At) -> Result<u64> {
         let ino = self.node(node, at)?;
-        if self.store.get(ino).is_none_or(|inode| inode.is_dir()) {
+        if self.store.get(ino).is_none_or(super::store::Inode::is_dir) {
             return Err(format!("{at:?} is no file"));
         }
         self.files.insert(node, ino);
@@ -103,13 +103,12 @@ impl Replica {
     pub fn apply(&mut self, rec: &Rec, tolerant: bool) -> Result<Option<Answer>> {
         // What was freed is known under no descriptor, which a real target would keep open.
         self.files.retain(|_, ino| self.store.get(*ino).is_some());
-        match rec {
-            Rec::Write { node, at, .. } | Rec::SetAttr { node, at, .. } | Rec::Compare { node, at, .. } => {
-                if *at == At::Orphan && !self.files.contains_key(node) && !self.orphans.contains_key(node) {
-                    return Ok(None);
-                }
-            }
-            _ => {}
+        if let Rec::Write { node, at, .. } | Rec::SetAttr { node, at, .. } | Rec::Compare { node, at, .. } = rec
+            && *at == At::Orphan
+            && !self.files.contains_key(node)
+            && !self.orphans.contains_key(node)
+        {
+            return Ok(None);
         }
         match rec {
             Rec::Write { node, at, block, data, mtime } => {
@@ -277,7 +276,8 @@ impl Replica {
     }
 
     fn exchange(&mut self, from: (u64, &Name), to: (u64, &Name), path: &RelPath) -> Result<()> {
-        let there = self.store.child(to.0, to.1).ok_or_else(|| format!("{path:?}, which is to be exchanged, is not there"))?;
+        let there =
+            self.store.child(to.0, to.1).ok_or_else(|| format!("{path:?}, which is to be exchanged, is not there"))?;
         if self.store.is_within(from.0, there) {
             return Err(format!("{path:?} cannot move into itself"));
         }

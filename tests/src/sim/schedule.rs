@@ -224,7 +224,11 @@ impl Schedule {
         }
         let flavour = *random.pick(&FLAVOURS);
         let bounds = Bounds {
-            queue: if flavour == Flavour::Overflow { *random.pick(&[6, 12, 24]) } else { *random.pick(&[24, 200, 1000]) },
+            queue: if flavour == Flavour::Overflow {
+                *random.pick(&[6, 12, 24])
+            } else {
+                *random.pick(&[24, 200, 1000])
+            },
             held: *random.pick(&[6, 60, 1000, 1000]),
             workers: *random.pick(&[1, 2, 4]),
             staged: if flavour == Flavour::Staging { 1 } else { *random.pick(&[2, 4, 100, 100]) },

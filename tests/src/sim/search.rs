@@ -67,7 +67,10 @@ pub fn run(schedule: &Schedule, bug: Option<Bug>, traced: bool) -> Result<Counts
     let checked = guarded(|| play(&mut world, schedule));
     match checked {
         Ok(()) => Ok(world.counts()),
-        Err((checker, text)) => Err(Failure { checker, text, trace: world.source.trace.take().unwrap_or_default() }),
+        Err((by, text)) => {
+            let trace = world.source.trace.take().unwrap_or_default();
+            Err(Failure { checker: by, text, trace })
+        }
     }
 }
 

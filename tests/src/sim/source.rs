@@ -179,8 +179,9 @@ impl Source {
         self.next_seq += 1;
         self.counts.records += 1;
         match &rec {
-            Rec::Write { data, .. } => self.count_blocks(data),
-            Rec::Ensure(Ensure { content: Content::Whole(data), .. }) => self.count_blocks(data),
+            Rec::Write { data, .. } | Rec::Ensure(Ensure { content: Content::Whole(data), .. }) => {
+                self.count_blocks(data);
+            }
             _ => {}
         }
         let clean = matches!(self.gate, Gate::Clean);

@@ -81,7 +81,8 @@ pub struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        let root = Inode { generation: 1, kind: Kind::Directory(BTreeMap::new()), mode: 0, mtime: 0, links: 1, opens: 0 };
+        let root =
+            Inode { generation: 1, kind: Kind::Directory(BTreeMap::new()), mode: 0, mtime: 0, links: 1, opens: 0 };
         Self { inodes: BTreeMap::from([(ROOT, root)]), free: Vec::new(), next: 2, generations: 2 }
     }
 }
@@ -186,7 +187,8 @@ impl Store {
 
     /// Whether `ino` is `dir` or somewhere below it.
     pub fn is_within(&self, ino: u64, dir: u64) -> bool {
-        ino == dir || self.names(dir).iter().filter_map(|name| self.child(dir, name)).any(|sub| self.is_within(ino, sub))
+        ino == dir
+            || self.names(dir).iter().filter_map(|name| self.child(dir, name)).any(|sub| self.is_within(ino, sub))
     }
 
     /// All directories' inode numbers and paths.

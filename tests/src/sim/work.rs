@@ -308,21 +308,17 @@ impl Source {
             return Step::On(State::Mending(super::copy::pieces(&dirt.data, size), at));
         };
         let at = if self.has(Bug::OldPlace) { first.clone() } else { at };
-        match ranges.pop_front() {
-            Some((from, to)) => {
-                let to = to.min(size);
-                if from < to {
-                    let data = inode.blocks()[from..to].to_vec();
-                    self.push(Rec::Write { node: node.id(), at, block: from, data, mtime });
-                }
-                Step::On(State::Mending(ranges, first))
-            }
-            None => {
-                let size = (!dirt.data.is_empty()).then_some(size);
-                self.push(Rec::SetAttr { node: node.id(), at, size, mode: Some(mode), mtime: Some(mtime) });
-                Step::Done
-            }
+        let Some((from, to)) = ranges.pop_front() else {
+            let size = (!dirt.data.is_empty()).then_some(size);
+            self.push(Rec::SetAttr { node: node.id(), at, size, mode: Some(mode), mtime: Some(mtime) });
+            return Step::Done;
+        };
+        let to = to.min(size);
+        if from < to {
+            let data = inode.blocks()[from..to].to_vec();
+            self.push(Rec::Write { node: node.id(), at, block: from, data, mtime });
         }
+        Step::On(State::Mending(ranges, first))
     }
 
     /// What is to be done to a name under which the source has this node.

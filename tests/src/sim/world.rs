@@ -2,9 +2,9 @@
 
 use super::apps::{Args, Call, Opened};
 use super::bug::Bug;
+use super::replica::Replica;
 use super::source::{Bounds, Counts, Source};
 use super::store::ROOT;
-use super::replica::Replica;
 use super::work::State;
 use crate::seed::Random;
 use protocol::Name;
@@ -297,7 +297,8 @@ impl World {
             return Err((Checker::Bounds, format!("{} entries are remembered", held.entries())));
         }
         if let Gate::Pass(pass) = &self.source.gate {
-            let known = self.source.disk.len() + self.source.tree.len() + self.target.store.len() + self.source.history.len();
+            let known =
+                self.source.disk.len() + self.source.tree.len() + self.target.store.len() + self.source.history.len();
             if pass.entries() > 8 * known {
                 return Err((Checker::Bounds, format!("the pass has {} entries for {known} nodes", pass.entries())));
             }
