@@ -1,6 +1,6 @@
 //! `cargo xtask sim`: the simulator of the map by hand. One seed with its trace, or random seeds for a while.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use replfs_tests::seed;
 use replfs_tests::sim::bug::Bug;
 use replfs_tests::sim::search::{STEPS, caught, try_seed};
@@ -24,13 +24,15 @@ pub struct Options {
     /// Show the deliberate bugs
     #[arg(long)]
     list_bugs: bool,
-    /// Switch each deliberate bug on and write docs/sim-bugs.md: what notices it, after how many seeds
+    /// Switch each deliberate bug on and write into docs/sim.md what notices it, after how many seeds
     #[arg(long)]
     table: bool,
 }
 
 /// A bug is looked for with so many seeds.
 const SEEDS: u64 = 3000;
+/// In docs/sim.md, what stands after this is made here.
+const MARKER: &str = "<!-- cargo xtask sim --table -->";
 
 /// Runs; whether every seed passed.
 pub fn run(options: &Options) -> Result<bool> {
@@ -72,11 +74,11 @@ fn report(seed: u64, steps: usize, bug: Option<Bug>) -> bool {
 }
 
 fn table() -> Result<bool> {
-    let mut text = String::from(
-        "# Deliberate bugs\n\nEach stands in the simulator's driver and is switched on alone; seeds are counted from 1. Made by \
-         `cargo xtask sim --table`;\n`cargo xtask sim --bug NAME --seed N` shows what happened.\n\n\
-         | bug | what it does | noticed by | seeds |\n| --- | --- | --- | --- |\n",
-    );
+    let place = crate::run::root().join("docs/sim.md");
+    let before = std::fs::read_to_string(&place).with_context(|| format!("cannot read {}", place.display()))?;
+    let (head, _) = before.split_once(MARKER).with_context(|| format!("no {MARKER} in {}", place.display()))?;
+    let mut text =
+        format!("{head}{MARKER}\n\n| bug | what it does | noticed by | seeds |\n| --- | --- | --- | --- |\n");
     let mut all = true;
     for bug in Bug::ALL {
         let found = caught(*bug, SEEDS);
@@ -88,6 +90,6 @@ fn table() -> Result<bool> {
         print!("{row}");
         text.push_str(&row);
     }
-    std::fs::write(crate::run::root().join("docs/sim-bugs.md"), text)?;
+    std::fs::write(&place, text).with_context(|| format!("cannot write {}", place.display()))?;
     Ok(all)
 }

@@ -177,7 +177,8 @@ impl Source {
         let found = self.tree.lookup(&self.disk, dir, name);
         let same = found.is_some_and(|found| found.id() == node.id());
         let Gate::Pass(pass) = &mut self.gate else { return Step::Done };
-        let wanted = same && pass.is_pending(dir, name) && !pass.is_right(&node) && pass.is_right(dir);
+        let right = pass.is_right(&node) && self.bug != Some(Bug::LinkAsCopy);
+        let wanted = same && pass.is_pending(dir, name) && !right && pass.is_right(dir);
         let by_mistake = self.bug == Some(Bug::OldName) && self.tree.is_current(&self.disk, &node);
         if !wanted && !by_mistake {
             pass.staged(&node);
