@@ -89,7 +89,7 @@ impl Source {
             Gate::Clean => other,
             Gate::Pass(pass) => match pass.linked(dir, name, node, other) {
                 Some(from) => Some(from),
-                None => return,
+                None => return self.touched(dir),
             },
         };
         if matches!(self.gate, Gate::Pass(_) | Gate::Clean) {
@@ -217,13 +217,17 @@ impl Source {
             }
             Plan::LinkAndUnlink(clean) => self.link_and_unlink(rename, orphan, &clean),
             Plan::Nothing => {
-                for (dir, mtime) in [(rename.from.0, mtimes.0), (rename.to.0, mtimes.1)] {
-                    if let Some(path) = dir.path() {
-                        let at = At::Path(path);
-                        self.push(Rec::SetAttr { node: dir.id(), at, size: None, mode: None, mtime: Some(mtime) });
-                    }
-                }
+                self.touched(rename.from.0);
+                self.touched(rename.to.0);
             }
+        }
+    }
+
+    /// A directory's time changed, by names that are looked at later.
+    fn touched(&mut self, dir: &H) {
+        if let Some(path) = dir.path() {
+            let mtime = Some(self.mtime_of(dir));
+            self.push(Rec::SetAttr { node: dir.id(), at: At::Path(path), size: None, mode: None, mtime });
         }
     }
 
