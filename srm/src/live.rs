@@ -78,9 +78,29 @@ impl Srm {
                 core.written_bytes += len as u64;
                 self.send(&mut core, node, draft, touch, len)
             }
+            Reach::Absorbed if !node.has_name() && self.is_removed(names, node) => self.absorb_removed(node, len),
             Reach::Absorbed => self.absorb_touch(node, touch, len),
             Reach::Nameless => self.nameless(node, len),
         }
+    }
+
+    /// Whether it has no name, known or not.
+    fn is_removed(&self, names: &Names, node: &Node) -> bool {
+        self.tree.stat(names, node).map_or(true, |stat| stat.st_nlink == 0)
+    }
+
+    /// A file that is gone changed: nobody will ever see it on the target.
+    fn absorb_removed(&self, node: &Arc<Node>, len: usize) -> Ticket {
+        let mut core = self.core.lock();
+        core.count("absorbed");
+        if let Gate::Held(held) = &mut core.gate
+            && node.is_orphan()
+        {
+            // What the target keeps of it is out of date from here on.
+            node.set_orphan(false);
+            held.reap(node);
+        }
+        core.absorb(len)
     }
 
     /// Takes a `copy_file_range`; both nodes are locked. The input must be clean on the target, or the caller ships the bytes.
@@ -161,14 +181,6 @@ impl Srm {
         let mut core = self.core.lock();
         core.count("absorbed");
         core.written_bytes += len as u64;
-        if let Gate::Held(held) = &mut core.gate
-            && node.is_orphan()
-            && touch != Touch::Nothing
-        {
-            // What the target keeps of it is out of date from here on, and nobody will see it.
-            node.set_orphan(false);
-            held.reap(node);
-        }
         core.absorb_touch(node, touch, len)
     }
 

@@ -98,7 +98,9 @@ impl Srm {
             self.stamp(names, dir, parent_mtime);
             return Ticket::NONE;
         }
-        let hold = |held: &mut Held<Arc<Node>>| held.named(dir, name, node);
+        let is_held = matches!(self.core.lock().gate, Gate::Held(_));
+        let links = if is_held { self.tree.stat(names, node).map_or(u64::MAX, |stat| stat.st_nlink) } else { u64::MAX };
+        let hold = |held: &mut Held<Arc<Node>>| held.linked(dir, name, node, links);
         let Some(to) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let other = self.other_taken_link(node, dir, name);
         if other.is_none() && node.other_link(dir, name).is_some() && matches!(self.core.lock().gate, Gate::Clean) {

@@ -1,9 +1,9 @@
 //! `cargo xtask sim`: the simulator of the map by hand. One seed with its trace, or random seeds for a while.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use replfs_tests::seed;
 use replfs_tests::sim::bug::Bug;
-use replfs_tests::sim::search::{STEPS, try_seed};
+use replfs_tests::sim::search::{STEPS, caught, try_seed};
 use std::time::{Duration, Instant};
 
 /// What is simulated.
@@ -24,7 +24,15 @@ pub struct Options {
     /// Show the deliberate bugs
     #[arg(long)]
     list_bugs: bool,
+    /// Switch each deliberate bug on and write into docs/sim.md what notices it, after how many seeds
+    #[arg(long)]
+    table: bool,
 }
+
+/// A bug is looked for with so many seeds.
+const SEEDS: u64 = 3000;
+/// In docs/sim.md, what stands after this is made here.
+const MARKER: &str = "<!-- cargo xtask sim --table -->";
 
 /// Runs; whether every seed passed.
 pub fn run(options: &Options) -> Result<bool> {
@@ -33,6 +41,9 @@ pub fn run(options: &Options) -> Result<bool> {
             println!("{:18} {}", bug.name(), bug.what());
         }
         return Ok(true);
+    }
+    if options.table {
+        return table();
     }
     let bug = options.bug.as_deref().map(str::parse).transpose().map_err(|error: String| anyhow!(error))?;
     if let Some(seed) = options.seed {
@@ -60,4 +71,25 @@ fn report(seed: u64, steps: usize, bug: Option<Bug>) -> bool {
             false
         }
     }
+}
+
+fn table() -> Result<bool> {
+    let place = crate::run::root().join("docs/sim.md");
+    let before = std::fs::read_to_string(&place).with_context(|| format!("cannot read {}", place.display()))?;
+    let (head, _) = before.split_once(MARKER).with_context(|| format!("no {MARKER} in {}", place.display()))?;
+    let mut text =
+        format!("{head}{MARKER}\n\n| bug | what it does | noticed by | seeds |\n| --- | --- | --- | --- |\n");
+    let mut all = true;
+    for bug in Bug::ALL {
+        let found = caught(*bug, SEEDS);
+        all &= found.is_some();
+        let (by, after) = found.map_or(("nothing".to_owned(), format!("more than {SEEDS}")), |(seeds, checker)| {
+            (checker.to_string(), seeds.to_string())
+        });
+        let row = format!("| {bug} | {} | {by} | {after} |\n", bug.what());
+        print!("{row}");
+        text.push_str(&row);
+    }
+    std::fs::write(&place, text).with_context(|| format!("cannot write {}", place.display()))?;
+    Ok(all)
 }

@@ -8,7 +8,7 @@
 use super::ranges::Ranges;
 use super::{Handle, Slot, slot};
 use protocol::{Name, Op};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// The block of nearly every file system; with another only more is sent than need be.
@@ -104,8 +104,6 @@ pub struct Held<H> {
     pub(super) files: HashMap<u64, (H, Dirt)>,
     /// Files with several known names: kept, so that these stay known, and a link remains a link.
     pub(super) linked: HashMap<u64, H>,
-    /// Lost their last known name, and have others.
-    loose: HashSet<u64>,
     /// Files without a name that the target keeps and need not keep any more.
     pub(super) reaped: Vec<u64>,
 }
@@ -120,14 +118,13 @@ impl<H: Handle> Held<H> {
             at: HashMap::new(),
             files: HashMap::new(),
             linked: HashMap::new(),
-            loose: HashSet::new(),
             reaped: Vec::new(),
         }
     }
 
     /// Entries that are remembered: names, nodes whose data or attributes changed, files with several names.
     pub fn entries(&self) -> usize {
-        self.names.len() + self.files.len() + self.linked.len() + self.loose.len() + self.reaped.len()
+        self.names.len() + self.files.len() + self.linked.len() + self.reaped.len()
     }
 
     /// A file without a name, which the target keeps, is closed or changed. (Not bounded by itself: it was open.)
@@ -157,12 +154,12 @@ impl<H: Handle> Held<H> {
             || node.links().iter().any(|(dir, name)| self.is_clean(dir, name))
     }
 
-    /// A node's data or attributes changed.
+    /// A node's data or attributes changed. Nodes that have no name at all, known or not, are not told: nobody sees them.
     pub fn touched(&mut self, node: &H, touch: Touch) -> Result<(), Lost> {
         if touch == Touch::Nothing {
             return Ok(());
         }
-        if self.loose.contains(&node.id()) {
+        if !node.is_root() && node.links().is_empty() {
             return Err(Lost::Nameless);
         }
         if self.is_there(node) {
@@ -197,10 +194,17 @@ impl<H: Handle> Held<H> {
         }
     }
 
-    /// A new node, or one more name of one.
+    /// One more name of a node that has so many now, known or not.
+    pub fn linked(&mut self, dir: &H, name: &Name, node: &H, links: u64) -> Result<(), Lost> {
+        self.named(dir, name, node)?;
+        // The target may have it, under a name that is not known: what changes of it from now on would be forgotten.
+        let unknown = node.links().len() < 2 && links > 1 && !self.was.contains_key(&node.id());
+        if unknown { Err(Lost::Nameless) } else { Ok(()) }
+    }
+
+    /// A new node.
     pub fn named(&mut self, dir: &H, name: &Name, node: &H) -> Result<(), Lost> {
         self.stamp(dir);
-        self.loose.remove(&node.id());
         self.soil(dir, name);
         self.keep(node);
         self.check()
@@ -216,10 +220,7 @@ impl<H: Handle> Held<H> {
         }
         if last {
             self.files.remove(&node.id());
-            self.loose.remove(&node.id());
             self.linked.remove(&node.id());
-        } else if node.links().is_empty() {
-            self.loose.insert(node.id());
         }
         self.check()
     }

@@ -63,6 +63,8 @@ struct Pending {
     untouched: bool,
     /// Times that the target was asked.
     tries: u8,
+    /// Of the last look.
+    turn: u64,
 }
 
 /// What a pass goes over.
@@ -127,6 +129,8 @@ pub struct Pass<H> {
     later: Vec<(Instant, Work<H>)>,
     /// Files whose names are to stay known.
     kept: Vec<H>,
+    /// Looks at names that have begun.
+    turns: u64,
 }
 
 /// What to do next.
@@ -158,6 +162,7 @@ impl<H: Handle> Pass<H> {
             active: 0,
             later: Vec::new(),
             kept: Vec::new(),
+            turns: 0,
         }
     }
 
@@ -206,12 +211,12 @@ impl<H: Handle> Pass<H> {
     /// A name of the node that is right on the target; `None` also where any known one is (a pass over everything, and a
     /// node that has, or had when it became right, one name).
     pub fn right_link(&self, node: &H) -> Option<(H, Name)> {
-        let shared = || self.shared(node.ino()).and_then(|names| names.first().cloned());
+        let shared = || self.shared(node.ino()).unwrap_or_default();
         match &self.scope {
-            Scope::All(_) => shared(),
+            Scope::All(_) => shared().first().cloned(),
             Scope::Some(_) => {
-                let right = |(dir, name): &(H, Name)| self.is_right_at(dir, name, node.ino());
-                node.links().into_iter().find(right).or_else(shared)
+                let right = |link: &(H, Name)| self.is_right_at(&link.0, &link.1, node.ino());
+                node.links().into_iter().find(right).or_else(|| shared().iter().find(|link| right(link)).cloned())
             }
         }
     }
@@ -219,14 +224,14 @@ impl<H: Handle> Pass<H> {
     /// A right name other than this one.
     pub fn other_right_link(&self, node: &H, dir: &H, name: &Name) -> Option<(H, Name)> {
         let other = |link: &(H, Name)| !is_link(link, dir, name);
-        let shared = || self.shared(node.ino()).and_then(|names| names.iter().find(|link| other(link)).cloned());
+        let shared = || self.shared(node.ino()).unwrap_or_default();
         match &self.scope {
             Scope::All(right) if !right.contains(&node.ino()) => None,
-            Scope::All(_) if self.shared(node.ino()).is_some() => shared(),
+            Scope::All(_) if self.shared(node.ino()).is_some() => shared().iter().find(|link| other(link)).cloned(),
             Scope::All(_) => node.links().into_iter().find(other),
             Scope::Some(_) => {
                 let right = |link: &(H, Name)| other(link) && self.is_right_at(&link.0, &link.1, node.ino());
-                node.links().into_iter().find(right).or_else(shared)
+                node.links().into_iter().find(right).or_else(|| shared().iter().find(|link| right(link)).cloned())
             }
         }
     }
@@ -319,7 +324,7 @@ impl<H: Handle> Pass<H> {
             pending.hint = Hint::Ask;
             return;
         }
-        self.pending.insert(here, Pending { hint, untouched: true, tries: 0 });
+        self.pending.insert(here, Pending { hint, untouched: true, tries: 0, turn: 0 });
         self.work.push(Work::Name(dir.clone(), name.clone()));
     }
 
@@ -328,21 +333,25 @@ impl<H: Handle> Pass<H> {
         self.pending.contains_key(&slot(dir, name))
     }
 
-    /// A look at a name begins; how to take it. After the third question nothing is asked any more: the third try is one
-    /// that nothing can touch.
-    pub fn look(&mut self, dir: &H, name: &Name) -> Known {
-        let Some(pending) = self.pending.get_mut(&slot(dir, name)) else { return Known::Hint(Hint::Ask) };
+    /// A look at a name begins; how to take it, and the turn of this look. After the third question nothing is asked any more:
+    /// the third try is one that nothing can touch.
+    pub fn look(&mut self, dir: &H, name: &Name) -> (Known, u64) {
+        self.turns += 1;
+        let turn = self.turns;
+        let Some(pending) = self.pending.get_mut(&slot(dir, name)) else { return (Known::Hint(Hint::Ask), turn) };
         pending.untouched = true;
+        pending.turn = turn;
         pending.tries = pending.tries.saturating_add(1);
-        match pending.hint {
+        let known = match pending.hint {
             Hint::Ask | Hint::Deleted if pending.tries > 2 => Known::Anything,
             hint => Known::Hint(hint),
-        }
+        };
+        (known, turn)
     }
 
-    /// Whether nothing touched the name since the look at it began.
-    pub fn is_untouched(&self, dir: &H, name: &Name) -> bool {
-        self.pending.get(&slot(dir, name)).is_none_or(|pending| pending.untouched)
+    /// Whether nothing touched the name since the look of this turn began. A name that was seen to and waits anew was touched.
+    pub fn is_untouched(&self, dir: &H, name: &Name, turn: u64) -> bool {
+        self.pending.get(&slot(dir, name)).is_some_and(|pending| pending.untouched && pending.turn == turn)
     }
 
     /// A live operation changed what is under a name on the target.
@@ -441,7 +450,7 @@ impl<H: Handle> Pass<H> {
     /// Something that could not be read is left for later.
     pub fn postpone(&mut self, work: Work<H>, again: Instant) {
         if let Work::Name(dir, name) = &work {
-            let pending = Pending { hint: Hint::Ask, untouched: true, tries: 0 };
+            let pending = Pending { hint: Hint::Ask, untouched: true, tries: 0, turn: 0 };
             self.pending.insert(slot(dir, name), pending);
         }
         self.later.push((again, work));

@@ -96,27 +96,22 @@ impl<H: Handle> Pass<H> {
         self.set_right(node, Some((dir, name)), false);
     }
 
-    /// A node got one more name, which its links contain. A name to link it from, if the link is sent; without it the name
+    /// A node got one more name, which its links contain. A name to link it from, if the link is sent; without it the new name
     /// waits for a look. `other`: a name that is known of it otherwise.
     pub fn linked(&mut self, dir: &H, name: &Name, node: &H, other: Option<(H, Name)>) -> Option<(H, Name)> {
-        let right = match self.scope() {
-            Scope::All(right) => right.contains(&node.ino()),
-            Scope::Some(_) => self.other_right_link(node, dir, name).is_some() || node.links().len() <= 1,
+        let clean = match (self.scope(), self.shared(node.ino())) {
+            (Scope::Some(_), _) => self.other_right_link(node, dir, name),
+            (Scope::All(right), _) if !right.contains(&node.ino()) => None,
+            (Scope::All(_), Some(names)) => names.first().cloned(),
+            (Scope::All(_), None) => other,
         };
-        if !right {
+        let Some((from_dir, from)) = clean else {
             self.add_name(dir, name, Hint::Ask);
             return None;
-        }
-        let clean = match self.shared(node.ino()) {
-            _ if !self.is_over_all() => self.other_right_link(node, dir, name),
-            Some(names) => names.first().cloned(),
-            None => other,
         };
-        if let Some((d, n)) = &clean {
-            self.add_shared(node.ino(), (d, n));
-        }
+        self.add_shared(node.ino(), (&from_dir, &from));
         self.set_right(node, Some((dir, name)), true);
-        clean
+        Some((from_dir, from))
     }
 
     /// What is sent of a rename or an exchange; what is replaced was told before by [`Pass::lost_name`].

@@ -84,9 +84,11 @@ mod tests {
     /// The two vectors of S3: (20,+40) and (40,+60) give (20,+80); (20,+40) and (1040,+60) with packets of 512 stay two.
     #[test]
     fn overlapping_and_near_ranges_merge_and_far_ones_do_not() {
-        assert_eq!(of(&[20..60, 40..100]).iter().collect::<Vec<_>>(), [20..100]);
+        let one = of(&[20..60, 40..100]);
+        assert_eq!((one.len(), one.iter().next()), (1, Some(20..100)));
         assert_eq!(of(&[20..60, 1040..1100]).iter().collect::<Vec<_>>(), [20..60, 1040..1100]);
-        assert_eq!(of(&[1040..1100, 20..60, 500..600]).iter().collect::<Vec<_>>(), [20..1100]);
+        let one = of(&[1040..1100, 20..60, 500..600]);
+        assert_eq!((one.len(), one.iter().next()), (1, Some(20..1100)));
     }
 
     proptest! {

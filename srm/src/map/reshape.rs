@@ -73,7 +73,9 @@ impl<H: Handle> Held<H> {
         for (dir, name) in self.names.keys() {
             within.entry(*dir).or_default().push(name.clone());
         }
-        within.values_mut().for_each(|names| names.sort());
+        for names in within.values_mut() {
+            names.sort();
+        }
         let mut work = Reshape {
             held: self,
             within,
@@ -248,7 +250,7 @@ impl<H: Handle> Reshape<H> {
             .iter()
             .filter(|node| !self.waiting.contains(&node.id()))
             .filter_map(|node| Some((self.path(node)?, node.clone())))
-            .max_by_key(|(path, node)| (path.as_bytes().iter().filter(|byte| **byte == b'/').count(), node.id()));
+            .max_by_key(|(path, node)| (path.as_bytes().split(|byte| *byte == b'/').count(), node.id()));
         let Some((from, node)) = deepest else { return false };
         let was = self.held.was.get(&node.id()).cloned();
         self.leave(was.as_ref());

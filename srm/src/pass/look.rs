@@ -69,7 +69,7 @@ impl Srm {
         let mut lanes = Lanes::Yes;
         loop {
             self.wait_for_room(number)?;
-            let known = {
+            let (known, turn) = {
                 let mut core = self.core.lock();
                 let pass = core.gate.pass(number).ok_or(Stop::Over)?;
                 // A live operation has settled it.
@@ -88,7 +88,7 @@ impl Srm {
                 },
             };
             let there = told.as_ref().map_or(There::Anything, |entry| There::Entry(entry.as_deref()));
-            match self.settle_name(number, dir, name, there, (deleted, lanes))? {
+            match self.settle_name(number, (dir, name, turn), there, (deleted, lanes))? {
                 Looked::Settled => return Ok(()),
                 Looked::Again => {}
                 // It is looked at once more; a file that was placed is right by then.
@@ -132,8 +132,7 @@ impl Srm {
     fn settle_name(
         &self,
         number: u64,
-        dir: &Arc<Node>,
-        name: &Name,
+        (dir, name, turn): (&Arc<Node>, &Name, u64),
         there: There<'_>,
         how: (bool, Lanes),
     ) -> Result<Looked, Stop> {
@@ -149,7 +148,7 @@ impl Srm {
                 pass.not_pending(dir, name);
                 return Ok(Looked::Settled);
             }
-            if matches!(there, There::Entry(_)) && !pass.is_untouched(dir, name) {
+            if matches!(there, There::Entry(_)) && !pass.is_untouched(dir, name, turn) {
                 return Ok(Looked::Again);
             }
         }
@@ -283,7 +282,9 @@ impl Srm {
         if !node.is_dir() {
             let mut core = self.core.lock();
             let pass = core.gate.pass(number).ok_or(Stop::Over)?;
-            if !pass.may_send_anew(node, snapshot.stat.st_nlink) {
+            // Names that are known and left out are nothing to the target.
+            let left_out = node.all_links().len().saturating_sub(node.taken_links().len()) as u64;
+            if !pass.may_send_anew(node, snapshot.stat.st_nlink.saturating_sub(left_out)) {
                 core.all_dirty("a file may be on the target under a name that is not known; all will be compared");
                 return Err(Stop::Over);
             }

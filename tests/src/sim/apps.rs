@@ -7,7 +7,7 @@ use super::record::Rec;
 use super::source::Source;
 use super::store::{BLOCK_BYTES, ROOT};
 use protocol::Name;
-use srm::map::{Handle, Touch};
+use srm::map::{Handle, Touch, Work};
 
 /// Names that applications use.
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -33,6 +33,8 @@ pub enum Call {
     LinkOpen,
     Close,
     Forget,
+    /// One of the others, on what a worker of the pass has in hand.
+    Hit,
 }
 
 /// Its arguments: numbers that pick among what there is.
@@ -144,6 +146,7 @@ impl Source {
                 }
             }
             Call::WriteOpen | Call::LinkOpen | Call::Close => self.by_descriptor(call, args, open),
+            Call::Hit => self.hit(args),
             Call::Forget => {
                 let all = self.tree.forgettable(&self.disk);
                 if let Some(node) = all.get(args.0 as usize % all.len().max(1)) {
@@ -154,6 +157,30 @@ impl Source {
                     }
                 }
             }
+        }
+    }
+
+    /// Something happens to what a worker has in hand.
+    fn hit(&mut self, args: Args) {
+        let in_hand = |task: &super::work::Task| match &task.work {
+            Work::Name(dir, name) => Some((dir.clone(), name.clone())),
+            Work::Copy(node, _) | Work::Mend(node, _) | Work::List(node) => node.link(),
+        };
+        let all: Vec<(H, Name)> = self.tasks.iter().filter_map(in_hand).collect();
+        let Some((dir, name)) = all.get(args.0 as usize % all.len().max(1)).cloned() else { return };
+        if !self.tree.is_current(&self.disk, &dir) || !dir.has_name() {
+            return;
+        }
+        let Some(node) = self.kernel_lookup(&dir, &name) else { return };
+        dir.chain().iter().for_each(|above| above.kernel.set(true));
+        let from = Place { dir, name };
+        match args.1 % 8 {
+            0..4 if !node.is_dir() => self.write(&node, Args(0, args.2, args.2 / 8)),
+            0 | 4 if !node.is_dir() => self.truncate(&node, args.2 as usize % 7),
+            1 | 5 if !node.is_dir() => self.remove(&from, &node),
+            2 | 6 => self.rename_from(&from, &node, args.2),
+            3 | 7 => self.exchange_from(&from, &node, args.2),
+            _ => self.chmod(&node),
         }
     }
 
@@ -281,8 +308,13 @@ impl Source {
     }
 
     fn rename(&mut self, args: Args) {
-        let Some((from, node)) = self.existing(args.0, None) else { return };
-        let to = self.place_of(args.1);
+        if let Some((from, node)) = self.existing(args.0, None) {
+            self.rename_from(&from, &node, args.1);
+        }
+    }
+
+    fn rename_from(&mut self, from: &Place, node: &H, to: u32) {
+        let to = self.place_of(to);
         let there = self.kernel_lookup(&to.dir, &to.name);
         let into_itself = node.is_dir() && self.disk.is_within(to.dir.ino(), node.ino());
         if into_itself || there.as_ref().is_some_and(|there| there.id() == node.id()) {
@@ -305,19 +337,24 @@ impl Source {
         }
         self.disk.detach(from.dir.ino(), &from.name);
         self.disk.attach(to.dir.ino(), &to.name, node.ino());
-        self.stamp(&from, &to);
+        self.stamp(from, &to);
         let replaced = there.map(|there| self.lose(&to, &there, before));
         node.remove_link(&from.dir, &from.name);
         node.add_link(&to.dir, &to.name);
         let (from, to) = ((&from.dir, &from.name), (&to.dir, &to.name));
-        self.renamed(&Renamed { from, to, node: &node, other: None, replaced });
+        self.renamed(&Renamed { from, to, node, other: None, replaced });
     }
 
     fn exchange(&mut self, args: Args) {
-        let Some((from, node)) = self.existing(args.0, None) else { return };
-        let Some((to, other)) = self.existing(args.1, None) else { return };
+        if let Some((from, node)) = self.existing(args.0, None) {
+            self.exchange_from(&from, &node, args.1);
+        }
+    }
+
+    fn exchange_from(&mut self, from: &Place, node: &H, to: u32) {
+        let Some((to, other)) = self.existing(to, None) else { return };
         let within = |dir: &H, node: &H, source: &Self| node.is_dir() && source.disk.is_within(dir.ino(), node.ino());
-        if node.id() == other.id() || within(&to.dir, &node, self) || within(&from.dir, &other, self) {
+        if node.id() == other.id() || within(&to.dir, node, self) || within(&from.dir, &other, self) {
             return;
         }
         let text = super::source::text;
@@ -326,13 +363,13 @@ impl Source {
         self.disk.detach(to.dir.ino(), &to.name);
         self.disk.attach(from.dir.ino(), &from.name, other.ino());
         self.disk.attach(to.dir.ino(), &to.name, node.ino());
-        self.stamp(&from, &to);
+        self.stamp(from, &to);
         other.remove_link(&to.dir, &to.name);
         other.add_link(&from.dir, &from.name);
         node.remove_link(&from.dir, &from.name);
         node.add_link(&to.dir, &to.name);
         let (from, to) = ((&from.dir, &from.name), (&to.dir, &to.name));
-        self.renamed(&Renamed { from, to, node: &node, other: Some(&other), replaced: None });
+        self.renamed(&Renamed { from, to, node, other: Some(&other), replaced: None });
     }
 
     fn stamp(&mut self, from: &Place, to: &Place) {
@@ -350,7 +387,7 @@ impl Source {
             self.disk.at_mut(node.ino()).opens -= 1;
             self.disk.settle(node.ino());
         }
-        self.tree = super::node::Tree::new(&self.disk, self.bug);
+        self.tree = super::node::Tree::new(&self.disk);
         assert!(self.disk.get(ROOT).is_some(), "SRC is there");
     }
 }

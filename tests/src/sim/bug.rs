@@ -36,7 +36,7 @@ bugs! {
     ForgetAbsorbed "forget-absorbed" "data that is written while nothing is sent is not remembered",
     StaleAnswer "stale-answer" "an answer about a name is used although the name was touched since",
     NoMark "no-mark" "repair begins without saying that the replica is incoherent",
-    InodeReuse "inode-reuse" "a node is told by its inode number alone",
+    InodeReuse "inode-reuse" "a file that is gone is not forgotten by the pass, and another gets its inode number",
     ForgetRename "forget-rename" "a rename while nothing is sent is remembered as a new name only",
     BareStaged "bare-staged" "staged content is put in its place without what was touched last",
     LinkAsCopy "link-as-copy" "one more name of a file that is right is brought over as a file of its own",

@@ -177,8 +177,10 @@ impl Source {
         let found = self.tree.lookup(&self.disk, dir, name);
         let same = found.is_some_and(|found| found.id() == node.id());
         let Gate::Pass(pass) = &mut self.gate else { return Step::Done };
-        let wanted = same && pass.is_pending(dir, name) && !pass.is_right(&node) && pass.is_right(dir);
-        if !wanted && !(self.bug == Some(Bug::OldName) && self.tree.is_current(&self.disk, &node)) {
+        let right = pass.is_right(&node) && self.bug != Some(Bug::LinkAsCopy);
+        let wanted = same && pass.is_pending(dir, name) && !right && pass.is_right(dir);
+        let by_mistake = self.bug == Some(Bug::OldName) && self.tree.is_current(&self.disk, &node);
+        if !wanted && !by_mistake {
             pass.staged(&node);
             self.staging.remove(&node.ino());
             return Step::On(State::Start);
@@ -188,7 +190,10 @@ impl Source {
         if let Some((from, to)) = staging.todo.pop_front() {
             let data = inode.blocks()[from.min(size)..to.min(size)].to_vec();
             self.count_blocks(&data);
-            self.lane.push(Piece { key: staging.key, block: from, data });
+            // In a file that was just made holes are there already.
+            if staging.tries > 0 || data.iter().any(|block| *block != 0) || data.is_empty() {
+                self.lane.push(Piece { key: staging.key, block: from, data });
+            }
             return Step::On(State::Staging(staging));
         }
         if self.lane.iter().any(|piece| piece.key == staging.key) {
@@ -282,8 +287,12 @@ impl Source {
         copying.offset = to;
         match source {
             From::Fresh if self.has(Bug::UnlockedRead) => copying.read = Some((from, data)),
+            // What was just made has holes where nothing is written.
             From::Fresh => {
-                self.push(Rec::Write { node: node.id(), at, block: from, data, mtime });
+                for (block, data) in (from..to).zip(data).filter(|(_, data)| *data != 0) {
+                    let at = at.clone();
+                    self.push(Rec::Write { node: node.id(), at, block, data: vec![data], mtime });
+                }
             }
             From::Unknown => {
                 let asked = self.ask(Rec::Compare { node: node.id(), at, block: from, data });

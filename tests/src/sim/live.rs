@@ -82,21 +82,15 @@ impl Source {
     pub fn linked(&mut self, dir: &H, name: &Name, node: &H) {
         self.open_names(&[dir]);
         let other = node.other_link(dir, name);
+        let links = u64::from(self.nlink(node));
         let from = match &mut self.gate {
             Gate::Due => return,
             Gate::Held(_) => None,
             Gate::Clean => other,
-            Gate::Pass(pass) => {
-                let from = pass.linked(dir, name, node, other);
-                if from.is_none() && pass.is_pending(dir, name) {
-                    return;
-                }
-                if from.is_none() && !node.orphan.get() {
-                    pass.add_name(dir, name, srm::map::Hint::Ask);
-                    return;
-                }
-                from
-            }
+            Gate::Pass(pass) => match pass.linked(dir, name, node, other) {
+                Some(from) => Some(from),
+                None => return self.touched(dir),
+            },
         };
         if matches!(self.gate, Gate::Pass(_) | Gate::Clean) {
             let at = match from.and_then(|(d, n)| path_in(&d, &n)) {
@@ -110,7 +104,7 @@ impl Source {
             }
         }
         if let Gate::Held(held) = &mut self.gate {
-            let result = held.named(dir, name, node);
+            let result = held.linked(dir, name, node, links);
             self.remembered(result);
         }
     }
@@ -119,7 +113,12 @@ impl Source {
     pub fn unlinked(&mut self, dir: &H, name: &Name, lost: &Lost) {
         self.open_names(&[dir]);
         let directory = lost.node.is_dir();
+        let forgets = !(self.has(Bug::InodeReuse) && lost.is_last());
         let orphan = match &mut self.gate {
+            Gate::Pass(pass) if !forgets => {
+                pass.not_pending(dir, name);
+                false
+            }
             Gate::Pass(pass) => pass.lost_name(dir, name, &lost.departure()),
             Gate::Clean => lost.orphan,
             Gate::Due | Gate::Held(_) => false,
@@ -218,13 +217,17 @@ impl Source {
             }
             Plan::LinkAndUnlink(clean) => self.link_and_unlink(rename, orphan, &clean),
             Plan::Nothing => {
-                for (dir, mtime) in [(rename.from.0, mtimes.0), (rename.to.0, mtimes.1)] {
-                    if let Some(path) = dir.path() {
-                        let at = At::Path(path);
-                        self.push(Rec::SetAttr { node: dir.id(), at, size: None, mode: None, mtime: Some(mtime) });
-                    }
-                }
+                self.touched(rename.from.0);
+                self.touched(rename.to.0);
             }
+        }
+    }
+
+    /// A directory's time changed, by names that are looked at later.
+    fn touched(&mut self, dir: &H) {
+        if let Some(path) = dir.path() {
+            let mtime = Some(self.mtime_of(dir));
+            self.push(Rec::SetAttr { node: dir.id(), at: At::Path(path), size: None, mode: None, mtime });
         }
     }
 

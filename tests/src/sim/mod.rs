@@ -4,11 +4,12 @@
 //!
 //! `store` is a file system, `node` what is known of one, `replica` the target; `source`, `live`, `work` and `copy` drive the map;
 //! `apps` are the applications; `schedule` makes events of a seed, `world` lets them happen and checks, `search` runs many and makes
-//! a failing one small; `bug` has the deliberate mistakes that show that the checks see something.
+//! a failing one small; `economy` counts what is sent after a bypass; `bug` has the deliberate mistakes that show that the checks see something.
 
 pub mod apps;
 pub mod bug;
 pub mod copy;
+pub mod economy;
 pub mod live;
 pub mod node;
 pub mod record;

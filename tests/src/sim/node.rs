@@ -1,7 +1,6 @@
 //! The nodes of the source that are known, under the names that are known: what the kernel and others hold. A node that
 //! nobody holds is forgotten with all its names, and is another node when it is found again.
 
-use super::bug::Bug;
 use super::store::{ROOT, Store};
 use protocol::{Name, RelPath};
 use srm::map::Handle;
@@ -131,13 +130,12 @@ pub fn path_in(dir: &H, name: &Name) -> Option<RelPath> {
 pub struct Tree {
     table: BTreeMap<u64, H>,
     next: u64,
-    bug: Option<Bug>,
 }
 
 impl Tree {
     /// Only the root is known.
-    pub fn new(store: &Store, bug: Option<Bug>) -> Self {
-        let mut tree = Self { table: BTreeMap::new(), next: 1, bug };
+    pub fn new(store: &Store) -> Self {
+        let mut tree = Self { table: BTreeMap::new(), next: 1 };
         tree.insert(store, ROOT);
         tree
     }
@@ -162,7 +160,7 @@ impl Tree {
     pub fn insert(&mut self, store: &Store, ino: u64) -> H {
         let inode = store.at(ino);
         if let Some(node) = self.table.get(&ino)
-            && (node.generation == inode.generation || self.bug == Some(Bug::InodeReuse))
+            && node.generation == inode.generation
         {
             return node.clone();
         }
@@ -182,9 +180,7 @@ impl Tree {
 
     /// Whether a node still is what the store has under its number.
     pub fn is_current(&self, store: &Store, node: &H) -> bool {
-        store
-            .get(node.ino)
-            .is_some_and(|inode| inode.generation == node.generation || self.bug == Some(Bug::InodeReuse))
+        store.get(node.ino).is_some_and(|inode| inode.generation == node.generation)
     }
 
     /// Finds a name and notes it.

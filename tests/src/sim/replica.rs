@@ -37,6 +37,9 @@ impl Replica {
     pub fn begin(&mut self, applied: u64) {
         self.applied = applied;
         self.staging.clear();
+        for ino in std::mem::take(&mut self.orphans).into_values() {
+            self.drop_orphan(ino);
+        }
         self.idle();
     }
 
@@ -89,7 +92,7 @@ impl Replica {
 
     fn file(&mut self, node: u64, at: &At) -> Result<u64> {
         let ino = self.node(node, at)?;
-        if self.store.get(ino).is_none_or(|inode| inode.is_dir()) {
+        if self.store.get(ino).is_none_or(super::store::Inode::is_dir) {
             return Err(format!("{at:?} is no file"));
         }
         self.files.insert(node, ino);
@@ -100,13 +103,12 @@ impl Replica {
     pub fn apply(&mut self, rec: &Rec, tolerant: bool) -> Result<Option<Answer>> {
         // What was freed is known under no descriptor, which a real target would keep open.
         self.files.retain(|_, ino| self.store.get(*ino).is_some());
-        match rec {
-            Rec::Write { node, at, .. } | Rec::SetAttr { node, at, .. } | Rec::Compare { node, at, .. } => {
-                if *at == At::Orphan && !self.files.contains_key(node) && !self.orphans.contains_key(node) {
-                    return Ok(None);
-                }
-            }
-            _ => {}
+        if let Rec::Write { node, at, .. } | Rec::SetAttr { node, at, .. } | Rec::Compare { node, at, .. } = rec
+            && *at == At::Orphan
+            && !self.files.contains_key(node)
+            && !self.orphans.contains_key(node)
+        {
+            return Ok(None);
         }
         match rec {
             Rec::Write { node, at, block, data, mtime } => {
@@ -144,8 +146,7 @@ impl Replica {
             Rec::Reap { node } => {
                 self.files.remove(node);
                 if let Some(ino) = self.orphans.remove(node) {
-                    self.store.at_mut(ino).opens -= 1;
-                    self.store.settle(ino);
+                    self.drop_orphan(ino);
                 }
             }
             Rec::Ensure(ensure) => self.ensure(ensure)?,
@@ -192,12 +193,17 @@ impl Replica {
         Ok(())
     }
 
+    fn drop_orphan(&mut self, ino: u64) {
+        self.store.at_mut(ino).links -= 1;
+        self.store.settle(ino);
+    }
+
     fn keep(&mut self, node: u64, ino: u64) {
         if self.orphans.get(&node) != Some(&ino) {
-            self.store.at_mut(ino).opens += 1;
+            // Among the orphans it has one more name.
+            self.store.at_mut(ino).links += 1;
             if let Some(before) = self.orphans.insert(node, ino) {
-                self.store.at_mut(before).opens -= 1;
-                self.store.settle(before);
+                self.drop_orphan(before);
             }
         }
     }

@@ -23,13 +23,23 @@ enum Flavour {
     Mirror,
     Links,
     Staging,
+    /// Few names, so that what happens meets.
+    Small,
 }
 
-const FLAVOURS: [Flavour; 6] =
-    [Flavour::Anything, Flavour::Bypass, Flavour::Overflow, Flavour::Mirror, Flavour::Links, Flavour::Staging];
+const FLAVOURS: [Flavour; 8] = [
+    Flavour::Anything,
+    Flavour::Bypass,
+    Flavour::Overflow,
+    Flavour::Mirror,
+    Flavour::Links,
+    Flavour::Staging,
+    Flavour::Small,
+    Flavour::Small,
+];
 
 /// Calls of applications, and how often they come.
-const CALLS: [(Call, u64); 15] = [
+const CALLS: [(Call, u64); 16] = [
     (Call::Create, 12),
     (Call::Mkdir, 8),
     (Call::Write, 12),
@@ -45,6 +55,7 @@ const CALLS: [(Call, u64); 15] = [
     (Call::LinkOpen, 2),
     (Call::Close, 3),
     (Call::Forget, 10),
+    (Call::Hit, 20),
 ];
 
 fn number(random: &mut Random) -> u32 {
@@ -71,11 +82,19 @@ fn call(random: &mut Random, flavour: Flavour) -> Event {
     if flavour == Flavour::Staging && random.once_in(3) {
         call = *random.pick(&[Call::Write, Call::Create]);
     }
+    if flavour == Flavour::Small {
+        if call == Call::Mkdir && !random.once_in(4) {
+            call = *random.pick(&[Call::Write, Call::Rename, Call::Truncate]);
+        }
+        let few = |random: &mut Random| u32::try_from(random.below(3)).unwrap_or(0);
+        return Event::App(call, Args(few(random), few(random), number(random)));
+    }
     Event::App(call, Args(number(random), number(random), number(random)))
 }
 
-fn progress(random: &mut Random) -> Event {
-    match random.below(8) {
+fn progress(random: &mut Random, slow: u64) -> Event {
+    let which = random.below(8);
+    match if which == slow { 4 + random.below(4) } else { which } {
         0 => Event::Deliver(1 + u32::try_from(random.below(4)).unwrap_or(0)),
         1 => Event::Ack,
         2 => Event::Lane(number(random)),
@@ -98,11 +117,19 @@ fn fault(random: &mut Random) -> Event {
 
 /// Applications and replication beside each other, with an interruption now and then.
 fn mixed(random: &mut Random, flavour: Flavour, events: &mut Vec<Event>) {
+    // Something may lag behind: the target, acknowledgements, content.
+    let slow = random.below(6);
     for _ in 0..5 + random.below(50) {
+        let slow = if random.once_in(8) { 8 } else { slow };
         if random.once_in(40) {
             events.extend([Event::Cut, Event::Connect, Event::Begin]);
         }
-        events.push(if random.once_in(5) { call(random, flavour) } else { progress(random) });
+        let event = match random.below(10) {
+            0 | 1 => call(random, flavour),
+            2 => Event::App(Call::Hit, Args(number(random), number(random), number(random))),
+            _ => progress(random, slow),
+        };
+        events.push(event);
     }
 }
 
@@ -116,7 +143,9 @@ fn calls(random: &mut Random, flavour: Flavour, most: u64, events: &mut Vec<Even
 fn scene(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<Event>) {
     let scenes: &[(u32, u64)] = match flavour {
         Flavour::Anything => &[(0, 2), (1, 2), (2, 2), (3, 1), (4, 4), (5, 2)],
-        Flavour::Bypass | Flavour::Links => &[(0, 1), (1, 6), (4, 1), (5, 2)],
+        Flavour::Small => &[(0, 1), (1, 3), (2, 3), (3, 1), (4, 1), (5, 1)],
+        Flavour::Bypass => &[(0, 1), (1, 6), (4, 1), (5, 2)],
+        Flavour::Links => &[(0, 1), (1, 6), (4, 1), (5, 2), (6, 3)],
         Flavour::Overflow => &[(0, 1), (3, 5), (4, 1), (5, 2)],
         Flavour::Mirror | Flavour::Staging => &[(0, 1), (1, 1), (2, 5), (4, 1), (5, 1)],
     };
@@ -145,13 +174,45 @@ fn scene(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<E
                 let event = match random.below(5) {
                     0 => fault(random),
                     1 | 2 => call(random, flavour),
-                    _ => progress(random),
+                    _ => progress(random, 8),
                 };
                 events.push(event);
             }
         }
-        _ => events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]),
+        5 => events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]),
+        _ => nameless(random, flavour, events),
     }
+}
+
+/// A file is left open without a known name, and others that are not known.
+fn nameless(random: &mut Random, flavour: Flavour, events: &mut Vec<Event>) {
+    let file = number(random);
+    let on = |call, random: &mut Random| Event::App(call, Args(file, number(random), number(random)));
+    events.push(on(Call::Link, random));
+    if random.once_in(2) {
+        events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]);
+    }
+    for _ in 0..12 {
+        events.push(Event::App(Call::Forget, Args(number(random), 0, 0)));
+    }
+    events.push(on(Call::Open, random));
+    if random.once_in(2) {
+        events.push(Event::Bypass(true));
+    }
+    events.push(on(Call::Unlink, random));
+    if random.once_in(2) {
+        events.push(Event::Bypass(true));
+    }
+    for call in [Call::WriteOpen, Call::LinkOpen, Call::WriteOpen] {
+        if random.once_in(2) {
+            events.push(on(call, random));
+        }
+    }
+    if random.once_in(2) {
+        calls(random, flavour, 4, events);
+    }
+    events.extend([Event::Bypass(false), Event::Connect, Event::Begin]);
+    mixed(random, flavour, events);
 }
 
 impl Schedule {
@@ -170,7 +231,7 @@ impl Schedule {
             },
             held: *random.pick(&[6, 60, 1000, 1000]),
             workers: *random.pick(&[1, 2, 4]),
-            staged: if flavour == Flavour::Staging { 1 } else { *random.pick(&[2, 4, 100]) },
+            staged: if flavour == Flavour::Staging { 1 } else { *random.pick(&[2, 4, 100, 100]) },
         };
         let mut events = Vec::new();
         for _ in 0..random.below(20) {

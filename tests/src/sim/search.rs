@@ -12,7 +12,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 /// Events of a run, where nobody says otherwise.
-pub const STEPS: usize = 160;
+pub const STEPS: usize = 200;
 /// Longest time spent on making a failure small.
 const SHRINKING: Duration = Duration::from_secs(30);
 
@@ -63,20 +63,28 @@ impl fmt::Display for Found {
 
 /// Runs a schedule to its end.
 pub fn run(schedule: &Schedule, bug: Option<Bug>, traced: bool) -> Result<Counts, Failure> {
-    hush();
     let mut world = World::new(schedule.bounds, bug, traced);
+    let checked = guarded(|| play(&mut world, schedule));
+    match checked {
+        Ok(()) => Ok(world.counts()),
+        Err((by, text)) => {
+            let trace = world.source.trace.take().unwrap_or_default();
+            Err(Failure { checker: by, text, trace })
+        }
+    }
+}
+
+/// A panic is a check that failed.
+pub(super) fn guarded(run: impl FnOnce() -> Checked) -> Checked {
+    hush();
     QUIET.set(true);
-    let result = catch_unwind(AssertUnwindSafe(|| play(&mut world, schedule)));
+    let result = catch_unwind(AssertUnwindSafe(run));
     QUIET.set(false);
-    let checked = result.unwrap_or_else(|panic| {
+    result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err((Checker::Assertion, text.unwrap_or_else(|| "a panic without words".to_owned())))
-    });
-    match checked {
-        Ok(()) => Ok(world.counts()),
-        Err((checker, text)) => Err(Failure { checker, text, trace: world.source.trace.take().unwrap_or_default() }),
-    }
+    })
 }
 
 fn play(world: &mut World, schedule: &Schedule) -> Checked {
@@ -93,6 +101,11 @@ pub fn try_seed(seed: u64, steps: usize, bug: Option<Bug>) -> Result<Counts, Box
         Ok(counts) => Ok(counts),
         Err(failure) => Err(Box::new(shrink(seed, steps, bug, schedule, &failure))),
     }
+}
+
+/// The first of so many seeds, counted from 1, that catches a bug, and by what.
+pub fn caught(bug: Bug, seeds: u64) -> Option<(u64, Checker)> {
+    (1..=seeds).find_map(|seed| Some((seed, fails(seed, STEPS, Some(bug))?)))
 }
 
 /// Whether a seed fails, and by which checker, without making it small.

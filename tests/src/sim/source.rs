@@ -123,7 +123,7 @@ impl Source {
     pub fn new(bounds: Bounds, bug: Option<Bug>, traced: bool) -> Self {
         let disk = Store::default();
         Self {
-            tree: Tree::new(&disk, bug),
+            tree: Tree::new(&disk),
             disk,
             gate: Gate::Due,
             queue: VecDeque::new(),
@@ -179,8 +179,9 @@ impl Source {
         self.next_seq += 1;
         self.counts.records += 1;
         match &rec {
-            Rec::Write { data, .. } => self.count_blocks(data),
-            Rec::Ensure(Ensure { content: Content::Whole(data), .. }) => self.count_blocks(data),
+            Rec::Write { data, .. } | Rec::Ensure(Ensure { content: Content::Whole(data), .. }) => {
+                self.count_blocks(data);
+            }
             _ => {}
         }
         let clean = matches!(self.gate, Gate::Clean);

@@ -208,6 +208,11 @@ impl Store {
         out
     }
 
+    /// Files' inode numbers.
+    pub fn files(&self) -> Vec<u64> {
+        self.inodes.iter().filter(|(_, inode)| !inode.is_dir()).map(|(ino, _)| *ino).collect()
+    }
+
     /// Everything that can be seen below the root.
     pub fn snapshot(&self) -> Snapshot {
         let mut items = BTreeMap::new();

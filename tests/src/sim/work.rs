@@ -20,8 +20,8 @@ pub struct Task {
 pub enum State {
     /// Not begun.
     Start,
-    /// The target was asked about a name; whether the hint said that what is there was deleted.
-    Asked(u64, bool),
+    /// The target was asked about a name.
+    Asked(Question),
     /// Content is on its way.
     Staging(super::copy::Staging),
     /// A directory is compared.
@@ -30,6 +30,15 @@ pub enum State {
     Copying(super::copy::Copying),
     /// Ranges are sent again, in blocks.
     Mending(VecDeque<(usize, usize)>, super::record::At),
+}
+
+/// A question about a name.
+#[derive(Clone, Copy)]
+pub struct Question {
+    seq: u64,
+    turn: u64,
+    /// The hint said that what is there was deleted.
+    deleted: bool,
 }
 
 /// A directory that is compared.
@@ -150,10 +159,11 @@ impl Source {
             return Step::Wait(state);
         }
         match state {
-            State::Asked(seq, deleted) => {
-                let untouched = pass.is_untouched(dir, name) || bug == Some(Bug::StaleAnswer);
+            State::Asked(question) => {
+                let Question { seq, turn, deleted } = question;
+                let untouched = pass.is_untouched(dir, name, turn) || bug == Some(Bug::StaleAnswer);
                 match self.answer(seq) {
-                    Asked::Open => Step::Wait(State::Asked(seq, deleted)),
+                    Asked::Open => Step::Wait(State::Asked(question)),
                     Asked::Lost if bug == Some(Bug::LostAnswer) => self.resolve(dir, name, There::Entry(None), deleted),
                     Asked::Answer(Answer::Page(entries, _)) if untouched => {
                         self.resolve(dir, name, There::Entry(entries.first()), deleted)
@@ -161,17 +171,24 @@ impl Source {
                     _ => Step::On(State::Start),
                 }
             }
-            _ => match pass.look(dir, name) {
-                Known::Hint(Hint::Nothing) => self.resolve(dir, name, There::Entry(None), false),
-                Known::Anything => self.resolve(dir, name, There::Anything, false),
-                Known::Hint(hint) => {
-                    let Some(path) = dir.path() else { return Step::Done };
-                    match self.ask(Rec::List { path, after: None, only: Some(name.clone()) }) {
-                        Some(seq) => Step::On(State::Asked(seq, hint == Hint::Deleted)),
-                        None => Step::Done,
-                    }
+            _ => self.first_look(dir, name),
+        }
+    }
+
+    fn first_look(&mut self, dir: &H, name: &Name) -> Step {
+        let Some(pass) = self.passing() else { return Step::Done };
+        let (known, turn) = pass.look(dir, name);
+        match known {
+            Known::Hint(Hint::Nothing) => self.resolve(dir, name, There::Entry(None), false),
+            Known::Anything => self.resolve(dir, name, There::Anything, false),
+            Known::Hint(hint) => {
+                let Some(path) = dir.path() else { return Step::Done };
+                let deleted = hint == Hint::Deleted;
+                match self.ask(Rec::List { path, after: None, only: Some(name.clone()) }) {
+                    Some(seq) => Step::On(State::Asked(Question { seq, turn, deleted })),
+                    None => Step::Done,
                 }
-            },
+            }
         }
     }
 
@@ -247,8 +264,9 @@ impl Source {
     }
 
     fn list_look(&mut self, dir: &H, name: &Name, entry: Option<&Entry>) {
+        let stale = self.has(Bug::StaleAnswer);
         let Some(pass) = self.passing() else { return };
-        if pass.is_pending(dir, name) {
+        if pass.is_pending(dir, name) && !stale {
             return;
         }
         match self.tree.lookup(&self.disk, dir, name) {
@@ -290,21 +308,17 @@ impl Source {
             return Step::On(State::Mending(super::copy::pieces(&dirt.data, size), at));
         };
         let at = if self.has(Bug::OldPlace) { first.clone() } else { at };
-        match ranges.pop_front() {
-            Some((from, to)) => {
-                let to = to.min(size);
-                if from < to {
-                    let data = inode.blocks()[from..to].to_vec();
-                    self.push(Rec::Write { node: node.id(), at, block: from, data, mtime });
-                }
-                Step::On(State::Mending(ranges, first))
-            }
-            None => {
-                let size = (!dirt.data.is_empty()).then_some(size);
-                self.push(Rec::SetAttr { node: node.id(), at, size, mode: Some(mode), mtime: Some(mtime) });
-                Step::Done
-            }
+        let Some((from, to)) = ranges.pop_front() else {
+            let size = (!dirt.data.is_empty()).then_some(size);
+            self.push(Rec::SetAttr { node: node.id(), at, size, mode: Some(mode), mtime: Some(mtime) });
+            return Step::Done;
+        };
+        let to = to.min(size);
+        if from < to {
+            let data = inode.blocks()[from..to].to_vec();
+            self.push(Rec::Write { node: node.id(), at, block: from, data, mtime });
         }
+        Step::On(State::Mending(ranges, first))
     }
 
     /// What is to be done to a name under which the source has this node.

@@ -1,0 +1,66 @@
+//! The map of clean and dirty under simulation: random operations, faults and restarts from a seed, the real map in the middle.
+//! What is checked stands in `replfs_tests::sim::world`; by hand, for longer: `cargo xtask sim --minutes 10`.
+
+use replfs_tests::seed;
+use replfs_tests::sim::bug::Bug;
+use replfs_tests::sim::economy::{self, While};
+use replfs_tests::sim::search::{STEPS, caught, try_seed};
+
+/// Seeds that every run tries, and as many random ones.
+const SEEDS: u64 = 800;
+/// A deliberate bug is caught by one of so many seeds.
+const BOUND: u64 = 3000;
+/// Bypasses of each kind.
+const BYPASSES: u64 = 100;
+
+fn assert_seeds(seeds: impl Iterator<Item = u64>) {
+    let (mut full, mut partial, mut steps, mut staged) = (0, 0, 0, 0);
+    for seed in seeds {
+        match try_seed(seed, STEPS, None) {
+            Ok(counts) => {
+                full += counts.full;
+                partial += counts.partial;
+                steps += counts.steps;
+                staged += counts.staged;
+            }
+            Err(found) => panic!("{found}"),
+        }
+    }
+    let all = [full, partial, steps, staged];
+    assert!(all.iter().all(|count| *count > SEEDS / 4), "the simulation saw too little: {all:?}");
+}
+
+#[test]
+fn the_same_seeds_as_always_pass() {
+    assert_seeds(1..=SEEDS);
+}
+
+#[test]
+fn seeds_that_nobody_tried_before_pass() {
+    let first = seed::seed();
+    assert_seeds((0..SEEDS).map(|index| first.wrapping_add(index)));
+}
+
+#[test]
+fn every_deliberate_bug_is_caught() {
+    let missed: Vec<_> = Bug::ALL.iter().filter(|bug| caught(**bug, BOUND).is_none()).collect();
+    assert!(missed.is_empty(), "nothing noticed {missed:?} within {BOUND} seeds");
+}
+
+#[test]
+fn renames_during_a_bypass_send_no_content_again() {
+    for seed in 1..=BYPASSES {
+        if let Err((checker, text)) = economy::run(seed, While::Renames) {
+            panic!("seed {seed}: {checker}: {text}");
+        }
+    }
+}
+
+#[test]
+fn writes_during_a_bypass_send_what_was_written() {
+    for seed in 1..=BYPASSES {
+        if let Err((checker, text)) = economy::run(seed, While::Writes) {
+            panic!("seed {seed}: {checker}: {text}");
+        }
+    }
+}
