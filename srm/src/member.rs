@@ -159,8 +159,7 @@ impl Srm {
         let mut core = self.core.lock();
         if let Gate::Pass(pass) = &mut core.gate {
             let links_left = Handle::links(node).len() as u64;
-            let gone =
-                crate::map::Departure { ino: node.ino(), links_left, orphan: false, directory: node.is_dir() };
+            let gone = crate::map::Departure { ino: node.ino(), links_left, orphan: false, directory: node.is_dir() };
             pass.lost_name(dir, name, &gone);
         }
         let draft = Draft::new(&Op::SetAside { path, parent_mtime }, Bytes::new());

@@ -4,9 +4,9 @@
 //! During a pass the directories concerned are made to exist on the target first, so that every operation on names can
 //! be sent; a node that is not done and got a new name is looked at under it.
 
-use crate::{Again, Srm};
 use crate::core::{Core, Ticket};
 use crate::map::{Departure, Gate, Held, Hint, Lost, Plan, Sides};
+use crate::{Again, Srm};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
 use protocol::{At, Attrs, Draft, Name, NodeId, NodeKind, Op, Place, RelPath, RenameKind, Replaced, Time};
@@ -237,7 +237,13 @@ impl Srm {
 
     /// Makes the directories of a name operation exist on the target, where a pass has not come to them yet, and gives the
     /// path of `dir/name`. `None`: nothing is to be sent.
-    pub(crate) fn open_names(&self, names: &mut Names, dirs: &[&Arc<Node>], dir: &Arc<Node>, name: &Name) -> Option<RelPath> {
+    pub(crate) fn open_names(
+        &self,
+        names: &mut Names,
+        dirs: &[&Arc<Node>],
+        dir: &Arc<Node>,
+        name: &Name,
+    ) -> Option<RelPath> {
         let passing = match &self.core.lock().gate {
             Gate::Due | Gate::Held(_) => return None,
             Gate::Pass(_) => true,

@@ -65,7 +65,9 @@ pub(crate) fn check(record: &Record, payload: &Bytes) -> Checked {
             that(!matches!(&from.at, At::Path(path) if path.is_root()), "a link to the root")?;
             time(*parent_mtime)
         }
-        Op::Unlink { path, parent_mtime, .. } | Op::SetAside { path, parent_mtime } | Op::Remove { path, parent_mtime } => {
+        Op::Unlink { path, parent_mtime, .. }
+        | Op::SetAside { path, parent_mtime }
+        | Op::Remove { path, parent_mtime } => {
             that(!path.is_root(), "the root as a name that goes")?;
             time(*parent_mtime)
         }

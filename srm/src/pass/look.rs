@@ -201,14 +201,7 @@ impl Srm {
     }
 
     /// A name that the set leaves out: what the target has there stays, unless it is not to.
-    fn left_out(
-        &self,
-        number: u64,
-        names: &Names,
-        dir: &Arc<Node>,
-        name: &Name,
-        there: There<'_>,
-    ) -> Result<(), Stop> {
+    fn left_out(&self, number: u64, names: &Names, dir: &Arc<Node>, name: &Name, there: There<'_>) -> Result<(), Stop> {
         let Some(path) = path_of(names, dir, name) else { return Ok(()) };
         if !self.is_dropping() || there.entry().is_none() {
             return Ok(());

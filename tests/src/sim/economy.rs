@@ -1,9 +1,10 @@
 //! What a bypass costs afterwards: names that moved are moved, not sent again; of data, what was written.
 
 use super::apps::{Args, Call};
+use super::check::{Checked, Checker};
 use super::search::guarded;
 use super::source::{Bounds, Counts};
-use super::world::{Checked, Checker, Event, World};
+use super::world::{Event, World};
 use crate::seed::Random;
 
 /// What happens during the bypass.

@@ -1,9 +1,10 @@
 //! Runs schedules: one seed, many, and a failing one made as small as it gets.
 
 use super::bug::Bug;
+use super::check::{Checked, Checker};
 use super::schedule::Schedule;
 use super::source::Counts;
-use super::world::{Checked, Checker, Failure, World};
+use super::world::{Failure, World};
 use crate::seed::Random;
 use std::cell::Cell;
 use std::fmt;

@@ -1,0 +1,231 @@
+//! The replication set (S1) as the target sees it: what is in it is exact there, what is not is not; renames and hard links
+//! across its border, directories that are only visible, rules that change while mounted, sizes that change.
+#![allow(clippy::unwrap_used)]
+
+use protocol::RelPath;
+use replfs_tests::compare;
+use replfs_tests::rig::{Commit, Rig, Setup};
+use replfs_tests::roam::Roamers;
+use replfs_tests::seed::seed;
+use replfs_tests::{command, in_both_modes, tree};
+use srm::set::{Kind, Set};
+use std::fs::{self, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+in_both_modes!(what_is_in_the_set_is_exact_under_random_operations);
+
+fn rules(rig: &Rig) -> PathBuf {
+    rig.home().join("set.toml")
+}
+
+fn with_rules(commit: Commit, text: &str, before: impl FnOnce(&Path)) -> Rig {
+    let mut rig = Rig::prepare(commit, Setup::default());
+    fs::write(rules(&rig), text).unwrap();
+    before(&rig.src());
+    let file = rules(&rig);
+    rig.try_mount(&["--set", file.to_str().unwrap()]).ok();
+    rig
+}
+
+fn change(rig: &Rig, text: &str, on_remove: &str) {
+    fs::write(rules(rig), text).unwrap();
+    rig.replfs("set", &["reload", rig.mnt().to_str().unwrap(), "--on-remove", on_remove]).ok();
+    rig.settle();
+}
+
+/// Takes from a copy of SRC all that the set leaves out, and compares it with the replica.
+#[track_caller]
+fn assert_replica_is_the_set(rig: &Rig) {
+    rig.settle();
+    let set = Set::parse(&fs::read_to_string(rules(rig)).unwrap()).unwrap();
+    let expected = rig.home().join("expected");
+    command::run(Command::new("cp").args(["-a", "--"]).arg(rig.src()).arg(&expected)).ok();
+    prune(&expected, &expected, &rig.src(), &set);
+    let report = compare::trees(&expected, &rig.replica()).unwrap();
+    // `cp` makes holes of its own, and other space.
+    let exact = |d: &&compare::Difference| !matches!(d.class, compare::Class::Holes | compare::Class::Allocation);
+    let differences: Vec<String> = report.differences.iter().filter(exact).map(ToString::to_string).collect();
+    assert!(differences.is_empty(), "{differences:#?}\n{}", rig.source_log());
+    fs::remove_dir_all(expected).unwrap();
+}
+
+fn prune(dir: &Path, root: &Path, src: &Path, set: &Set) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let relative = path.strip_prefix(root).unwrap().as_os_str().as_bytes();
+        let stat = fs::symlink_metadata(&path).unwrap();
+        let kind = match stat.file_type() {
+            t if t.is_dir() => Kind::Directory,
+            t if t.is_file() => Kind::File,
+            t if t.is_symlink() => Kind::Symlink,
+            _ => Kind::Special,
+        };
+        match (set.takes(&RelPath::new(relative).unwrap(), kind, stat.len()), kind) {
+            (true, Kind::Directory) => prune(&path, root, src, set),
+            (true, _) => {}
+            (false, Kind::Directory) => fs::remove_dir_all(&path).unwrap(),
+            (false, _) => fs::remove_file(&path).unwrap(),
+        }
+    }
+    let original = src.join(dir.strip_prefix(root).unwrap());
+    command::run(Command::new("touch").arg("-r").arg(original).arg(dir)).ok();
+}
+
+/// Half of the names that the roamers make, and some places.
+const HALF: &str = "version = 1\n[[rule]]\nexclude = \"n*[0-7]\"\n[[rule]]\nexclude = \"/package01*/\"\n\
+    [[rule]]\ninclude = \"/package010/level0/\"\n[[rule]]\nexclude = \"*.c\"\n";
+
+// claim: A105
+fn what_is_in_the_set_is_exact_under_random_operations(commit: Commit) {
+    let seed = seed();
+    let rig = with_rules(commit, HALF, |src| tree::sources(src, 600));
+    assert_replica_is_the_set(&rig);
+    for round in 0..4 {
+        let roamers = Roamers::start(&rig.mnt(), 3, seed.wrapping_add(round * 10));
+        roamers.roam(600);
+        if round % 2 == 1 {
+            rig.replfs("bypass", &[rig.mnt().to_str().unwrap(), "on"]).ok();
+            roamers.roam(600);
+            rig.replfs("bypass", &[rig.mnt().to_str().unwrap(), "off"]).ok();
+        }
+        roamers.roam(200);
+        roamers.stop();
+        assert_replica_is_the_set(&rig);
+    }
+}
+
+// claim: A106
+#[test]
+fn renames_and_links_across_the_border_do_the_right_thing() {
+    let rig = with_rules(
+        Commit::Sync,
+        "version = 1\n[[rule]]\nexclude = \"*.tmp\"\n[[rule]]\nexclude = \"/scratch/\"\n",
+        |src| {
+            fs::create_dir_all(src.join("scratch/deep")).unwrap();
+            fs::write(src.join("scratch/deep/inner"), "inner").unwrap();
+        },
+    );
+    let (mnt, replica) = (rig.mnt(), rig.replica());
+    let mv = |from: &str, to: &str| fs::rename(mnt.join(from), mnt.join(to)).unwrap();
+    let holds = |name: &str, text: &str| {
+        rig.settle();
+        assert_eq!(fs::read_to_string(replica.join(name)).unwrap(), text, "{name}");
+    };
+    let lacks = |name: &str| {
+        rig.settle();
+        assert!(fs::symlink_metadata(replica.join(name)).is_err(), "{name}");
+    };
+    lacks("scratch");
+    // As editors and downloads do it.
+    fs::write(mnt.join("file.tmp"), "first").unwrap();
+    lacks("file.tmp");
+    mv("file.tmp", "file");
+    holds("file", "first");
+    fs::write(mnt.join("file.tmp"), "second").unwrap();
+    mv("file.tmp", "file");
+    holds("file", "second");
+    // Out of the set, and back.
+    mv("file", "file.tmp");
+    lacks("file");
+    lacks("file.tmp");
+    fs::write(mnt.join("file.tmp"), "third").unwrap();
+    mv("file.tmp", "file");
+    holds("file", "third");
+    // A directory with all in it.
+    mv("scratch/deep", "deep");
+    holds("deep/inner", "inner");
+    mv("deep", "scratch/deep");
+    lacks("deep");
+    // Links: the file is replicated as long as one of its names is.
+    fs::hard_link(mnt.join("file"), mnt.join("also.tmp")).unwrap();
+    lacks("also.tmp");
+    fs::write(mnt.join("also.tmp"), "fourth").unwrap();
+    holds("file", "fourth");
+    fs::remove_file(mnt.join("file")).unwrap();
+    lacks("file");
+    fs::write(mnt.join("also.tmp"), "fifth").unwrap();
+    fs::hard_link(mnt.join("also.tmp"), mnt.join("again")).unwrap();
+    holds("again", "fifth");
+    fs::hard_link(mnt.join("again"), mnt.join("twice")).unwrap();
+    holds("twice", "fifth");
+    let inode = |name: &str| fs::metadata(replica.join(name)).unwrap().ino();
+    assert_eq!(inode("again"), inode("twice"));
+    assert_replica_is_the_set(&rig);
+}
+
+// claim: A107
+#[test]
+fn a_rule_that_changes_brings_in_and_takes_out() {
+    let all = "version = 1\n";
+    let none = "version = 1\n[[rule]]\nexclude = \"/logs/\"\n[[rule]]\ninclude = \"/logs/keep/*.log\"\n";
+    let rig = with_rules(Commit::Real, none, |src| {
+        fs::create_dir_all(src.join("logs/keep")).unwrap();
+        for name in ["logs/a", "logs/keep/b.log", "logs/keep/c", "d"] {
+            fs::write(src.join(name), name).unwrap();
+        }
+    });
+    assert_replica_is_the_set(&rig);
+    let there = |name: &str| rig.replica().join(name).exists();
+    assert!(
+        there("logs/keep/b.log") && !there("logs/a") && !there("logs/keep/c"),
+        "a visible directory and what is in it"
+    );
+    change(&rig, all, "keep");
+    assert_replica_is_the_set(&rig);
+    assert!(there("logs/a") && there("logs/keep/c"));
+    change(&rig, none, "keep");
+    assert!(there("logs/a") && there("logs/keep/c"), "what goes out is kept");
+    fs::write(rig.mnt().join("logs/a"), "changed").unwrap();
+    fs::write(rig.mnt().join("logs/keep/b.log"), "changed").unwrap();
+    rig.settle();
+    assert_eq!(fs::read_to_string(rig.replica().join("logs/a")).unwrap(), "logs/a", "and not changed any more");
+    assert_eq!(fs::read_to_string(rig.replica().join("logs/keep/b.log")).unwrap(), "changed");
+    change(&rig, all, "keep");
+    assert_replica_is_the_set(&rig);
+    change(&rig, none, "delete");
+    assert_replica_is_the_set(&rig);
+    assert!(rig.src().join("logs/a").exists(), "the source keeps it in any case");
+}
+
+// claim: A108
+#[test]
+fn files_leave_and_enter_by_size() {
+    let rig = with_rules(
+        Commit::Sync,
+        "version = 1\n[[rule]]\nexclude = \"*\"\nkind = \"file\"\nlarger = \"1MiB\"\n",
+        |_| {},
+    );
+    let path = rig.mnt().join("file");
+    fs::write(&path, vec![1; 1000]).unwrap();
+    rig.settle();
+    assert_eq!(fs::read(rig.replica().join("file")).unwrap(), vec![1; 1000]);
+    fs::write(&path, vec![2; 2 << 20]).unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(5000).unwrap();
+    rig.settle();
+    assert_eq!(fs::read(rig.replica().join("file")).unwrap(), vec![2; 5000]);
+    assert_replica_is_the_set(&rig);
+}
+
+// claim: A109
+#[test]
+fn state_and_replica_may_lie_in_what_is_left_out() {
+    let mut rig = Rig::bare(Commit::Sync, Setup::default());
+    let own = rig.src().join("own");
+    fs::create_dir_all(own.join("root")).unwrap();
+    fs::write(rules(&rig), "version = 1\n[[rule]]\nexclude = \"/own/\"\n").unwrap();
+    let root = format!("{}/", own.join("root").display());
+    let (src, mnt) = (rig.src(), rig.mnt());
+    let file = rules(&rig);
+    let mut mount = rig.program();
+    mount.args(["mount", src.to_str().unwrap(), mnt.to_str().unwrap(), "--target", &root, "--name", "tree"]);
+    mount.arg("--set").arg(&file).arg("--state").arg(rig.source_state());
+    rig.mounted(&mut mount).ok();
+    fs::write(mnt.join("file"), "text").unwrap();
+    rig.settle();
+    assert_eq!(fs::read_to_string(own.join("root/tree/file")).unwrap(), "text");
+    assert!(!own.join("root/tree/own").exists());
+    rig.unmount();
+}
