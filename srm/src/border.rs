@@ -30,6 +30,7 @@ impl Srm {
         if within {
             let ticket = self.renamed_within(names, rename);
             for (node, _, new) in moved.iter().filter(|(node, ..)| node.is_dir()) {
+                self.sweep();
                 self.enter_names(names, node, &[Again::Name(Arc::clone(new.dir), new.name.clone())]);
             }
             return ticket;

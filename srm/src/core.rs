@@ -75,6 +75,8 @@ pub(crate) struct Core {
     pub catching_up: bool,
     /// Entries that may be remembered while nothing is sent.
     held_limit: usize,
+    /// What the target found damaged lately.
+    pub damages: crate::damage::Damages,
     /// What is beside the ordered stream; locked after this.
     lanes: Arc<Lanes>,
     /// The next pass begins no sooner (a replica that damages again and again is not compared without pause).
@@ -158,6 +160,7 @@ impl Core {
             bypass: false,
             catching_up: false,
             held_limit: held_limit(config.backlog_bytes),
+            damages: crate::damage::Damages::default(),
             lanes,
             not_before: None,
             pause: FIRST_PAUSE,

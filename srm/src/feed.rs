@@ -188,7 +188,7 @@ impl Srm {
     }
 
     /// The target could not carry out a record.
-    pub fn trouble(&self, trouble: &Trouble) {
+    pub fn trouble(self: &Arc<Self>, trouble: &Trouble) {
         let path = trouble.path.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let text = format!("{path}, {}", trouble.text);
         let mut core = self.core.lock();
@@ -211,10 +211,9 @@ impl Srm {
                 core.blocked = None;
             }
             TroubleKind::Damaged => {
-                core.damaged(
-                    &format!("the replica is not what it should be at {text}; all will be compared"),
-                    Instant::now(),
-                );
+                drop(core);
+                let why = format!("the replica is not what it should be at {text}; it will be compared");
+                return self.mend_damage(trouble.path.as_ref(), &why);
             }
         }
         drop(core);

@@ -11,6 +11,7 @@ mod backlog;
 mod border;
 mod clock;
 mod core;
+mod damage;
 mod ensure;
 mod feed;
 pub mod lanes;
@@ -117,6 +118,8 @@ pub struct Srm {
     filtered: AtomicBool,
     /// What the set leaves out is removed from the target by the pass that follows.
     dropping: AtomicBool,
+    /// What the set leaves out is set aside on the target by the pass that follows.
+    sweeping: AtomicBool,
 }
 
 impl std::fmt::Debug for Srm {
@@ -145,6 +148,7 @@ impl Srm {
             room: room::Room::default(),
             filtered: AtomicBool::new(filtered),
             dropping: AtomicBool::new(false),
+            sweeping: AtomicBool::new(false),
             lanes,
         });
         clock::start(&srm)?;

@@ -191,6 +191,22 @@ impl Srm {
         self.changed.notify_all();
     }
 
+    /// A directory has moved: what lies below may have left the set, and is then set aside on the target.
+    pub(crate) fn sweep(&self) {
+        self.sweeping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what the set leaves out is to be set aside on the target.
+    pub(crate) fn is_sweeping(&self) -> bool {
+        self.sweeping.load(Ordering::Relaxed)
+    }
+
+    /// A pass is over, and with it what it was to do about what is left out.
+    pub(crate) fn swept(&self) {
+        self.dropping.store(false, Ordering::Relaxed);
+        self.sweeping.store(false, Ordering::Relaxed);
+    }
+
     /// Whether the target is to lose what the set leaves out.
     pub(crate) fn is_dropping(&self) -> bool {
         self.dropping.load(Ordering::Relaxed)

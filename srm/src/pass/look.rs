@@ -203,11 +203,16 @@ impl Srm {
     /// A name that the set leaves out: what the target has there stays, unless it is not to.
     fn left_out(&self, number: u64, names: &Names, dir: &Arc<Node>, name: &Name, there: There<'_>) -> Result<(), Stop> {
         let Some(path) = path_of(names, dir, name) else { return Ok(()) };
-        if !self.is_dropping() || there.entry().is_none() {
+        if there.entry().is_none() || !(self.is_dropping() || self.is_sweeping()) {
             return Ok(());
         }
         let parent_mtime = mtime_of(self, names, dir).map_err(|error| unreadable(dir, names, error))?;
-        self.push(number, Draft::new(&Op::Remove { path, parent_mtime }, Bytes::new()))
+        let op = if self.is_dropping() {
+            Op::Remove { path, parent_mtime }
+        } else {
+            Op::SetAside { path, parent_mtime }
+        };
+        self.push(number, Draft::new(&op, Bytes::new()))
     }
 
     /// The source has nothing at this name: what the target has is set aside, or goes where it was deleted.

@@ -161,7 +161,7 @@ impl Srm {
         core.by_content = false;
         core.same_before = None;
         core.last_error = None;
-        self.dropping.store(false, std::sync::atomic::Ordering::Relaxed);
+        self.swept();
         core.progress.scanning = false;
         core.forgive();
         self.lanes.end_generation();
