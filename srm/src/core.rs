@@ -306,12 +306,11 @@ impl Core {
     pub fn begin_pass_over_all(&mut self, known: Known) -> u64 {
         let mut pass = Pass::new(self.passes_begun + 1, Scope::All(HashSet::new()));
         pass.target_empty = known.target_empty;
-        match self.same_before.filter(|_| known.continuous && !self.by_content) {
-            Some(secs) => (pass.source_clean_secs, pass.trusts_target) = (secs, true),
-            None => {
-                pass.by_content = self.by_content || !known.target_clean;
-                pass.source_clean_secs = known.clean_end_secs.unwrap_or(i64::MIN);
-            }
+        if let Some(secs) = self.same_before.filter(|_| known.continuous && !self.by_content) {
+            (pass.source_clean_secs, pass.trusts_target) = (secs, true);
+        } else {
+            pass.by_content = self.by_content || !known.target_clean;
+            pass.source_clean_secs = known.clean_end_secs.unwrap_or(i64::MIN);
         }
         self.begin_pass(pass)
     }

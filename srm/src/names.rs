@@ -304,22 +304,14 @@ impl Srm {
             return Ticket(Some(seq));
         }
         self.changed.notify_all();
-        self.hold(core, hold)
+        hold_names(core, hold)
     }
 
     /// An operation on names is not sent.
     pub(crate) fn remember(&self, hold: impl FnOnce(&mut Held<Arc<Node>>) -> Result<(), Lost>) -> Ticket {
         let mut core = self.core.lock();
         core.count("absorbed");
-        self.hold(&mut core, hold)
-    }
-
-    fn hold(&self, core: &mut Core, hold: impl FnOnce(&mut Held<Arc<Node>>) -> Result<(), Lost>) -> Ticket {
-        if let Gate::Held(held) = &mut core.gate {
-            let remembered = hold(held);
-            core.settle_held(remembered);
-        }
-        core.absorb(0)
+        hold_names(&mut core, hold)
     }
 
     fn hold_gone(&self, held: &mut Held<Arc<Node>>, dir: &Arc<Node>, name: &Name, gone: &Gone) -> Result<(), Lost> {
@@ -339,6 +331,15 @@ impl Srm {
             None => held.moved(rename.node, from, to),
         }
     }
+}
+
+/// An operation on names is not sent, and remembered where things are held.
+fn hold_names(core: &mut Core, hold: impl FnOnce(&mut Held<Arc<Node>>) -> Result<(), Lost>) -> Ticket {
+    if let Gate::Held(held) = &mut core.gate {
+        let remembered = hold(held);
+        core.settle_held(remembered);
+    }
+    core.absorb(0)
 }
 
 impl Gone {

@@ -95,7 +95,7 @@ impl Srm {
                 Ok(())
             }
             Step::Move { node, from, from_dir, to } => {
-                self.take_move(number, names, &node, (from, from_dir.as_ref()), to)
+                self.take_move(number, names, &node, (from, from_dir.as_ref()), to.as_ref())
             }
         }
     }
@@ -106,14 +106,14 @@ impl Srm {
         names: &Names,
         node: &Arc<Node>,
         (from, from_dir): (RelPath, Option<&Arc<Node>>),
-        place: Option<(Arc<Node>, Name)>,
+        place: Option<&(Arc<Node>, Name)>,
     ) -> io::Result<()> {
-        let to = match &place {
+        let to = match place {
             Some((dir, name)) => path_of(names, dir, name).ok_or(io::ErrorKind::InvalidFilename)?,
             None => waiting_path(node),
         };
         let root = self.tree.root();
-        let to_dir = place.as_ref().map_or(root, |(dir, _)| dir);
+        let to_dir = place.map_or(root, |(dir, _)| dir);
         let op = Op::Rename {
             from,
             to,
@@ -124,7 +124,7 @@ impl Srm {
             to_parent_mtime: self.time_of(names, Some(to_dir))?,
         };
         self.step(number, &op);
-        if let Some((dir, name)) = &place {
+        if let Some((dir, name)) = place {
             let several = node.link().is_some_and(|_| node.all_links().len() > 1);
             let mut core = self.core.lock();
             if let Some(pass) = core.gate.pass(number) {

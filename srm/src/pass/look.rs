@@ -207,11 +207,8 @@ impl Srm {
             return Ok(());
         }
         let parent_mtime = mtime_of(self, names, dir).map_err(|error| unreadable(dir, names, error))?;
-        let op = if self.is_dropping() {
-            Op::Remove { path, parent_mtime }
-        } else {
-            Op::SetAside { path, parent_mtime }
-        };
+        let op =
+            if self.is_dropping() { Op::Remove { path, parent_mtime } } else { Op::SetAside { path, parent_mtime } };
         self.push(number, Draft::new(&op, Bytes::new()))
     }
 
@@ -322,7 +319,7 @@ impl Srm {
         core.progress.sent_bytes += sent;
         core.progress.done_bytes += sent;
         core.progress.total_bytes += if copy.is_some() { size } else { sent };
-        self.set_right(&mut core, number, node, link)?;
+        set_right(&mut core, number, node, link)?;
         if let (Some(source), Some(pass)) = (copy, core.gate.pass(number)) {
             pass.add(Work::Copy(Arc::clone(node), source));
         }
@@ -331,22 +328,10 @@ impl Srm {
         Ok(true)
     }
 
-    fn set_right(
-        &self,
-        core: &mut Core,
-        number: u64,
-        node: &Arc<Node>,
-        (dir, name, several): (&Arc<Node>, &Name, bool),
-    ) -> Result<(), Stop> {
-        let pass = core.gate.pass(number).ok_or(Stop::Over)?;
-        pass.set_right(node, Some((dir, name)), several);
-        Ok(())
-    }
-
     /// A name is the same on both sides.
     fn same(&self, number: u64, node: &Arc<Node>, link: (&Arc<Node>, &Name, bool)) -> Result<(), Stop> {
         let mut core = self.core.lock();
-        self.set_right(&mut core, number, node, link)?;
+        set_right(&mut core, number, node, link)?;
         if node.is_dir() {
             core.gate.pass(number).ok_or(Stop::Over)?.set_listing(node);
             drop(core);
@@ -442,6 +427,18 @@ impl Srm {
             (false, _) => Verdict::Content { source: Source::Unknown, fresh: false },
         })
     }
+}
+
+/// A record is numbered that makes the node right under this name.
+fn set_right(
+    core: &mut Core,
+    number: u64,
+    node: &Arc<Node>,
+    (dir, name, several): (&Arc<Node>, &Name, bool),
+) -> Result<(), Stop> {
+    let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+    pass.set_right(node, Some((dir, name)), several);
+    Ok(())
 }
 
 pub(super) fn path_of(names: &Names, dir: &Node, name: &Name) -> Option<RelPath> {
