@@ -183,7 +183,13 @@ fn raise_read_ahead(device: &str) {
 impl Mounted {
     /// Waits until the mount is gone and all its files are closed.
     pub fn wait(self) -> io::Result<()> {
-        self.session.join().map_err(|_| io::Error::other("the thread that serves the mount has panicked"))?
+        let ended =
+            self.session.join().map_err(|_| io::Error::other("the thread that serves the mount has panicked"))?;
+        match ended {
+            // A request was on its way to a thread when the mount went: an end as any other.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
+            ended => ended,
+        }
     }
 
     /// What unmounts: at once if it is not in use, else as soon as nobody uses it any more; new uses find nothing there
