@@ -1,6 +1,7 @@
 //! The command line: what may be written, with its help. Parsing only; what the words mean together is decided where they
 //! are used.
 
+pub mod mirror;
 pub mod mount_options;
 mod parse;
 pub mod set;
@@ -40,6 +41,8 @@ pub enum Command {
     Sync(SyncArgs),
     /// Switch replication off or on again; what changes meanwhile is remembered and brought over when it is on again
     Bypass(BypassArgs),
+    /// Compare source and target by content and send what differs, beside what happens meanwhile
+    Mirror(mirror::MirrorArgs),
     /// Show sources and targets of this machine
     Status(StatusArgs),
     /// Show, check, test and change what is replicated: the rules of a mount's replication set

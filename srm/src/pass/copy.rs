@@ -65,19 +65,23 @@ impl Srm {
             }
         };
         let mut offset = 0;
+        let mut seen = 0;
         loop {
             let mut asked = Vec::new();
             let mut more = true;
             while more && asked.len() < AHEAD {
                 match self.piece(number, node, &fd, source, offset, &mut asked)? {
-                    Some(next) => offset = next,
+                    Some(next) => {
+                        seen += next - offset;
+                        offset = next;
+                    }
                     None => more = false,
                 }
             }
             for piece in asked {
                 self.mend(number, node, &fd, &piece)?;
-                self.core.lock().progress.done_bytes += piece.len;
             }
+            self.core.lock().progress.advance(std::mem::take(&mut seen));
             if !more {
                 return self.complete(number, node, &fd);
             }
