@@ -28,25 +28,40 @@ enum Cut {
     Source,
 }
 
-macro_rules! cuts {
-    ($($name:ident: $what:ident, $cut:ident;)*) => {
-        $(
-            // claim: A133
-            #[test]
-            fn $name() {
-                goes_on($what, Cut::$cut);
-            }
-        )*
-    };
+// claim: A133
+#[test]
+fn a_tree_goes_on_after_the_link_was_cut() {
+    goes_on(small, Cut::Link);
 }
 
-cuts! {
-    a_tree_goes_on_after_the_link_was_cut: small, Link;
-    a_tree_goes_on_after_the_target_was_killed: small, Target;
-    a_tree_goes_on_after_the_source_was_killed: small, Source;
-    a_big_file_goes_on_after_the_link_was_cut: big, Link;
-    a_big_file_goes_on_after_the_target_was_killed: big, Target;
-    a_big_file_goes_on_after_the_source_was_killed: big, Source;
+// claim: A133
+#[test]
+fn a_tree_goes_on_after_the_target_was_killed() {
+    goes_on(small, Cut::Target);
+}
+
+// claim: A133
+#[test]
+fn a_tree_goes_on_after_the_source_was_killed() {
+    goes_on(small, Cut::Source);
+}
+
+// claim: A133
+#[test]
+fn a_big_file_goes_on_after_the_link_was_cut() {
+    goes_on(big, Cut::Link);
+}
+
+// claim: A133
+#[test]
+fn a_big_file_goes_on_after_the_target_was_killed() {
+    goes_on(big, Cut::Target);
+}
+
+// claim: A133
+#[test]
+fn a_big_file_goes_on_after_the_source_was_killed() {
+    goes_on(big, Cut::Source);
 }
 
 fn small(src: &Path) {

@@ -150,8 +150,8 @@ pub struct ReplicationArgs {
     /// when it is back
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = units::size)]
     pub backlog: u64,
-    /// Files on both sides are compared by blocks of this size, and only blocks that differ are sent: 512 to 1MiB, a power
-    /// of two
+    /// Files on both sides are compared by blocks of this size, and only blocks that differ are sent (of large ones, where
+    /// few differ, only the 4 KiB that do): 512 to 1MiB, a power of two
     #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = units::block_size)]
     pub block_size: u32,
     /// Smaller files that differ are sent whole

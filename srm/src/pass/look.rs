@@ -239,9 +239,8 @@ impl Srm {
             }
         }
         let Some(path) = path_of(names, dir, name) else { return Ok(true) };
-        let read = self.tree.snapshot(names, node);
-        let (snapshot, parent_mtime) = match read.and_then(|snapshot| Ok((snapshot, mtime_of(self, names, dir)?))) {
-            Ok(read) => read,
+        let snapshot = match self.tree.snapshot(names, node) {
+            Ok(snapshot) => snapshot,
             Err(error) if is_gone(&error) => return Ok(true),
             Err(error) => return Err(unreadable(node, names, error)),
         };
@@ -274,6 +273,11 @@ impl Srm {
                 Some(data) => (Content::Whole, data, None),
                 None => (Content::Keep, Bytes::new(), Some(source)),
             },
+        };
+        let parent_mtime = match mtime_of(self, names, dir) {
+            Ok(time) => time,
+            Err(error) if is_gone(&error) => return Ok(true),
+            Err(error) => return Err(unreadable(dir, names, error)),
         };
         let fresh = matches!(verdict, Verdict::Content { fresh: true, .. } | Verdict::Attributes { fresh: true });
         let sent = payload.len() as u64;
