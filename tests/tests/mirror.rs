@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use replfs_tests::rig::{Commit, NAME, Rig, Setup};
+use replfs_tests::roam::Roamers;
 use replfs_tests::seed::{Random, seed};
 use replfs_tests::tree;
 use replfs_tests::user::his_own;
@@ -290,4 +291,29 @@ fn what_cannot_be_read_is_listed_and_the_rest_is_done() {
         assert_eq!(rig.status().target().unreadable, ["dir/closed"]);
         fs::set_permissions(rig.src().join("dir/closed"), Permissions::from_mode(0o600)).unwrap();
     });
+}
+
+// claim: A130
+#[test]
+fn mirrors_under_random_operations_end_exact() {
+    let seed = seed();
+    let mut rig = Rig::prepare(Commit::Real, Setup::default());
+    tree::sources(&rig.src(), 800);
+    rig.mount();
+    rig.settle();
+    let roamers = Roamers::start(&rig.mnt(), 3, seed);
+    for round in 0..6 {
+        roamers.roam(400);
+        // Of everything, of a part, of everything while that of a part runs.
+        let words: &[&str] = match round % 3 {
+            0 => &["--no-wait"],
+            // It may be gone by then, which is said.
+            1 => &["package000", "--no-wait"],
+            _ => &["--timeout", "60s"],
+        };
+        let outcome = mirror(&rig, words);
+        assert!(outcome.code == 0 || round % 3 == 1 && outcome.code == USAGE, "{outcome:?}\n{}", rig.source_log());
+    }
+    roamers.stop();
+    rig.finish();
 }
