@@ -157,7 +157,8 @@ fn unreadable(mnt: &Path, target: &TargetStatus) -> Failure {
 
 /// What has been done, for people.
 fn said(pass: &PassProgress) -> String {
-    let names = format!("{} names compared, {} differed, {} sent", pass.entries, pass.repaired, text::bytes(pass.sent_bytes));
+    let names =
+        format!("{} names compared, {} differed, {} sent", pass.entries, pass.repaired, text::bytes(pass.sent_bytes));
     if pass.scanning || pass.total_bytes == 0 {
         return names;
     }
@@ -217,7 +218,14 @@ mod tests {
 
     #[test]
     fn totals_are_said_once_they_do_not_grow() {
-        let mut pass = PassProgress { entries: 7, repaired: 2, sent_bytes: 1024, total_bytes: 4096, done_bytes: 2048, ..PassProgress::default() };
+        let mut pass = PassProgress {
+            entries: 7,
+            repaired: 2,
+            sent_bytes: 1024,
+            total_bytes: 4096,
+            done_bytes: 2048,
+            ..PassProgress::default()
+        };
         assert_eq!(said(&pass), "7 names compared, 2 differed, 1.0 KiB sent, 2.0 KiB of 4.0 KiB looked at");
         pass.scanning = true;
         assert_eq!(said(&pass), "7 names compared, 2 differed, 1.0 KiB sent");

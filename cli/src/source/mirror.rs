@@ -33,7 +33,9 @@ pub fn begin(srm: &Arc<Srm>, paths: &[Vec<u8>], lanes: Option<u8>, timeout: Dura
             }
             Readiness::Away(reason) => {
                 let reason = reason.map(|text| format!(": {text}")).unwrap_or_default();
-                let text = format!("the target is not connected{reason}; what changes is remembered and brought over when it is");
+                let text = format!(
+                    "the target is not connected{reason}; what changes is remembered and brought over when it is"
+                );
                 return Err(failed(Failure::new(Code::Unreachable, text)));
             }
         }

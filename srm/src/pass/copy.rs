@@ -1,11 +1,11 @@
 //! Content of one file, piece by piece: read under the file's lock and numbered there, so that a live write is either in
 //! what was read or comes after it. Holes stay holes.
 
+use super::{Stop, is_gone, unreadable};
 use crate::Srm;
 use crate::ensure::digest16;
-use crate::map::Source;
 use crate::live::place_by;
-use super::{Stop, is_gone, unreadable};
+use crate::map::Source;
 use bytes::Bytes;
 use platform::sys::attr;
 use platform::sys::extent::{self, Segment};
@@ -143,13 +143,7 @@ impl Srm {
                 (false, Source::Unknown) => {
                     let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
                     let hashes = data.chunks(block_bytes as usize).flat_map(digest16).collect();
-                    let op = Op::Compare {
-                        place,
-                        offset: segment.offset,
-                        len: segment.len,
-                        block_bytes,
-                        hashes,
-                    };
+                    let op = Op::Compare { place, offset: segment.offset, len: segment.len, block_bytes, hashes };
                     let answer = self.question(number, &op)?;
                     let fine = block_bytes < self.config.compare.block_bytes;
                     asked.push_back(Asked { offset: segment.offset, len: segment.len, block_bytes, fine, answer });

@@ -135,6 +135,7 @@ pub fn measure(case: &Case, peers: &Peers, scale: u64, rounds: u16) -> Result<Ve
         }
     }
     for round in 0..rounds {
+        anyhow::ensure!(!crate::signals::enough(), "interrupted");
         if case.what == What::Changed {
             sources::change_blocks(&bench.rig.src().join("large"), round.into())?;
         }

@@ -7,7 +7,7 @@ mod peers;
 mod sources;
 
 use crate::bench::{Machine, today};
-use crate::{packages, run, test};
+use crate::{packages, run, signals, test};
 use anyhow::{Context, Result, bail};
 use case::{CASES, Measured};
 use clap::Args;
@@ -53,9 +53,11 @@ pub fn run(options: &Options) -> Result<bool> {
     let mut text = format!("# Mirror beside rsync, {}\n\n{}\n", today(), Machine::here(&binary, false));
     let about = "Both ends on this machine, over 127.0.0.1, alternating, caches warm; medians. Bytes are those of the protocol, without what \
         ssh, QUIC, TCP and UDP put around them.";
-    let _ = writeln!(text, "\n{about}\n\n{}", case::head());
-    print!("{text}");
+    signals::note();
     let scale = if options.quick { 10 } else { 1 };
+    let size = if options.quick { " **A tenth of the files and bytes that the rows name.**" } else { "" };
+    let _ = writeln!(text, "\n{about}{size} {} rounds.\n\n{}", options.rounds, case::head());
+    print!("{text}");
     let mut kept = true;
     for case in CASES {
         if !options.only.is_empty() && !options.only.iter().any(|part| case.name.contains(part.as_str())) {
@@ -66,6 +68,9 @@ pub fn run(options: &Options) -> Result<bool> {
             let peers = Peers::start()?;
             case::measure(case, &peers, scale, options.rounds)
         }));
+        if signals::enough() {
+            bail!("interrupted; everything was unmounted and removed");
+        }
         let rows: Vec<Measured> = match measured {
             Ok(rows) => rows.with_context(|| case.name)?,
             Err(_) => bail!("{}: the rig failed", case.name),

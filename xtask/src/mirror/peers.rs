@@ -53,7 +53,8 @@ impl Peers {
 
     fn start_sshd(&mut self) -> Result<()> {
         for key in ["host", "id"] {
-            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &self.at(key)]).status()?;
+            let made =
+                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &self.at(key)]).status()?;
             ensure!(made.success(), "ssh-keygen failed");
         }
         fs::copy(self.at("id.pub"), self.at("authorized"))?;
