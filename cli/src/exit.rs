@@ -33,7 +33,7 @@ codes! {
     Mountpoint = 34,
     /// SRC is mounted already, or NAME is in use.
     InUse = 35,
-    /// The target could not be reached at the very first mount or for a restore, or was lost in the middle of a restore.
+    /// The target could not be reached: at the very first mount, or for a command that needs it; or was lost in the middle of a restore.
     Unreachable = 36,
     /// A key: this node's cannot be used, the target has another one than it was said to have, or does not know this node's.
     Key = 37,
@@ -55,6 +55,8 @@ codes! {
     Changed = 45,
     /// The replication set cannot be read or written, or does not parse.
     Set = 46,
+    /// Something on the source cannot be read; the rest was done.
+    Unreadable = 48,
     /// Restore: some of it could not be read or written and is listed; the rest is there.
     Incomplete = 50,
     /// Restore: DIR or the place for what is set aside cannot be written or is full.
@@ -133,7 +135,7 @@ mod tests {
     #[test]
     fn exit_codes_are_the_documented_ones() {
         let numbers: Vec<u8> = Code::TABLE.iter().map(|(code, _)| code.number()).collect();
-        assert_eq!(numbers, [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 50, 51, 52]);
+        assert_eq!(numbers, [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 48, 50, 51, 52]);
     }
 
     #[test]

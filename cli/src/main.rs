@@ -1,7 +1,7 @@
 //! The `replfs` program, which is also `mount.replfs` and `umount.replfs`: the only place where the layers meet.
 //!
 //! Here: which command, and how it ends. `args` reads the words; `source` mounts, `serve` is the target daemon, `control`
-//! is how commands talk to daemons; `restore`, `status`, `umount`, `sync`, `bypass`, `set` and `keys` are commands; `progress`
+//! is how commands talk to daemons; `restore`, `status`, `umount`, `sync`, `bypass`, `mirror`, `set` and `keys` are commands; `progress`
 //! shows how far something is; `exit` knows the exit codes.
 
 mod args;
@@ -11,6 +11,7 @@ mod daemon;
 mod exit;
 mod keys;
 mod logging;
+mod mirror;
 mod namespace;
 mod notify;
 mod out;
@@ -57,6 +58,7 @@ fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
         Command::Sync(args) => sync::run(&args),
         Command::Bypass(args) => bypass::run(&args),
         Command::Restore(args) => restore::run(&args),
+        Command::Mirror(args) => mirror::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Set(args) => set::run(&args),
         Command::Key(args) => keys::print(&args),

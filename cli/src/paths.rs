@@ -1,6 +1,10 @@
 //! Paths made absolute, and which lies inside which, whatever is missing, linked or bound elsewhere.
 
+use crate::exit::Failure;
+use protocol::RelPath;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -42,6 +46,32 @@ pub fn below<'a>(inner: &'a Path, outer: &Path) -> Option<&'a Path> {
     let outer_id = identity(outer).ok();
     let found = inner.ancestors().find(|at| *at == outer || (outer_id.is_some() && identity(at).ok() == outer_id))?;
     inner.strip_prefix(found).ok()
+}
+
+/// The path below SRC that a word of a command line means: below MNT, or beginning with MNT or SRC.
+pub fn named(word: &OsStr, mnt: &Path, src: &Path) -> Result<RelPath, Failure> {
+    let fail = |why: &str| Failure::usage(format!("path '{}': {why}", word.to_string_lossy()));
+    let path = Path::new(word);
+    let inside = if path.is_absolute() {
+        let candidates = [path.to_owned(), seen(path)];
+        let found = candidates.iter().find_map(|path| [mnt, src].iter().find_map(|at| path.strip_prefix(at).ok()));
+        found.map(Path::to_owned).ok_or_else(|| {
+            fail("neither below MNT nor below SRC; give a path below one of them, or one without a '/' in front")
+        })?
+    } else {
+        path.to_owned()
+    };
+    let parts: Vec<&[u8]> =
+        inside.as_os_str().as_bytes().split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
+    RelPath::new(&parts.join(&b'/')).map_err(|e| fail(&format!("{e}; give it without '..'")))
+}
+
+/// The path with links on the way resolved, as far as it exists; its last name is taken as it is.
+fn seen(path: &Path) -> PathBuf {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => absolute(parent).join(name),
+        _ => path.to_owned(),
+    }
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use platform::sys::attr;
 use platform::tree::{Names, Node, Snapshot};
 use protocol::{Content, Draft, Ensure, Entry, Name, Op, RelPath, Time};
-use rustix::fs::OFlags;
 use std::io;
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ pub(crate) fn xattr_digest(xattrs: &[(Vec<u8>, Vec<u8>)]) -> [u8; 16] {
 
 /// Modification time of a directory now; the caller holds the namespace lock.
 pub(crate) fn mtime_of(srm: &Srm, names: &Names, dir: &Node) -> io::Result<Time> {
-    Ok(attr::mtime(&attr::stat(srm.tree.open(names, dir, OFlags::PATH)?)?))
+    Ok(attr::mtime(&attr::stat(&*srm.tree.directory(names, dir)?)?))
 }
 
 /// What an [`Ensure`] says beyond the node's own state.

@@ -30,7 +30,7 @@ pub use crate::core::Ticket;
 pub use feed::{Rejected, Restart};
 pub use live::NotClean;
 pub use names::{Gone, Renamed};
-pub use pass::Again;
+pub use pass::{Again, Readiness};
 pub use room::Admission;
 pub use set::OnRemove;
 pub use watch::Left;

@@ -134,6 +134,9 @@ pub struct TargetStatus {
     pub pass: PassProgress,
     /// Passes finished.
     pub passes: u64,
+    /// Paths below SRC that the pass cannot read and tries again; the first of them.
+    #[serde(default)]
+    pub unreadable: Vec<String>,
 }
 
 /// What the file system layer holds for the kernel and for open files.

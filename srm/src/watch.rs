@@ -41,9 +41,36 @@ fn named(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
     counts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect()
 }
 
+/// Paths of what cannot be read that are shown at most.
+const MOST_UNREADABLE: usize = 20;
+
 impl Srm {
     /// Everything there is to see.
     pub fn status(&self) -> SourceStatus {
+        let mut status = self.status_without_paths();
+        for target in status.targets.iter_mut().filter(|target| target.pass.unreadable > 0) {
+            target.unreadable = self.unreadable();
+        }
+        status
+    }
+
+    /// Paths of what the pass cannot read, the first in their order.
+    fn unreadable(&self) -> Vec<String> {
+        let names = self.tree.names().read();
+        let core = self.core.lock();
+        let Gate::Pass(pass) = &core.gate else { return Vec::new() };
+        let shown = |(node, name): (&std::sync::Arc<platform::tree::Node>, Option<&protocol::Name>)| {
+            let path = node.path(&names)?;
+            name.map_or(Some(path.clone()), |name| path.join(name).ok()).map(|path| path.to_string())
+        };
+        let mut paths: Vec<String> = pass.unreadable_places().filter_map(shown).collect();
+        paths.sort();
+        paths.dedup();
+        paths.truncate(MOST_UNREADABLE);
+        paths
+    }
+
+    fn status_without_paths(&self) -> SourceStatus {
         let fsi = FsiStatus { nodes: self.tree.known() as u64, descriptors: sys::open_descriptors() };
         let core = self.core.lock();
         let state = match (&core.link, &core.gate) {
@@ -79,6 +106,7 @@ impl Srm {
             held,
             lanes: self.lanes.open_lanes() as u64,
             passes: core.passes_done,
+            unreadable: Vec::new(),
         };
         SourceStatus {
             name: String::from_utf8_lossy(self.config.name.as_bytes()).into_owned(),
@@ -128,6 +156,11 @@ impl Srm {
                 }
             }
         }
+    }
+
+    /// What is not yet on the target.
+    pub fn left(&self) -> Left {
+        left(&self.core.lock())
     }
 
     /// Switches replication off or on again (S16). Off: what was changed before is still sent, what is changed from now on is

@@ -28,6 +28,7 @@ struct State {
     gone: AtomicBool,
     delay_micros: AtomicU64,
     forwarded: AtomicU64,
+    bytes_there: AtomicU64,
 }
 
 /// A datagram on its way: when it is due, through which socket, where to (`None`: where the socket is connected to).
@@ -45,6 +46,7 @@ impl Link {
             gone: AtomicBool::new(false),
             delay_micros: AtomicU64::new(0),
             forwarded: AtomicU64::new(0),
+            bytes_there: AtomicU64::new(0),
         });
         let shared = Arc::clone(&state);
         thread::Builder::new().name("link".into()).spawn(move || forward(&shared, &near))?;
@@ -80,6 +82,11 @@ impl Link {
     /// Datagrams forwarded so far, both ways.
     pub fn forwarded(&self) -> u64 {
         self.state.forwarded.load(Ordering::SeqCst)
+    }
+
+    /// Bytes forwarded so far from the near to the far side, the headers of UDP and IP left out.
+    pub fn bytes_there(&self) -> u64 {
+        self.state.bytes_there.load(Ordering::SeqCst)
     }
 }
 
@@ -122,6 +129,9 @@ impl State {
         };
         if sent.is_ok() {
             self.forwarded.fetch_add(1, Ordering::SeqCst);
+            if to.is_none() {
+                self.bytes_there.fetch_add(data.len() as u64, Ordering::SeqCst);
+            }
         }
     }
 }

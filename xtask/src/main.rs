@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod demo;
 mod install;
+mod mirror;
 mod packages;
 mod run;
 mod scale;
@@ -40,6 +41,8 @@ enum Command {
     },
     /// Measure the mount against a bare directory: ratios, floors, JSON
     Bench(bench::Options),
+    /// Measure mirrors beside rsync: first, changed blocks, nothing changed
+    BenchMirror(mirror::Options),
     /// Build optimized, install the binary and the links for mount(8)
     Install {
         /// Where `bin/replfs` goes
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Demo { once } => demo::run(once),
         Command::Test { filter } => test::run(&filter),
         Command::Bench(options) => bench::run(&options),
+        Command::BenchMirror(options) => mirror::run(&options),
         Command::Install { prefix } => install::run(&prefix),
         Command::Scale { files } => scale::run(files),
         Command::Sim(options) => sim::run(&options),

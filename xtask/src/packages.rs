@@ -22,10 +22,15 @@ const NEEDED: [(&str, &str); 14] = [
     ("debugfs", "e2fsprogs"),
 ];
 
+/// The same, for those who name them only.
+const NAMED: [(&str, &str); 2] = [("sshd", "openssh-server"), ("ssh", "openssh-client")];
+
 /// Installs what is missing, as root on Debian or Ubuntu; anywhere else says what to install. `these`: the programs needed,
 /// all of them where it is empty.
 pub fn require(these: &[&str]) -> Result<()> {
-    let wanted = NEEDED.iter().filter(|(program, _)| these.is_empty() || these.contains(program));
+    let all = NEEDED.iter().filter(|_| these.is_empty());
+    let named = NEEDED.iter().chain(&NAMED).filter(|(program, _)| these.contains(program));
+    let wanted = all.chain(named);
     let missing: Vec<&str> =
         wanted.filter(|(program, _)| run::find(program).is_none()).map(|(_, package)| *package).collect();
     if missing.is_empty() {

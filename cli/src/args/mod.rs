@@ -1,6 +1,7 @@
 //! The command line: what may be written, with its help. Parsing only; what the words mean together is decided where they
 //! are used.
 
+pub mod mirror;
 pub mod mount_options;
 mod parse;
 pub mod set;
@@ -42,6 +43,8 @@ pub enum Command {
     Bypass(BypassArgs),
     /// Bring a replica, or some PATHs of it, from a target to DIR
     Restore(Box<RestoreArgs>),
+    /// Compare source and target by content and send what differs, beside what happens meanwhile
+    Mirror(mirror::MirrorArgs),
     /// Show sources and targets of this machine
     Status(StatusArgs),
     /// Show, check, test and change what is replicated: the rules of a mount's replication set
@@ -149,8 +152,8 @@ pub struct ReplicationArgs {
     /// when it is back
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = units::size)]
     pub backlog: u64,
-    /// Files on both sides are compared by blocks of this size, and only blocks that differ are sent: 512 to 1MiB, a power
-    /// of two
+    /// Files on both sides are compared by blocks of this size, and only blocks that differ are sent (of large ones, where
+    /// few differ, only the 4 KiB that do): 512 to 1MiB, a power of two
     #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = units::block_size)]
     pub block_size: u32,
     /// Smaller files that differ are sent whole

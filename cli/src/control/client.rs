@@ -45,9 +45,11 @@ impl Client {
         let allowed = match request {
             Request::Status | Request::SetShow | Request::Bypass { .. } => Duration::ZERO,
             Request::SetReload { .. } => RELOAD,
-            Request::Sync { timeout_ms } | Request::Drain { timeout_ms } => Duration::from_millis(timeout_ms),
+            Request::Sync { timeout_ms } | Request::Drain { timeout_ms } | Request::Mirror { timeout_ms, .. } => {
+                Duration::from_millis(timeout_ms)
+            }
         };
-        match self.talk(request, allowed.saturating_add(PATIENCE)) {
+        match self.talk(&request, allowed.saturating_add(PATIENCE)) {
             Ok(line) if line.ends_with('\n') => Ok(line),
             Ok(_) => Err(self.failure("it ended before it answered; its log says why")),
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
@@ -57,8 +59,8 @@ impl Client {
         }
     }
 
-    fn talk(&mut self, request: Request, timeout: Duration) -> io::Result<String> {
-        let mut line = serde_json::to_string(&request)? + "\n";
+    fn talk(&mut self, request: &Request, timeout: Duration) -> io::Result<String> {
+        let mut line = serde_json::to_string(request)? + "\n";
         let stream = self.stream.get_mut();
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(PATIENCE))?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use target::TargetStatus;
 
 /// What a command asks of a daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "lowercase")]
 pub enum Request {
     /// Who is there, and how is it doing?
@@ -28,6 +28,15 @@ pub enum Request {
     Bypass {
         /// Nothing is sent from now on.
         on: bool,
+    },
+    /// Compare by content and send what differs; answered when that has begun.
+    Mirror {
+        /// The bytes of paths below SRC, with all below them; none for everything.
+        paths: Vec<Vec<u8>>,
+        /// Lanes at most from now on; as before where it is not given.
+        lanes: Option<u8>,
+        /// What runs and cannot be joined is waited for, up to this time.
+        timeout_ms: u64,
     },
     /// Which rules are in force?
     SetShow,
@@ -140,6 +149,11 @@ pub trait Control: Send + Sync + 'static {
 
     /// Switches replication off or on again.
     fn bypass(&self, on: bool) -> Result<(), Unfinished>;
+
+    /// Begins to compare these paths, or everything, by content.
+    fn mirror(&self, _paths: &[Vec<u8>], _lanes: Option<u8>, _timeout: Duration) -> Result<(), Unfinished> {
+        Err(Unfinished::Failed(Failure::usage("this daemon has nothing to mirror; ask that of a mount")))
+    }
 
     /// Returns when everything that was changed before the call is durable on the target, or the time is over.
     fn sync(&self, timeout: Duration) -> Result<(), Unfinished>;

@@ -141,6 +141,9 @@ fn answer(line: &[u8], control: &dyn Control) -> Response {
     let outcome = match request {
         Request::Status => return Response::Status { status: Box::new(control.status()) },
         Request::Bypass { on } => control.bypass(on),
+        Request::Mirror { paths, lanes, timeout_ms } => {
+            control.mirror(&paths, lanes, Duration::from_millis(timeout_ms))
+        }
         Request::SetShow => return control.set().map_or_else(Response::Failed, Response::Set),
         Request::SetReload { on_remove } => {
             let changes = control.reload_set(on_remove);

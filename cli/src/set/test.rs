@@ -11,7 +11,7 @@ use srm::set::{Explained, Kind, Rule, Verdict};
 use std::ffi::OsStr;
 use std::fs::FileType;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -46,7 +46,7 @@ pub(super) fn run(args: &TestArgs, state: &StateArgs) -> Result<(), Failure> {
     let set = daemon.in_force()?.set;
     let mut paths = Vec::new();
     for word in &args.paths {
-        let path = below(word, &daemon)?;
+        let path = paths::named(word, &daemon.mnt, &daemon.source)?;
         let (kind, size, exists) = look(word, &daemon.mnt.join(path.as_os_str()));
         let explained = set.explain(&path, kind, size);
         paths.push(Tested::new(&path, kind, size, exists, explained));
@@ -67,33 +67,6 @@ impl Tested {
         let Explained { verdict, rule, directory, leads, .. } = explained;
         let path = if path.is_root() { ".".to_owned() } else { path.to_string() };
         Self { path, kind, size, exists, verdict, rule, directory: directory.map(|d| d.to_string()), leads, reason }
-    }
-}
-
-/// The path below SRC that a word means.
-fn below(word: &OsStr, daemon: &Daemon) -> Result<RelPath, Failure> {
-    let fail = |why: &str| Failure::usage(format!("path '{}': {why}", word.to_string_lossy()));
-    let path = Path::new(word);
-    let inside = if path.is_absolute() {
-        let places = [&daemon.mnt, &daemon.source];
-        let candidates = [path.to_owned(), seen(path)];
-        let found = candidates.iter().find_map(|path| places.iter().find_map(|place| path.strip_prefix(place).ok()));
-        found.map(Path::to_owned).ok_or_else(|| {
-            fail("neither below MNT nor below SRC; give a path below one of them, or one without a '/' in front")
-        })?
-    } else {
-        path.to_owned()
-    };
-    let parts: Vec<&[u8]> =
-        inside.as_os_str().as_bytes().split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
-    RelPath::new(&parts.join(&b'/')).map_err(|e| fail(&format!("{e}; give it without '..'")))
-}
-
-/// The path with links on the way resolved, as far as it exists; its last name is taken as it is.
-fn seen(path: &Path) -> PathBuf {
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => paths::absolute(parent).join(name),
-        _ => path.to_owned(),
     }
 }
 

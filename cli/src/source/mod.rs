@@ -8,6 +8,7 @@ mod lanes;
 pub mod local;
 mod locks;
 pub mod memory;
+mod mirror;
 pub mod mounts;
 mod plan;
 mod resolve;

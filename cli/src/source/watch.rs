@@ -55,6 +55,10 @@ impl Control for SourceDaemon {
         Ok(())
     }
 
+    fn mirror(&self, paths: &[Vec<u8>], lanes: Option<u8>, timeout: Duration) -> Result<(), Unfinished> {
+        super::mirror::begin(&self.srm, paths, lanes, timeout)
+    }
+
     fn sync(&self, timeout: Duration) -> Result<(), Unfinished> {
         Ok(self.srm.sync(timeout)?)
     }

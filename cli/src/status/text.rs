@@ -70,6 +70,9 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
             target.passes
         );
     }
+    if !target.unreadable.is_empty() {
+        line!(out, "  unreadable: {}", target.unreadable.join(", "));
+    }
     if target.lanes > 0 {
         line!(out, "  lanes    {} open", target.lanes);
     }
@@ -220,6 +223,7 @@ mod tests {
                 lanes: 0,
                 pass: PassProgress::default(),
                 passes: 1,
+                unreadable: Vec::new(),
             }],
         }
     }

@@ -101,6 +101,25 @@ pub struct Progress {
     pub unreadable: u64,
 }
 
+impl Progress {
+    /// So many bytes more are known to be looked at.
+    pub fn found(&mut self, bytes: u64) {
+        self.total_bytes += bytes;
+    }
+
+    /// So many more have been. What a file has grown by meanwhile was not known.
+    pub fn advance(&mut self, bytes: u64) {
+        self.done_bytes += bytes;
+        self.total_bytes = self.total_bytes.max(self.done_bytes);
+    }
+
+    /// All has been: what a file has shrunk by meanwhile is not to come any more.
+    pub fn complete(&mut self) {
+        self.done_bytes = self.total_bytes;
+        self.scanning = false;
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Pass<H> {
@@ -125,6 +144,10 @@ pub struct Pass<H> {
     staging: HashMap<u64, Ranges>,
     work: Vec<Work<H>>,
     active: usize,
+    /// Directories that wait for their listing, or are being listed.
+    lists: usize,
+    /// Files whose size is in [`Progress::total_bytes`].
+    weighed: HashSet<u64>,
     /// What could not be read, and when it is tried again.
     later: Vec<(Instant, Work<H>)>,
     /// Files whose names are to stay known.
@@ -160,6 +183,8 @@ impl<H: Handle> Pass<H> {
             staging: HashMap::new(),
             work: Vec::new(),
             active: 0,
+            lists: 0,
+            weighed: HashSet::new(),
             later: Vec::new(),
             kept: Vec::new(),
             turns: 0,
@@ -311,7 +336,10 @@ impl<H: Handle> Pass<H> {
     pub fn add(&mut self, work: Work<H>) {
         match work {
             Work::Name(dir, name) => self.add_name(&dir, &name, Hint::Ask),
-            work => self.work.push(work),
+            work => {
+                self.lists += usize::from(matches!(work, Work::List(_)));
+                self.work.push(work);
+            }
         }
     }
 
@@ -419,6 +447,7 @@ impl<H: Handle> Pass<H> {
             let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
             self.later = later;
             self.work = due.into_iter().map(|(_, work)| work).collect();
+            self.lists += self.work.iter().filter(|work| matches!(work, Work::List(_))).count();
         }
         match self.work.pop() {
             Some(work) => {
@@ -436,6 +465,7 @@ impl<H: Handle> Pass<H> {
         self.active -= 1;
         // A name is no longer pending, or pending anew, by what the look at it did under its locks.
         if let Work::List(dir) = work {
+            self.lists -= 1;
             self.set_listed(dir);
         }
     }
@@ -444,6 +474,7 @@ impl<H: Handle> Pass<H> {
     pub fn failed(&mut self, work: Work<H>, again: Instant) {
         assert!(self.active > 0, "only what was taken is given back");
         self.active -= 1;
+        self.lists -= usize::from(matches!(work, Work::List(_)));
         self.postpone(work, again);
     }
 
@@ -466,9 +497,22 @@ impl<H: Handle> Pass<H> {
         self.later.len() as u64
     }
 
+    /// What could not be read and is tried again: a node, or a name in a directory.
+    pub fn unreadable_places(&self) -> impl Iterator<Item = (&H, Option<&Name>)> {
+        self.later.iter().map(|(_, work)| match work {
+            Work::Name(dir, name) => (dir, Some(name)),
+            Work::List(node) | Work::Copy(node, _) | Work::Mend(node, _) => (node, None),
+        })
+    }
+
     /// Whether directories are still to be listed.
     pub fn is_scanning(&self) -> bool {
-        self.active > 0 || self.work.iter().any(|work| matches!(work, Work::List(_)))
+        self.lists > 0
+    }
+
+    /// Whether the size of a file is to be counted: the first time that its content is found to be wanted.
+    pub fn weigh(&mut self, node: &H) -> bool {
+        self.weighed.insert(node.ino())
     }
 
     /// Nothing is left: what was absorbed has been come to.
@@ -492,6 +536,7 @@ impl<H: Handle> Pass<H> {
             + self.work.len()
             + self.later.len()
             + self.kept.len()
+            + self.weighed.len()
     }
 }
 

@@ -2,12 +2,31 @@
 //! damaged, what a user asks to be mirrored, what comes into the set.
 
 use crate::Srm;
+use crate::core::Link;
 use crate::map::{Gate, Hint, Pass, Scope};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
-use protocol::{Draft, Mark, Name, Op};
-use std::collections::HashMap;
+use protocol::{Answer, Draft, Mark, Name, Op};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+/// A look at whether something changed that nobody signals.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Whether repair can be asked for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can: what is asked for now is looked at by content.
+    Ready,
+    /// Not yet: what runs, or is about to run, does not look at content, or is catching up.
+    Busy,
+    /// Replication is switched off.
+    Bypass,
+    /// There is no connection to the target; why, as far as is known.
+    Away(Option<String>),
+}
 
 /// Something to look at again.
 #[derive(Clone, Debug)]
@@ -31,6 +50,7 @@ impl Srm {
                 places.extend(known.iter().filter(|node| !node.is_dir()).flat_map(|node| node.all_links()));
             }
         }
+        let all = again.iter().any(|again| matches!(again, Again::All));
         let mut core = self.core.lock();
         let begun = match core.gate {
             Gate::Due => return true,
@@ -38,7 +58,9 @@ impl Srm {
             Gate::Pass(_) => None,
             Gate::Clean => {
                 let number = core.passes_begun + 1;
-                let mut pass = Pass::new(number, Scope::Some(HashMap::new()));
+                // A pass over everything takes no name for right because another one is.
+                let scope = if all { Scope::All(HashSet::new()) } else { Scope::Some(HashMap::new()) };
+                let mut pass = Pass::new(number, scope);
                 pass.by_content = !trusting;
                 pass.trusts_target = trusting;
                 pass.source_clean_secs = crate::core::seconds() - 2;
@@ -47,7 +69,7 @@ impl Srm {
                 if core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {
                     return true;
                 }
-                tracing::info!(event = "pass-begin", number, "looking again at some of the tree");
+                tracing::info!(event = "pass-begin", number, all, "looking again at the tree, or some of it");
                 Some(number)
             }
         };
@@ -56,13 +78,15 @@ impl Srm {
             for (dir, name) in &places {
                 pass.add_name(dir, name, Hint::Ask);
             }
-            if again.iter().any(|again| matches!(again, Again::All)) {
-                pass.set_listing(self.tree.root());
+            if all && begun.is_none() && !pass.is_over_all() {
+                core.all_dirty("all is to be compared");
             }
         }
         drop(core);
-        if let Some(number) = begun {
-            self.spawn_pass(number, |_| true);
+        match begun {
+            Some(number) if all => self.start_pass(number),
+            Some(number) => self.spawn_pass(number, |_| true),
+            None => {}
         }
         self.wake();
         self.changed.notify_all();
@@ -82,6 +106,55 @@ impl Srm {
             dir = next;
         }
         Some((dir, name))
+    }
+
+    /// Whether [`Self::look_again`] would do what is asked of it, by content.
+    pub fn readiness(&self) -> Readiness {
+        let core = self.core.lock();
+        match (&core.gate, &core.link) {
+            _ if core.bypass => Readiness::Bypass,
+            (_, Link::Down(_) | Link::Refused | Link::Setup) => Readiness::Away(core.last_error.clone()),
+            (Gate::Clean, _) => Readiness::Ready,
+            (Gate::Pass(pass), _) if pass.by_content => Readiness::Ready,
+            (Gate::Pass(_) | Gate::Held(_) | Gate::Due, _) => Readiness::Busy,
+        }
+    }
+
+    /// Waits until [`Self::readiness`] is not busy any more; what it is at the end.
+    pub fn wait_until_ready(&self, timeout: Duration) -> Readiness {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let readiness = self.readiness();
+            if readiness != Readiness::Busy {
+                return readiness;
+            }
+            let mut core = self.core.lock();
+            if core.stopped || Instant::now() >= deadline {
+                return Readiness::Busy;
+            }
+            self.changed.wait_until(&mut core, deadline.min(Instant::now() + TICK));
+        }
+    }
+
+    /// Whether the target has anything under a name; `None`: it did not say so in time.
+    pub fn is_on_target(&self, dir: &Arc<Node>, name: &Name, timeout: Duration) -> Option<bool> {
+        let (sender, answer) = sync_channel(1);
+        {
+            let names = self.tree.names().read();
+            let path = dir.path(&names)?;
+            let mut core = self.core.lock();
+            if !matches!(core.gate, Gate::Clean | Gate::Pass(_)) {
+                return None;
+            }
+            let question = Op::Look { path, name: name.clone(), hash: false };
+            let seq = core.push(Draft::new(&question, Bytes::new()))?;
+            core.questions.insert(seq, sender);
+        }
+        self.wake();
+        match answer.recv_timeout(timeout) {
+            Ok(Answer::Page(page)) => Some(page.entries.iter().any(|entry| entry.name == *name)),
+            Ok(Answer::Differs(_)) | Err(_) => None,
+        }
     }
 
     /// Waits until the pass that runs now, if one does, is over; `false` after `timeout`.

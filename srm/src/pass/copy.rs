@@ -12,6 +12,7 @@ use platform::sys::extent::{self, Segment};
 use platform::tree::{Names, Node};
 use protocol::{AllocateMode, Answer, CHUNK_BYTES, Draft, Op, Place, Time};
 use rustix::fs::OFlags;
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,6 +25,11 @@ const LARGEST_BLOCK: u64 = 64 << 10;
 
 /// How many pieces of a file are compared at once.
 const AHEAD: usize = 8;
+
+/// Of larger blocks that differ only those parts of this size are sent that do.
+const FINE_BYTES: u32 = 4096;
+/// Where more of a piece differs than one block in so many, another question costs more than it saves.
+const FEW: u64 = 4;
 
 /// Reads `len` bytes at `offset`; they must be there.
 pub(crate) fn read(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<Bytes> {
@@ -50,6 +56,9 @@ struct Piece {
 struct Asked {
     offset: u64,
     len: u64,
+    block_bytes: u32,
+    /// It is part of a block that was found to differ.
+    fine: bool,
     answer: Receiver<Answer>,
 }
 
@@ -64,22 +73,24 @@ impl Srm {
                 Err(error) => return Err(unreadable(node, &names, error)),
             }
         };
-        let mut offset = 0;
+        let mut offset = Some(0);
+        let mut asked: VecDeque<Asked> = VecDeque::new();
         loop {
-            let mut asked = Vec::new();
-            let mut more = true;
-            while more && asked.len() < AHEAD {
-                match self.piece(number, node, &fd, source, offset, &mut asked)? {
-                    Some(next) => offset = next,
-                    None => more = false,
-                }
+            if let Some(from) = offset
+                && asked.len() < AHEAD
+            {
+                let before = asked.len();
+                let coarse = self.config.compare.block_bytes;
+                offset = self.piece(number, node, &fd, source, (from..from + CHUNK_BYTES, coarse), &mut asked)?;
+                let waits: u64 = asked.range(before..).map(|piece| piece.len).sum();
+                let passed = offset.map_or(0, |to| to - from);
+                self.core.lock().progress.advance(passed.saturating_sub(waits));
+                continue;
             }
-            for piece in asked {
-                self.mend(number, node, &fd, &piece)?;
-                self.core.lock().progress.done_bytes += piece.len;
-            }
-            if !more {
-                return self.complete(number, node, &fd);
+            let Some(piece) = asked.pop_front() else { return self.complete(number, node, &fd) };
+            self.mend(number, node, &fd, &piece, &mut asked)?;
+            if !piece.fine {
+                self.core.lock().progress.advance(piece.len);
             }
         }
     }
@@ -100,16 +111,17 @@ impl Srm {
         Ok(Some(Piece { place, size, mtime: attr::mtime(&stat), atime: attr::atime(&stat) }))
     }
 
-    /// Sends or asks about the piece at `offset`; where the next one begins, `None` at the end.
+    /// Sends or asks about a range of at most a chunk, by blocks of this size; where the next one begins, `None` at the end.
     fn piece(
         &self,
         number: u64,
         node: &Arc<Node>,
         fd: &OwnedFd,
         source: Source,
-        offset: u64,
-        asked: &mut Vec<Asked>,
+        (range, block_bytes): (Range<u64>, u32),
+        asked: &mut VecDeque<Asked>,
     ) -> Result<Option<u64>, Stop> {
+        let offset = range.start;
         self.wait_for_room(number)?;
         let names = self.tree.names().read();
         let _still = node.lock.lock();
@@ -117,7 +129,7 @@ impl Srm {
         if offset >= piece.size {
             return Ok(None);
         }
-        let len = CHUNK_BYTES.min(piece.size - offset);
+        let len = (range.end - offset).min(piece.size - offset);
         let bad = |error| unreadable(node, &names, error);
         for segment in extent::segments(fd.as_fd(), offset, len).map_err(bad)? {
             let place = piece.place.clone();
@@ -130,20 +142,27 @@ impl Srm {
                 }
                 (false, Source::Unknown) => {
                     let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
-                    let block_bytes = self.config.compare.block_bytes;
                     let hashes = data.chunks(block_bytes as usize).flat_map(digest16).collect();
                     let op = Op::Compare { place, offset: segment.offset, len: segment.len, block_bytes, hashes };
                     let answer = self.question(number, &op)?;
-                    asked.push(Asked { offset: segment.offset, len: segment.len, answer });
+                    let fine = block_bytes < self.config.compare.block_bytes;
+                    asked.push_back(Asked { offset: segment.offset, len: segment.len, block_bytes, fine, answer });
                 }
             }
         }
         Ok(Some(offset + len))
     }
 
-    /// Sends the blocks of a piece that differ, as they are now.
-    fn mend(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd, asked: &Asked) -> Result<(), Stop> {
-        let block_bytes = u64::from(self.config.compare.block_bytes);
+    /// Sends the blocks of a piece that differ, as they are now; where they are few and large, asks which parts of them do.
+    fn mend(
+        &self,
+        number: u64,
+        node: &Arc<Node>,
+        fd: &OwnedFd,
+        asked: &Asked,
+        more: &mut VecDeque<Asked>,
+    ) -> Result<(), Stop> {
+        let block_bytes = u64::from(asked.block_bytes);
         let blocks = asked.len.div_ceil(block_bytes);
         let differing = match asked.answer.recv() {
             Ok(Answer::Differs(list)) if list.iter().all(|block| u64::from(*block) < blocks) => list,
@@ -154,10 +173,15 @@ impl Srm {
             // The answer was lost with the connection: as if all differed.
             Err(_) => (0..u32::try_from(blocks).unwrap_or(u32::MAX)).collect(),
         };
+        let few = differing.len() as u64 <= blocks / FEW;
         for (first, count) in runs(&differing) {
             let from = asked.offset + u64::from(first) * block_bytes;
             let to = (from + u64::from(count) * block_bytes).min(asked.offset + asked.len);
-            self.send_range(number, node, fd, from..to)?;
+            if few && asked.block_bytes > FINE_BYTES {
+                self.piece(number, node, fd, Source::Unknown, (from..to, FINE_BYTES), more)?;
+            } else {
+                self.send_range(number, node, fd, from..to)?;
+            }
         }
         Ok(())
     }

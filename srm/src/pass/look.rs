@@ -191,7 +191,10 @@ impl Srm {
         let result = {
             let _still = node.lock.lock();
             match self.bring(number, names, dir, name, &node, (there, lanes)) {
-                Ok(true) => settled(),
+                Ok(true) => {
+                    self.core.lock().progress.entries += 1;
+                    settled()
+                }
                 Ok(false) => return Ok(Looked::Stage(Arc::clone(&node))),
                 Err(stop) => Err(stop),
             }
@@ -253,7 +256,6 @@ impl Srm {
     ) -> Result<bool, Stop> {
         {
             let mut core = self.core.lock();
-            core.progress.entries += 1;
             let pass = core.gate.pass(number).ok_or(Stop::Over)?;
             if pass.is_right(node) {
                 if pass.is_right_at(dir, name, node.ino()) {
@@ -268,9 +270,8 @@ impl Srm {
             }
         }
         let Some(path) = path_of(names, dir, name) else { return Ok(true) };
-        let read = self.tree.snapshot(names, node);
-        let (snapshot, parent_mtime) = match read.and_then(|snapshot| Ok((snapshot, mtime_of(self, names, dir)?))) {
-            Ok(read) => read,
+        let snapshot = match self.tree.snapshot(names, node) {
+            Ok(snapshot) => snapshot,
             Err(error) if is_gone(&error) => return Ok(true),
             Err(error) => return Err(unreadable(node, names, error)),
         };
@@ -292,6 +293,7 @@ impl Srm {
             && size > STAGED_ABOVE_BYTES
             && lanes == Lanes::Yes
         {
+            self.found(number, node, size)?;
             return Ok(false);
         }
         let (content, payload, copy) = match verdict {
@@ -303,6 +305,11 @@ impl Srm {
                     None => (Content::Keep, Bytes::new(), Some(source)),
                 }
             }
+        };
+        let parent_mtime = match mtime_of(self, names, dir) {
+            Ok(time) => time,
+            Err(error) if is_gone(&error) => return Ok(true),
+            Err(error) => return Err(unreadable(dir, names, error)),
         };
         let fresh = matches!(verdict, Verdict::Content { fresh: true, .. } | Verdict::Attributes { fresh: true });
         let sent = payload.len() as u64;
@@ -317,15 +324,25 @@ impl Srm {
         let _no_reply_waits = self.queue(&mut core, draft, 0);
         core.progress.repaired += 1;
         core.progress.sent_bytes += sent;
-        core.progress.done_bytes += sent;
-        core.progress.total_bytes += if copy.is_some() { size } else { sent };
+        core.progress.found(sent);
+        core.progress.advance(sent);
         set_right(&mut core, number, node, link)?;
         if let (Some(source), Some(pass)) = (copy, core.gate.pass(number)) {
             pass.add(Work::Copy(Arc::clone(node), source));
+            drop(core);
+            self.found(number, node, size)?;
         }
-        drop(core);
         self.changed.notify_all();
         Ok(true)
+    }
+
+    /// The content of a file is wanted; counted once, however often it is looked at.
+    fn found(&self, number: u64, node: &Arc<Node>, size: u64) -> Result<(), Stop> {
+        let mut core = self.core.lock();
+        if core.gate.pass(number).ok_or(Stop::Over)?.weigh(node) {
+            core.progress.found(size);
+        }
+        Ok(())
     }
 
     /// A name is the same on both sides.
@@ -421,6 +438,11 @@ impl Srm {
             } else {
                 theirs.attrs.mtime == attr::mtime(&mine.stat)
             };
+        if content && suspect {
+            let progress = &mut self.core.lock().progress;
+            progress.found(size);
+            progress.advance(size);
+        }
         Ok(match (content, attributes) {
             (true, true) => Verdict::Same,
             (true, false) => Verdict::Attributes { fresh: false },

@@ -14,7 +14,7 @@ mod look;
 mod mend;
 mod stage;
 
-pub use again::Again;
+pub use again::{Again, Readiness};
 
 use crate::Srm;
 use crate::core::Core;
@@ -163,6 +163,7 @@ impl Srm {
         core.last_error = None;
         self.swept();
         core.progress.scanning = false;
+        core.progress.complete();
         core.forgive();
         self.lanes.end_generation();
         tracing::info!(event = "pass-done", coherent_at = seq.get(), "source and target are brought together");

@@ -102,7 +102,6 @@ impl Srm {
 
     fn stage_content(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd, stage: StageId) -> Result<(), Failed> {
         let size = attr::stat(fd)?.st_size.cast_unsigned();
-        self.core.lock().progress.total_bytes += size;
         let there = self.lanes.open(number, stage, size)?.min(size);
         self.take_up(number, fd, stage, there)?;
         self.send_staged(number, fd, stage, there..size, false)?;
@@ -149,7 +148,7 @@ impl Srm {
             for part in differs.iter() {
                 self.send_staged(number, fd, stage, part, true)?;
             }
-            self.core.lock().progress.done_bytes += range.end - range.start;
+            self.core.lock().progress.advance(range.end - range.start);
         }
         Ok(())
     }
@@ -177,7 +176,7 @@ impl Srm {
                 }
             }
             if !over {
-                self.core.lock().progress.done_bytes += len;
+                self.core.lock().progress.advance(len);
             }
             at += len;
         }

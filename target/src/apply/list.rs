@@ -83,7 +83,8 @@ impl Applier {
                 result => result?,
             };
             let mut entry = self.entry(name, node.as_fd())?;
-            if hash && entry.kind == NodeKind::File && entry.size <= CHUNK_BYTES {
+            // What may have changed since the clean end is compared by content whatever else is: without a hash it would travel.
+            if (hash || entry.suspect) && entry.kind == NodeKind::File && entry.size <= CHUNK_BYTES {
                 entry.content = Some(content_hash(node.as_fd(), entry.size)?);
                 hashed += entry.size;
             }

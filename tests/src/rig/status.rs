@@ -96,8 +96,33 @@ pub struct Target {
     pub reconnects: u64,
     /// Bytes sent, frames included.
     pub sent_bytes: u64,
+    /// Connections that are open beside the ordered one.
+    pub lanes: u64,
+    /// The mirror pass that runs, or the last one.
+    pub pass: Pass,
     /// Mirror passes finished.
     pub passes: u64,
+    /// What the pass cannot read.
+    pub unreadable: Vec<String>,
+}
+
+/// How far a mirror pass is.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Pass {
+    /// Names compared.
+    pub entries: u64,
+    /// Entries that differed.
+    pub repaired: u64,
+    /// Bytes of content sent.
+    pub sent_bytes: u64,
+    /// Bytes to be looked at, as far as is known.
+    pub total_bytes: u64,
+    /// Of those, looked at.
+    pub done_bytes: u64,
+    /// Directories are still being listed.
+    pub scanning: bool,
+    /// Names that cannot be read.
+    pub unreadable: u64,
 }
 
 /// How far behind.
