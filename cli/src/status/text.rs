@@ -201,6 +201,7 @@ mod tests {
             backlog_limit: 256 << 20,
             fsi: srm::status::FsiStatus { nodes: 7, descriptors: 30 },
             submounts: Vec::new(),
+            verify: None,
             targets: vec![TargetStatus {
                 target: "backup:7420".to_owned(),
                 state: TargetState::Connected,

@@ -138,6 +138,7 @@ impl Srm {
                         len: segment.len,
                         block_bytes,
                         hashes,
+                        as_read: false,
                     };
                     let answer = self.question(number, &op)?;
                     asked.push(Asked { offset: segment.offset, len: segment.len, answer });

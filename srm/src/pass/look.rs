@@ -408,7 +408,7 @@ impl Srm {
     }
 }
 
-pub(super) fn path_of(names: &Names, dir: &Node, name: &Name) -> Option<RelPath> {
+pub(crate) fn path_of(names: &Names, dir: &Node, name: &Name) -> Option<RelPath> {
     dir.path(names)?.join(name).ok()
 }
 
