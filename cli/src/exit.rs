@@ -55,6 +55,10 @@ codes! {
     Changed = 45,
     /// The replication set cannot be read or written, or does not parse.
     Set = 46,
+    /// Verification found what differs, and it was not mended.
+    Differs = 47,
+    /// Verification could not read something on the source; everything else is the same.
+    Unreadable = 48,
 }
 
 impl Code {
@@ -127,7 +131,7 @@ mod tests {
     #[test]
     fn exit_codes_are_the_documented_ones() {
         let numbers: Vec<u8> = Code::TABLE.iter().map(|(code, _)| code.number()).collect();
-        assert_eq!(numbers, [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46]);
+        assert_eq!(numbers, [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The `replfs` program, which is also `mount.replfs` and `umount.replfs`: the only place where the layers meet.
 //!
 //! Here: which command, and how it ends. `args` reads the words; `source` mounts, `serve` is the target daemon, `control`
-//! is how commands talk to daemons; `status`, `umount`, `sync`, `set` and `keys` are commands; `exit` knows the exit codes.
+//! is how commands talk to daemons; `status`, `umount`, `sync`, `set`, `verify` and `keys` are commands; `exit` knows the exit codes.
 
 mod args;
 mod bypass;
@@ -21,6 +21,7 @@ mod state;
 mod status;
 mod sync;
 mod umount;
+mod verify;
 
 use args::mount_options::MountFlags;
 use args::{Command, Invocation};
@@ -55,6 +56,7 @@ fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
         Command::Bypass(args) => bypass::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Set(args) => set::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Key(args) => keys::print(&args),
         // Answered where words are read.
         Command::Help(_) => Ok(()),

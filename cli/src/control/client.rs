@@ -42,10 +42,14 @@ impl Client {
 
     /// Asks and gives the answer as it came.
     pub fn ask_line(&mut self, request: Request) -> Result<String, Failure> {
-        let allowed = match request {
-            Request::Status | Request::SetShow | Request::Bypass { .. } => Duration::ZERO,
+        let allowed = match &request {
+            Request::Status
+            | Request::SetShow
+            | Request::Bypass { .. }
+            | Request::Verify { .. }
+            | Request::VerifyStop => Duration::ZERO,
             Request::SetReload { .. } => RELOAD,
-            Request::Sync { timeout_ms } | Request::Drain { timeout_ms } => Duration::from_millis(timeout_ms),
+            Request::Sync { timeout_ms } | Request::Drain { timeout_ms } => Duration::from_millis(*timeout_ms),
         };
         match self.talk(request, allowed.saturating_add(PATIENCE)) {
             Ok(line) if line.ends_with('\n') => Ok(line),

@@ -71,7 +71,7 @@ impl Tested {
 }
 
 /// The path below SRC that a word means.
-fn below(word: &OsStr, daemon: &Daemon) -> Result<RelPath, Failure> {
+pub(crate) fn below(word: &OsStr, daemon: &Daemon) -> Result<RelPath, Failure> {
     let fail = |why: &str| Failure::usage(format!("path '{}': {why}", word.to_string_lossy()));
     let path = Path::new(word);
     let inside = if path.is_absolute() {
