@@ -78,7 +78,7 @@ fn watch(daemon: &mut Daemon, number: u64) -> Result<VerifyStatus, Failure> {
         match status {
             Some(status) if status.number == number => {
                 if status.state.is_over() {
-                    return Ok(status);
+                    return Ok(*status);
                 }
                 if shown.elapsed() >= SHOWN {
                     shown = Instant::now();
@@ -148,7 +148,8 @@ fn verdict(status: &VerifyStatus) -> Result<(), Failure> {
     let differ = status.differing().saturating_sub(status.mended);
     let unreadable = status.unreadable();
     if differ > 0 {
-        let what = if status.repair { "could not be mended; see 'replfs status'" } else { "differ; --repair mends them" };
+        let what =
+            if status.repair { "could not be mended; see 'replfs status'" } else { "differ; --repair mends them" };
         return Err(Failure::new(Code::Differs, format!("{differ} names of the replica {what}")));
     }
     if status.state != VerifyState::Done {
@@ -156,7 +157,8 @@ fn verdict(status: &VerifyStatus) -> Result<(), Failure> {
         return Err(Failure::new(Code::System, text));
     }
     if unreadable > 0 {
-        let text = format!("{unreadable} names cannot be read on the source, and were not compared; see their permissions");
+        let text =
+            format!("{unreadable} names cannot be read on the source, and were not compared; see their permissions");
         return Err(Failure::new(Code::Unreadable, text));
     }
     Ok(())

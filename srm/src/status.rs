@@ -176,7 +176,7 @@ pub struct SourceStatus {
     pub submounts: Vec<String>,
     /// The verification that runs, or the last one.
     #[serde(default)]
-    pub verify: Option<VerifyStatus>,
+    pub verify: Option<Box<VerifyStatus>>,
     /// The targets; none where the mount is bypassed.
     pub targets: Vec<TargetStatus>,
 }

@@ -44,7 +44,7 @@ fn named(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
 impl Srm {
     /// Everything there is to see.
     pub fn status(&self) -> SourceStatus {
-        let verify = self.verify_status();
+        let verify = self.verify_status().map(Box::new);
         let fsi = FsiStatus { nodes: self.tree.known() as u64, descriptors: sys::open_descriptors() };
         let core = self.core.lock();
         let state = match (&core.link, &core.gate) {

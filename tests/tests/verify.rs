@@ -399,8 +399,8 @@ fn what_cannot_be_read_is_listed_and_the_rest_is_compared() {
             assert!(made, "the user writes in his mount");
             rig.settle();
             assert_eq!(verify(&rig, &[]).ok(), "");
-            fs::set_permissions(rig.src().join("d/closed"), fs::Permissions::from_mode(0)).unwrap();
-            fs::set_permissions(rig.replica().join("d/closed"), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(rig.src().join("d/closed"), fs::Permissions::from_mode(0o000)).unwrap();
+            fs::set_permissions(rig.replica().join("d/closed"), fs::Permissions::from_mode(0o000)).unwrap();
             let outcome = verify(&rig, &[]);
             assert_eq!(found(outcome.expect(UNREADABLE)), lines(&["unreadable d/closed"]), "{outcome:?}");
             fs::write(rig.replica().join("edited"), "longer").unwrap();

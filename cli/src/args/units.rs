@@ -60,7 +60,11 @@ pub fn rate(text: &str) -> Result<Rate, String> {
         Ok(number) => number.checked_mul(1 << 20).ok_or_else(|| format!("rate '{text}' is too large"))?,
         Err(_) => size(each)?,
     };
-    if bytes == 0 { Err(format!("rate '{text}' is none; give a size such as 10MiB, or none for no bound")) } else { Ok(Rate(Some(bytes))) }
+    if bytes == 0 {
+        Err(format!("rate '{text}' is none; give a size such as 10MiB, or none for no bound"))
+    } else {
+        Ok(Rate(Some(bytes)))
+    }
 }
 
 /// A percentage from 1 to 100, with `%` behind it or without.

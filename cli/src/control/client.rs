@@ -41,6 +41,7 @@ impl Client {
     }
 
     /// Asks and gives the answer as it came.
+    #[allow(clippy::needless_pass_by_value)] // a request is made for one question
     pub fn ask_line(&mut self, request: Request) -> Result<String, Failure> {
         let allowed = match &request {
             Request::Status
@@ -51,7 +52,7 @@ impl Client {
             Request::SetReload { .. } => RELOAD,
             Request::Sync { timeout_ms } | Request::Drain { timeout_ms } => Duration::from_millis(*timeout_ms),
         };
-        match self.talk(request, allowed.saturating_add(PATIENCE)) {
+        match self.talk(&request, allowed.saturating_add(PATIENCE)) {
             Ok(line) if line.ends_with('\n') => Ok(line),
             Ok(_) => Err(self.failure("it ended before it answered; its log says why")),
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
@@ -61,8 +62,8 @@ impl Client {
         }
     }
 
-    fn talk(&mut self, request: Request, timeout: Duration) -> io::Result<String> {
-        let mut line = serde_json::to_string(&request)? + "\n";
+    fn talk(&mut self, request: &Request, timeout: Duration) -> io::Result<String> {
+        let mut line = serde_json::to_string(request)? + "\n";
         let stream = self.stream.get_mut();
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(PATIENCE))?;

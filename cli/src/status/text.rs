@@ -110,7 +110,13 @@ fn verify_of(out: &mut String, verify: &VerifyStatus) {
         && let Some(ended) = before.ended_ms
     {
         let found: u64 = before.found.values().sum();
-        line!(out, "    before: number {} ended {} ago, {} names, {found} findings", before.number, ago(ended), before.entries);
+        line!(
+            out,
+            "    before: number {} ended {} ago, {} names, {found} findings",
+            before.number,
+            ago(ended),
+            before.entries
+        );
     }
 }
 
@@ -331,7 +337,7 @@ source   data: /srv/data on /mnt/data (process 77)
             ..VerifyStatus::default()
         };
         let mut out = String::new();
-        source(&mut out, &SourceStatus { verify: Some(verify), ..example() });
+        source(&mut out, &SourceStatus { verify: Some(Box::new(verify)), ..example() });
         assert!(out.contains("  verify   number 3 of .: running for "), "{out}");
         assert!(out.contains("; 1 differ, 1 mended\n    rotten a/b: other content, mended\n"), "{out}");
         assert!(out.contains("shows more\n    before: number 2 ended "), "{out}");

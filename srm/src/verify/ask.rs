@@ -6,7 +6,7 @@ use super::status::VerifyState;
 use crate::Srm;
 use crate::core::{Core, Link};
 use bytes::Bytes;
-use protocol::{Answer, Draft, Entry, Op, Page};
+use protocol::{Answer, Draft, Op, Page};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -103,16 +103,11 @@ impl Run {
         None
     }
 
-    /// The page among answers to `List` or `Look`.
+    /// The page that answers a `List` or a `Look`; of the latter it has at most one entry.
     pub(super) fn page_of(&self, answer: Option<Answer>) -> Option<Page> {
         match answer {
             Some(Answer::Page(page)) => Some(page),
             _ => self.unasked(),
         }
-    }
-
-    /// The entry among answers to `Look`: `Some(None)` where nothing is there.
-    pub(super) fn entry_of(&self, answer: Option<Answer>) -> Option<Option<Entry>> {
-        self.page_of(answer).map(|page| page.entries.into_iter().next())
     }
 }

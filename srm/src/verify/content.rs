@@ -2,10 +2,10 @@
 //! lock, with the question numbered there.
 
 use super::ask::Asked;
+use super::is_elsewhere;
 use super::judge::{self, Mine};
 use super::name::{open_to_read, size_of};
 use super::run::{Ended, Found, Run};
-use super::is_elsewhere;
 use crate::ensure::digest16;
 use crate::pass::{is_gone, read};
 use platform::tree::Node;
@@ -124,16 +124,15 @@ impl Run {
                 Moment::There(path, mine, asked) => {
                     let Some(answers) = self.answers(&asked)? else { continue };
                     let mut answers = answers.into_iter();
-                    let Some(entry) = self.entry_of(answers.next()) else { continue };
-                    let same = match answers.next() {
-                        Some(Answer::Differs(list)) => list.is_empty(),
-                        _ => {
-                            let _damage: Option<()> = self.unasked();
-                            continue;
-                        }
+                    let Some(page) = self.page_of(answers.next()) else { continue };
+                    let Some(Answer::Differs(list)) = answers.next() else {
+                        let _damage: Option<()> = self.unasked();
+                        continue;
                     };
-                    let Some(entry) = entry else { return Ok(Exact::Differs(Found::lost(path, &mine))) };
-                    if same {
+                    let Some(entry) = page.entries.into_iter().next() else {
+                        return Ok(Exact::Differs(Found::lost(path, &mine)));
+                    };
+                    if list.is_empty() {
                         return Ok(Exact::Same);
                     }
                     // It differs at this moment, whatever the attributes say.

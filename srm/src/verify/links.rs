@@ -67,13 +67,11 @@ impl Run {
     ) -> Result<(), Ended> {
         let (ino, count) = (mine.stat.st_ino, mine.stat.st_nlink);
         let Some(other) = self.links.take(path, ino, count, theirs.inode) else { return Ok(()) };
-        match self.links_differ(dir, name, &other)? {
-            Some(found) => self.report(dir, name, found, Some(other)),
-            None => {
-                self.links.forget(ino, theirs.inode);
-                Ok(())
-            }
+        if let Some(found) = self.links_differ(dir, name, &other)? {
+            return self.report(dir, name, found, Some(other));
         }
+        self.links.forget(ino, theirs.inode);
+        Ok(())
     }
 
     /// Whether a name and another are one file on one side only.
@@ -115,10 +113,10 @@ impl Run {
             let Some(asked) = asked else { continue };
             let Some(answers) = self.answers(&asked)? else { continue };
             let mut answers = answers.into_iter();
-            let (Some(one), Some(two)) = (self.entry_of(answers.next()), self.entry_of(answers.next())) else {
+            let (Some(one), Some(two)) = (self.page_of(answers.next()), self.page_of(answers.next())) else {
                 continue;
             };
-            let (Some(one), Some(two)) = (one, two) else { return Ok(None) };
+            let (Some(one), Some(two)) = (one.entries.first(), two.entries.first()) else { return Ok(None) };
             return Ok(Some(Pair { path, source, target: one.inode == two.inode }));
         }
     }

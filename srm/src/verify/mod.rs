@@ -55,7 +55,9 @@ pub enum VerifyRefused {
     #[error("this mount has no target, so there is nothing to compare with; mount it with --target")]
     NoTarget,
     /// Replication is switched off.
-    #[error("replication is switched off, and the replica stays behind by intention; 'replfs bypass MNT off' switches it on")]
+    #[error(
+        "replication is switched off, and the replica stays behind by intention; 'replfs bypass MNT off' switches it on"
+    )]
     Bypass,
     /// The target is not there, or does not have everything.
     #[error("the target is {0}; verify once 'replfs status' shows it as connected")]

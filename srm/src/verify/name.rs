@@ -28,6 +28,19 @@ impl Looked {
     const NOTHING: Self = Self { found: None, big: false, directory: false };
 }
 
+/// An exact look that waits for its answer.
+pub(super) struct Question {
+    path: RelPath,
+    mine: Option<(Mine, Option<[u8; 16]>)>,
+    asked: super::ask::Asked,
+}
+
+/// An exact look that has begun.
+pub(super) enum Begun {
+    Over(Looked),
+    Asked(Question),
+}
+
 /// One moment of the source, under its locks.
 enum Moment {
     /// There is nothing to ask about: not replicated, or the directory is gone.
@@ -35,7 +48,7 @@ enum Moment {
     /// It could not be read.
     Unreadable(Found),
     /// This is there, or nothing; with the digest of its content.
-    There(RelPath, Option<(Mine, Option<[u8; 16]>)>, super::ask::Asked),
+    There(Question),
     /// The question could not be put.
     Later,
 }
@@ -43,8 +56,23 @@ enum Moment {
 impl Run {
     /// Compares a name exactly. `content`: that of a small file too.
     pub(super) fn exactly(&mut self, dir: &Arc<Node>, name: &Name, content: bool) -> Result<Looked, Ended> {
+        loop {
+            match self.begin_exactly(dir, name, content)? {
+                Begun::Over(looked) => return Ok(looked),
+                Begun::Asked(question) => {
+                    if let Some(looked) = self.end_exactly(question)? {
+                        return Ok(looked);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the source and asks the target; the answer comes later.
+    pub(super) fn begin_exactly(&mut self, dir: &Arc<Node>, name: &Name, content: bool) -> Result<Begun, Ended> {
         if content {
-            let size = self.srm.tree.peek(&self.srm.tree.names().read(), dir, name).map_or(0, |peeked| size_of(&peeked));
+            let size =
+                self.srm.tree.peek(&self.srm.tree.names().read(), dir, name).map_or(0, |peeked| size_of(&peeked));
             if size <= CHUNK_BYTES {
                 self.pace(size)?;
             }
@@ -52,16 +80,20 @@ impl Run {
         loop {
             self.wait_ready()?;
             match self.moment(dir, name, content) {
-                Moment::Nothing => return Ok(Looked::NOTHING),
-                Moment::Unreadable(found) => return Ok(Looked { found: Some(found), ..Looked::NOTHING }),
+                Moment::Nothing => return Ok(Begun::Over(Looked::NOTHING)),
+                Moment::Unreadable(found) => return Ok(Begun::Over(Looked { found: Some(found), ..Looked::NOTHING })),
                 Moment::Later => {}
-                Moment::There(path, mine, asked) => {
-                    let Some(answers) = self.answers(&asked)? else { continue };
-                    let Some(entry) = self.entry_of(answers.into_iter().next()) else { continue };
-                    return Ok(self.judge(path, mine, entry));
-                }
+                Moment::There(question) => return Ok(Begun::Asked(question)),
             }
         }
+    }
+
+    /// Waits for the answer; `None`: it was lost.
+    pub(super) fn end_exactly(&mut self, question: Question) -> Result<Option<Looked>, Ended> {
+        let Question { path, mine, asked } = question;
+        let Some(answers) = self.answers(&asked)? else { return Ok(None) };
+        let page = self.page_of(answers.into_iter().next());
+        Ok(page.map(|page| self.judge(path, mine, page.entries.into_iter().next())))
     }
 
     fn judge(&self, path: RelPath, mine: Option<(Mine, Option<[u8; 16]>)>, entry: Option<Entry>) -> Looked {
@@ -98,17 +130,17 @@ impl Run {
             Err(error) if is_gone(&error) => {
                 // Names stand still: it stays away until the question is numbered.
                 let asked = self.srm.verify_ask(&[question(false)]);
-                return asked.map_or(Moment::Later, |asked| Moment::There(path, None, asked));
+                return asked.map_or(Moment::Later, |asked| Moment::There(Question { path, mine: None, asked }));
             }
             Err(error) => return Moment::Unreadable(Found::unreadable(path, &error)),
         };
         let moment = {
             let _still = node.lock.lock();
             match self.read(&names, &node, &path, content) {
-                Ok(Some((mine, digest))) => self
-                    .srm
-                    .verify_ask(&[question(digest.is_some())])
-                    .map_or(Moment::Later, |asked| Moment::There(path, Some((mine, digest)), asked)),
+                Ok(Some((mine, digest))) => match self.srm.verify_ask(&[question(digest.is_some())]) {
+                    Some(asked) => Moment::There(Question { path, mine: Some((mine, digest)), asked }),
+                    None => Moment::Later,
+                },
                 Ok(None) => Moment::Nothing,
                 Err(error) if is_gone(&error) => Moment::Later,
                 Err(error) => Moment::Unreadable(Found::unreadable(path, &error)),

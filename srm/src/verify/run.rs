@@ -3,7 +3,7 @@
 use super::budget::Budget;
 use super::links::Links;
 use super::status::{Finding, FindingKind, VerifyState, VerifyStatus};
-use super::walk::Small;
+use super::walk::{Doubt, Small};
 use super::{VerifyOptions, judge};
 use crate::Srm;
 use platform::tree::Node;
@@ -44,6 +44,8 @@ pub(super) struct Run {
     pub dirs: Vec<Arc<Node>>,
     /// Small files whose content was asked about.
     pub smalls: VecDeque<Small>,
+    /// Names that looked different and were asked about.
+    pub doubts: VecDeque<Doubt>,
     /// What differs and is to be mended.
     pub suspects: Vec<Suspect>,
     budget: Budget,
@@ -59,6 +61,7 @@ impl Run {
             links: Links::default(),
             dirs: Vec::new(),
             smalls: VecDeque::new(),
+            doubts: VecDeque::new(),
             suspects: Vec::new(),
             budget,
         }
@@ -77,7 +80,16 @@ impl Run {
     fn all(&mut self) -> Result<(), Ended> {
         self.wait_ready()?;
         self.begin()?;
-        while let Some(dir) = self.dirs.pop() {
+        loop {
+            let Some(dir) = self.dirs.pop() else {
+                // What still waits for an answer may be a directory.
+                self.drain_smalls(0)?;
+                self.drain_doubts(0)?;
+                if self.dirs.is_empty() {
+                    break;
+                }
+                continue;
+            };
             let result = self.directory(&dir);
             self.srm.tree.settle(dir);
             result?;
@@ -88,7 +100,6 @@ impl Run {
                 status.scanning = waiting > 0;
             });
         }
-        self.drain_smalls(0)?;
         self.mend()
     }
 
@@ -138,9 +149,8 @@ impl Run {
     pub fn report(&mut self, dir: &Arc<Node>, name: &Name, found: Found, other: Option<RelPath>) -> Result<(), Ended> {
         let Found { path, kind, detail } = found;
         tracing::warn!(event = "verify-found", number = self.number, %path, %kind, detail, "the replica differs");
-        let index = self
-            .note(|status| status.add(Finding { path: path.to_string(), kind, detail, mended: false }))
-            .flatten();
+        let index =
+            self.note(|status| status.add(Finding { path: path.to_string(), kind, detail, mended: false })).flatten();
         if self.options.repair && kind != FindingKind::Unreadable {
             self.suspects.push(Suspect { dir: Arc::clone(dir), name: name.clone(), index, other });
             if self.suspects.len() >= super::repair::BATCH {

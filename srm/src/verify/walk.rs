@@ -3,7 +3,7 @@
 
 use super::ask::Asked;
 use super::judge::{self, Mine};
-use super::name::{open_to_read, size_of};
+use super::name::{Begun, Looked, Question, open_to_read, size_of};
 use super::run::{Ended, Found, Run};
 use super::status::FindingKind;
 use super::{is_elsewhere, kind_of, sample};
@@ -28,6 +28,13 @@ pub(super) struct Small {
     size: u64,
     digest: [u8; 16],
     asked: Asked,
+}
+
+/// A name that looks different and is looked at exactly.
+pub(super) struct Doubt {
+    dir: Arc<Node>,
+    name: Name,
+    question: Question,
 }
 
 impl Run {
@@ -112,7 +119,7 @@ impl Run {
             (Ok(peeked), Some(entry)) => (peeked, entry),
             (Err(error), None) if is_gone(&error) => return Ok(()),
             (Err(error), _) if is_elsewhere(&error) => return Ok(()),
-            _ => return self.look_at(dir, name),
+            _ => return self.doubt(dir, name),
         };
         let mine = Mine::of(&peeked);
         if !self.srm.set().takes(&path, kind_of(&mine.kind), mine.size) {
@@ -122,7 +129,7 @@ impl Run {
             self.links((dir, name), &path, &peeked, entry)?;
         }
         if judge::judge(&mine, entry, None).is_some() {
-            return self.look_at(dir, name);
+            return self.doubt(dir, name);
         }
         match mine.kind {
             NodeKind::Directory => {
@@ -145,6 +152,33 @@ impl Run {
     /// Looks at a name exactly, content included, reports what differs, and puts a directory on the list.
     pub(super) fn look_at(&mut self, dir: &Arc<Node>, name: &Name) -> Result<(), Ended> {
         let looked = self.exactly(dir, name, true)?;
+        self.take_look(dir, name, looked)
+    }
+
+    /// The same, several at a time: the answer is taken later.
+    fn doubt(&mut self, dir: &Arc<Node>, name: &Name) -> Result<(), Ended> {
+        match self.begin_exactly(dir, name, true)? {
+            Begun::Over(looked) => self.take_look(dir, name, looked),
+            Begun::Asked(question) => {
+                self.doubts.push_back(Doubt { dir: Arc::clone(dir), name: name.clone(), question });
+                self.drain_doubts(AHEAD - 1)
+            }
+        }
+    }
+
+    /// Takes answers about names that looked different until no more than so many wait.
+    pub(super) fn drain_doubts(&mut self, most: usize) -> Result<(), Ended> {
+        while self.doubts.len() > most {
+            let Some(Doubt { dir, name, question }) = self.doubts.pop_front() else { break };
+            match self.end_exactly(question)? {
+                Some(looked) => self.take_look(&dir, &name, looked)?,
+                None => self.look_at(&dir, &name)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn take_look(&mut self, dir: &Arc<Node>, name: &Name, looked: Looked) -> Result<(), Ended> {
         let mut found = looked.found;
         if looked.big && found.as_ref().is_none_or(|found| found.kind == FindingKind::Attributes) {
             found = self.big(dir, name)?.or(found);
@@ -194,15 +228,16 @@ impl Run {
         while self.smalls.len() > most {
             let Some(Small { dir, name, size, digest, asked }) = self.smalls.pop_front() else { break };
             let entry = match self.answers(&asked)? {
-                Some(answers) => self.entry_of(answers.into_iter().next()).flatten(),
+                Some(answers) => self.page_of(answers.into_iter().next()),
                 None => None,
             };
+            let entry = entry.and_then(|page| page.entries.into_iter().next());
             self.note(|status| {
                 status.files += 1;
                 status.bytes += size;
             });
             if !entry.is_some_and(|entry| entry.size == size && entry.content == Some(digest)) {
-                self.look_at(&dir, &name)?;
+                self.doubt(&dir, &name)?;
             }
         }
         Ok(())
