@@ -10,8 +10,9 @@ use protocol::{Answer, Draft, Op, Page};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-/// Verification asks nothing while this much, or an eighth of the bound, is in the backlog.
-const ROOM_BYTES: u64 = 8 << 20;
+/// Verification asks nothing while less than this is left of the backlog's bound. Its questions are small and few at a time; writers
+/// leave more than this, so that it goes on, slowly, also while they fill the backlog.
+const ROOM_BYTES: u64 = 1 << 20;
 
 /// How soon an order to stop is seen by somebody who waits for the network.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -28,7 +29,7 @@ fn is_ready(core: &Core) -> bool {
     core.is_coherent()
         && matches!(core.link, Link::Up)
         && !core.bypass
-        && core.backlog.bytes() < ROOM_BYTES.min(core.backlog.limit_bytes() / 8)
+        && core.backlog.bytes() + ROOM_BYTES <= core.backlog.limit_bytes()
 }
 
 impl Srm {
