@@ -55,6 +55,8 @@ codes! {
     Changed = 45,
     /// The replication set cannot be read or written, or does not parse.
     Set = 46,
+    /// Verification found what differs, and it was not mended.
+    Differs = 47,
     /// Something on the source cannot be read; the rest was done.
     Unreadable = 48,
     /// Restore: some of it could not be read or written and is listed; the rest is there.
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn exit_codes_are_the_documented_ones() {
         let numbers: Vec<u8> = Code::TABLE.iter().map(|(code, _)| code.number()).collect();
-        assert_eq!(numbers, [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 48, 50, 51, 52]);
+        assert_eq!(numbers, [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50, 51, 52]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The `replfs` program, which is also `mount.replfs` and `umount.replfs`: the only place where the layers meet.
 //!
 //! Here: which command, and how it ends. `args` reads the words; `source` mounts, `serve` is the target daemon, `control`
-//! is how commands talk to daemons; `restore`, `status`, `umount`, `sync`, `bypass`, `mirror`, `set` and `keys` are commands; `progress`
+//! is how commands talk to daemons; `restore`, `status`, `umount`, `sync`, `bypass`, `mirror`, `verify`, `set` and `keys` are commands; `progress`
 //! shows how far something is; `exit` knows the exit codes.
 
 mod args;
@@ -25,6 +25,7 @@ mod state;
 mod status;
 mod sync;
 mod umount;
+mod verify;
 
 use args::mount_options::MountFlags;
 use args::{Command, Invocation};
@@ -61,6 +62,7 @@ fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
         Command::Mirror(args) => mirror::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Set(args) => set::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Key(args) => keys::print(&args),
         // Answered where words are read.
         Command::Help(_) => Ok(()),

@@ -309,6 +309,10 @@ pub enum Op {
         /// The first 16 bytes of BLAKE3 of each block.
         #[serde(with = "serde_bytes")]
         hashes: Vec<u8>,
+        /// Verification: what is found under the path now is read, whatever is open, and a hole counts as the zeros that it
+        /// reads as. What cannot be read differs, and is no damage.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        as_read: bool,
     },
     /// A point in the stream.
     Mark(Mark),

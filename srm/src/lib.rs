@@ -2,7 +2,7 @@
 //!
 //! `backlog`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
-//! repairs; `clock` watches time.
+//! repairs; `verify` compares; `clock` watches time.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
 //! is read or waited for.
@@ -24,6 +24,7 @@ mod replies;
 mod room;
 pub mod set;
 pub mod status;
+pub mod verify;
 mod watch;
 
 pub use crate::core::Ticket;
@@ -120,6 +121,7 @@ pub struct Srm {
     dropping: AtomicBool,
     /// What the set leaves out is set aside on the target by the pass that follows.
     sweeping: AtomicBool,
+    verifier: verify::Verifier,
 }
 
 impl std::fmt::Debug for Srm {
@@ -150,6 +152,7 @@ impl Srm {
             dropping: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),
             lanes,
+            verifier: verify::Verifier::default(),
         });
         clock::start(&srm)?;
         room::start(&srm)?;

@@ -1,6 +1,7 @@
 //! What the source shows of itself and its target (W2): numbers and states, for people and programs. Formatting is
 //! the command line's.
 
+use crate::verify::VerifyStatus;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -176,6 +177,9 @@ pub struct SourceStatus {
     pub fsi: FsiStatus,
     /// Paths below SRC on which another file system is mounted; what is in them is not replicated.
     pub submounts: Vec<String>,
+    /// The verification that runs, or the last one.
+    #[serde(default)]
+    pub verify: Option<Box<VerifyStatus>>,
     /// The targets; none where the mount is bypassed.
     pub targets: Vec<TargetStatus>,
 }

@@ -71,6 +71,7 @@ impl Srm {
     }
 
     fn status_without_paths(&self) -> SourceStatus {
+        let verify = self.verify_status().map(Box::new);
         let fsi = FsiStatus { nodes: self.tree.known() as u64, descriptors: sys::open_descriptors() };
         let core = self.core.lock();
         let state = match (&core.link, &core.gate) {
@@ -121,6 +122,7 @@ impl Srm {
             backlog_limit: core.backlog.limit_bytes(),
             fsi,
             submounts: self.config.submounts.clone(),
+            verify,
             targets: if self.config.bypassed { Vec::new() } else { vec![target] },
         }
     }

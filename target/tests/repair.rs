@@ -264,7 +264,8 @@ async fn what_does_not_fit_the_replica_is_damage_and_the_stream_goes_on() {
     // Deleted on the source before the target heard of it: nobody misses what is written to it, but a question is
     // answered.
     source.ok_with(write(orphan(9), 0), b"x").await;
-    let ask = Op::Compare { place: orphan(9), offset: 0, len: 10, block_bytes: 4096, hashes: vec![0; 16] };
+    let ask =
+        Op::Compare { place: orphan(9), offset: 0, len: 10, block_bytes: 4096, hashes: vec![0; 16], as_read: false };
     source.damaged(false, ask, b"").await;
     assert_eq!(source.answers.remove(&source.seq), Some(Answer::Differs(vec![0])));
 }
@@ -445,6 +446,7 @@ async fn a_comparison_names_the_blocks_that_differ() {
         len: content.len() as u64,
         block_bytes: 4096,
         hashes: hashes(content),
+        as_read: false,
     };
     assert_eq!(source.ask(ask(0, &content)).await, Answer::Differs(vec![]));
     assert_eq!(source.ask(ask(100, &content[100..39_000])).await, Answer::Differs(vec![]));
@@ -471,7 +473,14 @@ async fn a_comparison_names_the_blocks_that_differ() {
     zeroed[8192..16384].fill(0);
     assert_eq!(source.ask(ask(0, &zeroed)).await, Answer::Differs(vec![2, 3]));
     // Where there is no such file: damage, and still an answer.
-    let op = Op::Compare { place: at(9, "gone"), offset: 0, len: 5000, block_bytes: 4096, hashes: vec![0; 32] };
+    let op = Op::Compare {
+        place: at(9, "gone"),
+        offset: 0,
+        len: 5000,
+        block_bytes: 4096,
+        hashes: vec![0; 32],
+        as_read: false,
+    };
     source.damaged(true, op, b"").await;
     assert_eq!(source.answers.remove(&source.seq), Some(Answer::Differs(vec![0, 1])));
 }

@@ -320,9 +320,32 @@ async fn frames_that_do_not_parse_end_the_connection_and_touch_nothing() {
         (rename(2, "", "x", None), b""),
         (Op::SetXattr { place: at(2, "f"), name: b"user.\0".to_vec(), mode: None }, b"v"),
         (Op::SetXattr { place: at(2, "f"), name: Vec::new(), mode: None }, b"v"),
-        (Op::Compare { place: at(2, "f"), offset: 0, len: 100, block_bytes: 0, hashes: Vec::new() }, b""),
-        (Op::Compare { place: at(2, "f"), offset: 0, len: 100, block_bytes: 10, hashes: vec![0; 16] }, b""),
-        (Op::Compare { place: at(2, "f"), offset: 0, len: 1 << 40, block_bytes: 1 << 30, hashes: vec![0; 16384] }, b""),
+        (
+            Op::Compare { place: at(2, "f"), offset: 0, len: 100, block_bytes: 0, hashes: Vec::new(), as_read: false },
+            b"",
+        ),
+        (
+            Op::Compare {
+                place: at(2, "f"),
+                offset: 0,
+                len: 100,
+                block_bytes: 10,
+                hashes: vec![0; 16],
+                as_read: false,
+            },
+            b"",
+        ),
+        (
+            Op::Compare {
+                place: at(2, "f"),
+                offset: 0,
+                len: 1 << 40,
+                block_bytes: 1 << 30,
+                hashes: vec![0; 16384],
+                as_read: false,
+            },
+            b"",
+        ),
     ] {
         attacks.push(good(op, payload));
     }

@@ -10,6 +10,7 @@ mod run;
 mod scale;
 mod signals;
 mod sim;
+mod soak_verify;
 mod test;
 mod tools;
 
@@ -57,6 +58,8 @@ enum Command {
     },
     /// Simulate the map of clean and dirty from seeds: one, or random ones for a while
     Sim(sim::Options),
+    /// Writers and verification at once on one mount for a while: exit code 0 if nothing was found
+    SoakVerify(soak_verify::Options),
     /// Check format, lints, licences and sources of dependencies
     Check,
     /// Compare two trees exactly: exit code 0 if they are equal, else 1
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Install { prefix } => install::run(&prefix),
         Command::Scale { files } => scale::run(files),
         Command::Sim(options) => sim::run(&options),
+        Command::SoakVerify(options) => soak_verify::run(&options),
         Command::Check => check::run(),
         Command::Compare { a, b } => compare(&a, &b),
     };

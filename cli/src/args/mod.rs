@@ -49,6 +49,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Show, check, test and change what is replicated: the rules of a mount's replication set
     Set(Box<set::SetArgs>),
+    /// Compare the replica with the source while applications write; lists what differs, and mends it with --repair
+    Verify(VerifyArgs),
     /// Print this node's fingerprint; the key is made on first use
     Key(KeyArgs),
     /// Explain a command, or the exit codes
@@ -162,6 +164,13 @@ pub struct ReplicationArgs {
     /// Connections at most that copy files beside what happens meanwhile, 1 to 16; they are open only while something is copied
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub lanes: u8,
+    /// Compare everything with the target so long after the mount, and again so long after the end of each verification
+    /// ('replfs status' shows what it found; nothing is mended) [default: never]
+    #[arg(long, value_name = "TIME", value_parser = units::interval)]
+    pub verify_every: Option<Duration>,
+    /// How fast that reads files, in a second; a number alone is MiB; none for no bound
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = units::rate)]
+    pub verify_rate: units::Rate,
     /// Take over a directory on the target that is not empty and belongs to nobody; what differs there is set aside
     #[arg(long)]
     pub adopt: bool,
@@ -302,6 +311,34 @@ pub struct StatusArgs {
     /// Again every second, until interrupted
     #[arg(long)]
     pub watch: bool,
+    /// Where state is kept.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `replfs verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Which mount.
+    #[command(flatten)]
+    pub mount: set::MountArg,
+    /// Only this and what is below it: a path below MNT or SRC, or one relative to them [default: everything]
+    pub path: Option<OsString>,
+    /// Mend what differs; what only the target has is set aside there
+    #[arg(long)]
+    pub repair: bool,
+    /// Percent of the files whose content is compared, by chance; names and attributes of all are
+    #[arg(long, value_name = "N%", default_value = "100%", value_parser = units::percent)]
+    pub sample: u8,
+    /// How fast files are read, in a second; a number alone is MiB; none for no bound
+    #[arg(long, value_name = "SIZE", default_value = "none", value_parser = units::rate)]
+    pub rate: units::Rate,
+    /// As a JSON document with a version, at the end
+    #[arg(long)]
+    pub json: bool,
+    /// End the verification that runs (one goes on when its command is interrupted)
+    #[arg(long, conflicts_with_all = ["path", "repair", "sample", "rate", "json"])]
+    pub stop: bool,
     /// Where state is kept.
     #[command(flatten)]
     pub state: StateArgs,

@@ -38,6 +38,44 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("duration '{text}' is too long; at most 366d"))
 }
 
+/// A duration after which something is done again: not none.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("'{text}' is no time to wait; give at least 1ms, such as 7d")),
+        interval => Ok(interval),
+    }
+}
+
+/// Bytes in a second, where they are bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate(pub Option<u64>);
+
+/// A rate: a size, with `/s` behind it or without; a number alone is MiB; `none` is no bound.
+pub fn rate(text: &str) -> Result<Rate, String> {
+    let each = text.strip_suffix("/s").unwrap_or(text).trim_end();
+    if each == "none" {
+        return Ok(Rate(None));
+    }
+    let bytes = match each.parse::<u64>() {
+        Ok(number) => number.checked_mul(1 << 20).ok_or_else(|| format!("rate '{text}' is too large"))?,
+        Err(_) => size(each)?,
+    };
+    if bytes == 0 {
+        Err(format!("rate '{text}' is none; give a size such as 10MiB, or none for no bound"))
+    } else {
+        Ok(Rate(Some(bytes)))
+    }
+}
+
+/// A percentage from 1 to 100, with `%` behind it or without.
+pub fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end().parse::<u8>();
+    match number {
+        Ok(number) if (1..=100).contains(&number) => Ok(number),
+        _ => Err(format!("'{text}' is not a percentage; give a whole number from 1 to 100, such as 10%")),
+    }
+}
+
 /// Digits and what follows them.
 fn split(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -56,6 +94,26 @@ mod tests {
         for wrong in ["0", "256", "513", "2MiB", "8GiB", "x"] {
             assert!(block_size(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn rates_are_sizes_in_a_second() {
+        for (text, bytes) in [("10", 10 << 20), ("10MiB/s", 10 << 20), ("4k", 4096), ("512B/s", 512)] {
+            assert_eq!(rate(text), Ok(Rate(Some(bytes))), "{text}");
+        }
+        assert_eq!(rate("none"), Ok(Rate(None)));
+        for wrong in ["0", "0B", "fast", "-1", "99999999999999999"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn percentages_are_whole_numbers_up_to_a_hundred() {
+        assert_eq!((percent("1%"), percent("100"), percent("10 %")), (Ok(1), Ok(100), Ok(10)));
+        for wrong in ["0", "101", "1.5%", "", "%"] {
+            assert!(percent(wrong).is_err(), "{wrong}");
+        }
+        assert!(interval("0s").is_err() && interval("7d") == Ok(Duration::from_secs(7 * 24 * 3600)));
     }
 
     #[test]

@@ -41,12 +41,17 @@ impl Client {
     }
 
     /// Asks and gives the answer as it came.
+    #[allow(clippy::needless_pass_by_value)] // a request is made for one question
     pub fn ask_line(&mut self, request: Request) -> Result<String, Failure> {
-        let allowed = match request {
-            Request::Status | Request::SetShow | Request::Bypass { .. } => Duration::ZERO,
+        let allowed = match &request {
+            Request::Status
+            | Request::SetShow
+            | Request::Bypass { .. }
+            | Request::Verify { .. }
+            | Request::VerifyStop => Duration::ZERO,
             Request::SetReload { .. } => RELOAD,
             Request::Sync { timeout_ms } | Request::Drain { timeout_ms } | Request::Mirror { timeout_ms, .. } => {
-                Duration::from_millis(timeout_ms)
+                Duration::from_millis(*timeout_ms)
             }
         };
         match self.talk(&request, allowed.saturating_add(PATIENCE)) {

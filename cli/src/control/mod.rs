@@ -10,6 +10,7 @@ use crate::exit::Failure;
 use serde::{Deserialize, Serialize};
 use srm::OnRemove;
 use srm::status::SourceStatus;
+use srm::verify::VerifyOptions;
 use std::time::Duration;
 use target::TargetStatus;
 
@@ -45,6 +46,19 @@ pub enum Request {
         /// What becomes of the replicas of what it takes out.
         on_remove: OnRemove,
     },
+    /// Begin to compare source and target.
+    Verify {
+        /// The bytes of a path below SRC; empty for all.
+        path: Vec<u8>,
+        /// Mend what differs.
+        repair: bool,
+        /// Percent of the files whose content is compared.
+        sample: u8,
+        /// Bytes of content in a second.
+        rate: Option<u64>,
+    },
+    /// End the verification that runs.
+    VerifyStop,
     /// The source has been unmounted: answer when everything is on the target.
     Drain {
         /// Or after this time.
@@ -68,6 +82,11 @@ pub enum Response {
     Changes {
         /// With `+` or `-` before them.
         lines: Vec<String>,
+    },
+    /// To [`Request::Verify`]: it has begun.
+    Verifying {
+        /// Its number.
+        number: u64,
     },
     /// It is done.
     Done,
@@ -172,6 +191,20 @@ pub trait Control: Send + Sync + 'static {
     fn reload_set(&self, _: OnRemove) -> Result<Vec<String>, Failure> {
         Err(no_set())
     }
+
+    /// Begins to compare source and target; the number of that.
+    fn verify(&self, _: VerifyOptions) -> Result<u64, Failure> {
+        Err(no_source())
+    }
+
+    /// Ends the verification that runs; an error where none does.
+    fn stop_verify(&self) -> Result<(), Failure> {
+        Err(no_source())
+    }
+}
+
+fn no_source() -> Failure {
+    Failure::usage("this daemon is a target; verification is asked of the mount")
 }
 
 fn no_set() -> Failure {

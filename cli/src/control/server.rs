@@ -149,6 +149,17 @@ fn answer(line: &[u8], control: &dyn Control) -> Response {
             let changes = control.reload_set(on_remove);
             return changes.map_or_else(Response::Failed, |lines| Response::Changes { lines });
         }
+        Request::Verify { path, repair, sample, rate } => {
+            let Ok(path) = protocol::RelPath::new(&path) else {
+                return Response::Failed(Failure::usage("the path is none; give one below MNT"));
+            };
+            if !(1..=100).contains(&sample) {
+                return Response::Failed(Failure::usage("the sample is no percentage; give 1 to 100"));
+            }
+            let begun = control.verify(srm::verify::VerifyOptions { path, repair, sample, rate });
+            return begun.map_or_else(Response::Failed, |number| Response::Verifying { number });
+        }
+        Request::VerifyStop => control.stop_verify().map_err(Unfinished::Failed),
         Request::Sync { timeout_ms } => control.sync(Duration::from_millis(timeout_ms)),
         Request::Drain { timeout_ms } => control.drain(Duration::from_millis(timeout_ms)),
     };

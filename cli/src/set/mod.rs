@@ -73,12 +73,12 @@ fn summary(set: &Set) -> String {
 }
 
 /// The daemon of a mount.
-struct Daemon {
-    client: Client,
+pub(crate) struct Daemon {
+    pub client: Client,
     /// SRC.
-    source: PathBuf,
+    pub source: PathBuf,
     /// MNT.
-    mnt: PathBuf,
+    pub mnt: PathBuf,
 }
 
 /// What is in force there.
@@ -89,7 +89,7 @@ struct InForce {
 }
 
 impl Daemon {
-    fn find(which: &MountArg, state: &StateArgs) -> Result<Self, Failure> {
+    pub fn find(which: &MountArg, state: &StateArgs) -> Result<Self, Failure> {
         let places = Places::find(state)?;
         let mnt = mounts::locate(Path::new(&which.mnt));
         let (path, name) = (mnt.to_string_lossy(), which.mnt.to_string_lossy());

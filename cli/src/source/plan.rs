@@ -51,6 +51,10 @@ pub struct SourcePlan {
     pub adopt: bool,
     /// How files that exist on both sides are compared.
     pub compare: srm::Compare,
+    /// When everything is verified by itself.
+    pub verify_every: Option<Duration>,
+    /// How fast that reads, in bytes in a second.
+    pub verify_rate: Option<u64>,
     /// What is replicated.
     pub set: Set,
     /// Where that was read from, and is read again.
@@ -119,6 +123,8 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         lanes: replication.lanes.into(),
         adopt: replication.adopt,
         compare: srm::Compare { block_bytes: replication.block_size, min_size: replication.min_size },
+        verify_every: replication.verify_every,
+        verify_rate: replication.verify_rate.0,
         set,
         set_file,
         flags,

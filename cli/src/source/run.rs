@@ -105,6 +105,10 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
     let srm =
         Srm::start(Arc::new(tree), config).map_err(|e| system("cannot start the threads of the source daemon", &e))?;
     srm.lanes().set_limit(plan.lanes);
+    if let Some(every) = plan.verify_every {
+        srm.verify_every(every, plan.verify_rate)
+            .map_err(|e| system("cannot start the threads of the source daemon", &e))?;
+    }
     Ok(srm)
 }
 

@@ -2,9 +2,10 @@
 
 use super::SetFile;
 use crate::control::{Control, Left, SetInForce, Status, Unfinished};
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 use parking_lot::Mutex;
 use srm::set::changes;
+use srm::verify::{VerifyOptions, VerifyRefused};
 use srm::{OnRemove, Srm};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -70,6 +71,26 @@ impl Control for SourceDaemon {
             *asked = Some(asked.map_or(until, |before| before.max(until)));
         }
         Ok(self.srm.drain(timeout)?)
+    }
+
+    fn verify(&self, options: VerifyOptions) -> Result<u64, Failure> {
+        self.srm.verify(options).map_err(|refused| {
+            let code = match refused {
+                VerifyRefused::Running(_) => Code::InUse,
+                VerifyRefused::Away(_) => Code::Unreachable,
+                VerifyRefused::Thread(_) => Code::System,
+                VerifyRefused::Unreadable(..) => Code::Unreadable,
+                _ => Code::Usage,
+            };
+            Failure::new(code, refused.to_string())
+        })
+    }
+
+    fn stop_verify(&self) -> Result<(), Failure> {
+        if self.srm.stop_verify() {
+            return Ok(());
+        }
+        Err(Failure::usage("no verification runs; 'replfs status' shows how the last one ended"))
     }
 
     fn set(&self) -> Result<SetInForce, Failure> {

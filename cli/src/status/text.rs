@@ -2,12 +2,17 @@
 
 use crate::control::TargetDaemon;
 use srm::status::{SourceStatus, TargetState, TargetStatus};
+use srm::verify::{VerifyState, VerifyStatus};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 use target::ReplicaStatus;
 
 /// Kinds of operations shown; the rest is in the JSON document.
 const MOST_KINDS: usize = 8;
+
+/// Findings of a verification shown; the rest is in the JSON document.
+const MOST_FINDINGS: usize = 8;
 
 /// Writing to a string does not fail.
 macro_rules! line {
@@ -30,6 +35,9 @@ pub fn source(out: &mut String, source: &SourceStatus) {
     }
     for target in &source.targets {
         target_of(out, source, target);
+    }
+    if let Some(verify) = &source.verify {
+        verify_of(out, verify);
     }
     if !source.submounts.is_empty() {
         line!(out, "  not replicated, other file systems: {}", source.submounts.join(", "));
@@ -81,6 +89,37 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     }
     if let Some(error) = &target.last_error {
         line!(out, "  last error: {error}");
+    }
+}
+
+fn verify_of(out: &mut String, verify: &VerifyStatus) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ago = |ms: u64| millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_sub(ms));
+    let how = match (verify.state, verify.ended_ms) {
+        (VerifyState::Running, _) => format!("running for {}", ago(verify.began_ms)),
+        (VerifyState::Waiting, _) => format!("waiting for the target, begun {} ago", ago(verify.began_ms)),
+        (VerifyState::Done, Some(ended)) => format!("done {} ago", ago(ended)),
+        (_, ended) => format!("stopped {} ago", ago(ended.unwrap_or(verify.began_ms))),
+    };
+    line!(out, "  verify   number {} of {}: {how}; {}", verify.number, verify.path, crate::verify::summary(verify));
+    for finding in verify.findings.iter().take(MOST_FINDINGS) {
+        let mended = if finding.mended { ", mended" } else { "" };
+        line!(out, "    {} {}: {}{mended}", finding.kind, finding.path, finding.detail);
+    }
+    if verify.findings.len() > MOST_FINDINGS {
+        line!(out, "    ... 'replfs status --json' shows more");
+    }
+    if let Some(before) = verify.previous.as_ref().filter(|_| !verify.state.is_over())
+        && let Some(ended) = before.ended_ms
+    {
+        let found: u64 = before.found.values().sum();
+        line!(
+            out,
+            "    before: number {} ended {} ago, {} names, {found} findings",
+            before.number,
+            ago(ended),
+            before.entries
+        );
     }
 }
 
@@ -204,6 +243,7 @@ mod tests {
             backlog_limit: 256 << 20,
             fsi: srm::status::FsiStatus { nodes: 7, descriptors: 30 },
             submounts: Vec::new(),
+            verify: None,
             targets: vec![TargetStatus {
                 target: "backup:7420".to_owned(),
                 state: TargetState::Connected,
@@ -278,6 +318,33 @@ source   data: /srv/data on /mnt/data (process 77)
             t.blocked = Some("a/b, no space left on device".to_owned());
         });
         assert!(blocked.contains("\n  blocked: a/b, no space left on device\n"), "{blocked}");
+    }
+
+    #[test]
+    fn a_verification_is_shown_with_what_it_found() {
+        use srm::verify::{Finding, FindingKind, VerifySummary};
+        let finding = Finding {
+            path: "a/b".to_owned(),
+            kind: FindingKind::Rotten,
+            detail: "other content".to_owned(),
+            mended: true,
+        };
+        let verify = VerifyStatus {
+            number: 3,
+            path: ".".to_owned(),
+            repair: true,
+            entries: 7,
+            mended: 1,
+            found: BTreeMap::from([(FindingKind::Rotten, 1)]),
+            findings: vec![finding; 9],
+            previous: Some(VerifySummary { number: 2, ended_ms: Some(0), ..VerifySummary::default() }),
+            ..VerifyStatus::default()
+        };
+        let mut out = String::new();
+        source(&mut out, &SourceStatus { verify: Some(Box::new(verify)), ..example() });
+        assert!(out.contains("  verify   number 3 of .: running for "), "{out}");
+        assert!(out.contains("; 1 differ, 1 mended\n    rotten a/b: other content, mended\n"), "{out}");
+        assert!(out.contains("shows more\n    before: number 2 ended "), "{out}");
     }
 
     #[test]

@@ -143,7 +143,14 @@ impl Srm {
                 (false, Source::Unknown) => {
                     let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
                     let hashes = data.chunks(block_bytes as usize).flat_map(digest16).collect();
-                    let op = Op::Compare { place, offset: segment.offset, len: segment.len, block_bytes, hashes };
+                    let op = Op::Compare {
+                        place,
+                        offset: segment.offset,
+                        len: segment.len,
+                        block_bytes,
+                        hashes,
+                        as_read: false,
+                    };
                     let answer = self.question(number, &op)?;
                     let fine = block_bytes < self.config.compare.block_bytes;
                     asked.push_back(Asked { offset: segment.offset, len: segment.len, block_bytes, fine, answer });

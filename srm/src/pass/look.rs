@@ -463,7 +463,7 @@ fn set_right(
     Ok(())
 }
 
-pub(super) fn path_of(names: &Names, dir: &Node, name: &Name) -> Option<RelPath> {
+pub(crate) fn path_of(names: &Names, dir: &Node, name: &Name) -> Option<RelPath> {
     dir.path(names)?.join(name).ok()
 }
 

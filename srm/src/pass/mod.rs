@@ -15,6 +15,8 @@ mod mend;
 mod stage;
 
 pub use again::{Again, Readiness};
+pub(crate) use copy::read;
+pub(crate) use look::path_of;
 
 use crate::Srm;
 use crate::core::Core;

@@ -3,8 +3,10 @@
 use super::data::read_up_to;
 use super::list::digest;
 use super::{Applier, Fault};
+use platform::sys::resolve::open_beneath;
 use platform::sys::{attr, extent};
-use protocol::Place;
+use protocol::{At, Place};
+use rustix::fs::{FileType, OFlags};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -17,6 +19,53 @@ impl Applier {
         hashes: &[u8],
     ) -> Result<Vec<u32>, Fault> {
         differing(self.file(place)?.as_fd(), range, block_bytes, hashes)
+    }
+
+    /// For verification: what a reader of the replica would see differs from the hashes. Descriptors that are kept open are
+    /// not used, because somebody may have put another file under the name. What is not there or cannot be read differs: that
+    /// is for the source to report, and neither damage nor a reason to stop.
+    pub(super) fn compare_as_read(
+        &mut self,
+        place: &Place,
+        range: Range<u64>,
+        block_bytes: u32,
+        hashes: &[u8],
+    ) -> Vec<u32> {
+        let blocks = (0u32..).zip(hashes.chunks(16)).map(|(index, _)| index);
+        match self.read_now(place, &range) {
+            Ok(content) => {
+                let there = content.len();
+                let mut whole = content;
+                whole.resize(usize::try_from(range.end - range.start).unwrap_or(there), 0);
+                let block = block_bytes as usize;
+                blocks
+                    .zip(hashes.chunks(16).zip(whole.chunks(block)))
+                    .filter(|(index, (hash, content))| {
+                        *index as usize * block + content.len() > there || digest(content) != **hash
+                    })
+                    .map(|(index, _)| index)
+                    .collect()
+            }
+            Err(error) => {
+                tracing::debug!(?error, "a file that is verified cannot be read");
+                blocks.collect()
+            }
+        }
+    }
+
+    /// What is in the file that has this name now.
+    fn read_now(&self, place: &Place, range: &Range<u64>) -> Result<Vec<u8>, Fault> {
+        let At::Path(path) = &place.at else { return Err(Fault::damage("an orphan is not verified")) };
+        let named = open_beneath(self.tree(), path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        if FileType::from_raw_mode(attr::stat(&named)?.st_mode) != FileType::RegularFile {
+            return Err(Fault::damage("not a regular file"));
+        }
+        let fd = self.open_to_read(named.as_fd())?;
+        // At most CHUNK_BYTES, checked when the record came.
+        let mut content = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+        let got = read_up_to(fd.as_fd(), &mut content, range.start)?;
+        content.truncate(got);
+        Ok(content)
     }
 }
 

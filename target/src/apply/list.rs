@@ -85,7 +85,7 @@ impl Applier {
             let mut entry = self.entry(name, node.as_fd())?;
             // What may have changed since the clean end is compared by content whatever else is: without a hash it would travel.
             if (hash || entry.suspect) && entry.kind == NodeKind::File && entry.size <= CHUNK_BYTES {
-                entry.content = Some(content_hash(node.as_fd(), entry.size)?);
+                entry.content = content_hash(self, node.as_fd(), entry.size);
                 hashed += entry.size;
             }
             text += name.as_bytes().len();
@@ -95,6 +95,19 @@ impl Applier {
             page.entries.push(entry);
         }
         Ok(page)
+    }
+
+    /// Opens a regular file to read it, without leaving a trace in its access time where that is allowed.
+    pub(super) fn open_to_read(&self, node: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
+        let open = |flags| rustix::fs::open(proc_path(node), OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty());
+        let opened = match open(OFlags::NOATIME) {
+            Err(Errno::PERM) => open(OFlags::empty()),
+            result => result,
+        };
+        match opened {
+            Err(Errno::ACCESS) => self.reopen(node),
+            result => Ok(result?),
+        }
     }
 
     fn entry(&self, name: &Name, node: BorrowedFd<'_>) -> Result<Entry, Fault> {
@@ -133,15 +146,11 @@ pub(super) fn digest(bytes: &[u8]) -> [u8; 16] {
     out
 }
 
-/// Hash of a small file's content, without leaving a trace in its access time where that is allowed.
-fn content_hash(node: BorrowedFd<'_>, size: u64) -> Result<[u8; 16], Fault> {
-    let open = |flags| rustix::fs::open(proc_path(node), OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty());
-    let fd = match open(OFlags::NOATIME) {
-        Err(Errno::PERM) => open(OFlags::empty())?,
-        result => result?,
-    };
+/// Hash of a small file's content. `None`: it cannot be read, and so is not what the source has.
+fn content_hash(applier: &Applier, node: BorrowedFd<'_>, size: u64) -> Option<[u8; 16]> {
+    let fd = applier.open_to_read(node).ok()?;
     // One byte more than it had, to notice that it has grown: then it is another file, and the hash says so.
     let mut buffer = vec![0; usize::try_from(size).unwrap_or(0) + 1];
-    let got = super::data::read_up_to(fd.as_fd(), &mut buffer, 0)?;
-    Ok(digest(&buffer[..got]))
+    let got = super::data::read_up_to(fd.as_fd(), &mut buffer, 0).ok()?;
+    Some(digest(&buffer[..got]))
 }

@@ -107,8 +107,13 @@ impl Applier {
             Op::Look { path, name, hash } => {
                 return self.look(path, name, *hash).map(|page| Some(Answer::Page(page)));
             }
-            Op::Compare { place, offset, len, block_bytes, hashes } => {
-                let differs = self.compare(place, *offset..*offset + *len, *block_bytes, hashes)?;
+            Op::Compare { place, offset, len, block_bytes, hashes, as_read } => {
+                let range = *offset..*offset + *len;
+                let differs = if *as_read {
+                    self.compare_as_read(place, range, *block_bytes, hashes)
+                } else {
+                    self.compare(place, range, *block_bytes, hashes)?
+                };
                 return Ok(Some(Answer::Differs(differs)));
             }
             // A copy that was not placed by now is not wanted. What stays takes room, and nothing else.
