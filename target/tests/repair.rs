@@ -484,3 +484,44 @@ async fn a_comparison_names_the_blocks_that_differ() {
     source.damaged(true, op, b"").await;
     assert_eq!(source.answers.remove(&source.seq), Some(Answer::Differs(vec![0, 1])));
 }
+
+#[tokio::test]
+async fn verification_compares_what_a_reader_sees() {
+    let rig = Rig::new();
+    let mut source = rig.connect().await;
+    let content = vec![0; 12_288];
+    source.ok(create(2, "f")).await;
+    source.ok_with(write(at(2, "f"), 0), &content).await;
+    let ask = |path: &str, content: &[u8]| Op::Compare {
+        place: at(0, path),
+        offset: 0,
+        len: content.len() as u64,
+        block_bytes: 4096,
+        hashes: content.chunks(4096).flat_map(|block| blake3::hash(block).as_bytes()[..16].to_vec()).collect(),
+        as_read: true,
+    };
+    let punch = Op::Allocate {
+        place: at(2, "f"),
+        mode: protocol::AllocateMode::Punch,
+        offset: 4096,
+        len: 4096,
+        mtime: T,
+        perm: None,
+    };
+    source.ok(punch).await;
+    assert_eq!(source.ask(ask("f", &content)).await, Answer::Differs(vec![]), "a hole reads as zeros");
+    assert_eq!(source.ask(ask("f", &[0; 16_384])).await, Answer::Differs(vec![3]), "beyond the end");
+    // Another file under the name, while the first is open.
+    let path = rig.at("f");
+    std::fs::remove_file(&path).unwrap();
+    let mut other = content.clone();
+    other[5000] = 1;
+    std::fs::write(&path, &other).unwrap();
+    assert_eq!(source.ask(ask("f", &content)).await, Answer::Differs(vec![1]));
+    // What is not there, and what is no file, differs and is no damage.
+    std::fs::create_dir(rig.at("d")).unwrap();
+    for path in ["gone", "gone/x", "d"] {
+        assert_eq!(source.ask(ask(path, &content)).await, Answer::Differs(vec![0, 1, 2]), "{path}");
+    }
+    source.ok(create(3, "g")).await;
+}

@@ -29,7 +29,7 @@ pub fn run(options: &Options) -> Result<bool> {
     test::require_fuse()?;
     packages::require(&["mount"])?;
     test::remove_leftovers()?;
-    let binary = run::build_release()?;
+    let binary = run::build()?;
     // SAFETY: no other thread runs yet that could read the environment.
     unsafe { std::env::set_var("REPLFS_BIN", binary) };
     let length = Duration::try_from_secs_f64(options.minutes * 60.0)?;
@@ -40,7 +40,7 @@ pub fn run(options: &Options) -> Result<bool> {
 fn soak(options: &Options, length: Duration) -> bool {
     let seed = seed::chosen();
     let commit = if options.sync { Commit::Sync } else { Commit::Real };
-    let mut rig = Rig::prepare(commit, Setup::default().linked().option(&["--degrade-after", "2s"]));
+    let mut rig = Rig::prepare(commit, Setup::default().linked().option(&["--degrade-after", "2s", "--backlog", "8MiB"]));
     rig.without_watchdog();
     tree::sources(&rig.src().join("sources"), 2000);
     tree::oddities(&rig.src().join("oddities"));
