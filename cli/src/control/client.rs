@@ -41,6 +41,7 @@ impl Client {
     }
 
     /// Asks and gives the answer as it came.
+    #[allow(clippy::needless_pass_by_value)] // it is asked once
     pub fn ask_line(&mut self, request: Request) -> Result<String, Failure> {
         let allowed = match request {
             Request::Status | Request::SetShow | Request::Bypass { .. } => Duration::ZERO,
