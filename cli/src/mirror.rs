@@ -4,13 +4,13 @@ use crate::args::mirror::MirrorArgs;
 use crate::control::client::{self, Client};
 use crate::control::{Left, Request, Response, Status, millis};
 use crate::exit::{Code, Failure};
+use crate::progress::{Progress, State};
 use crate::state::Places;
 use crate::status::text;
 use crate::umount::backlog_left;
 use crate::{out, paths};
 use serde::Serialize;
 use srm::status::{PassProgress, SourceStatus, TargetState, TargetStatus};
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ pub fn run(args: &MirrorArgs) -> Result<(), Failure> {
     let mut mirror = Mirror {
         daemon,
         mnt,
-        show: Show { json: args.json, terminal: std::io::stderr().is_terminal(), due: Instant::now() + SHOW_EVERY },
+        show: Show { json: args.json, display: Progress::new(std::io::stderr()), due: Instant::now() + SHOW_EVERY },
         timeout: args.timeout,
         deadline: args.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
     };
@@ -165,42 +165,53 @@ fn said(pass: &PassProgress) -> String {
     format!("{names}, {} of {} looked at", text::bytes(pass.done_bytes), text::bytes(pass.total_bytes))
 }
 
-/// Says how far it is. The place where a better picture goes.
+/// Says how far it is.
 struct Show {
     json: bool,
-    terminal: bool,
+    display: Progress,
+    /// When the next document of `--json` is due.
     due: Instant,
 }
 
 impl Show {
     fn progress(&mut self, target: &TargetStatus) -> Result<(), Failure> {
+        if !self.json {
+            self.display.update(&state(target));
+            return Ok(());
+        }
         if Instant::now() < self.due {
             return Ok(());
         }
         self.due = Instant::now() + SHOW_EVERY;
-        if self.json {
-            return document("running", target);
-        }
-        if self.terminal {
-            let waits = match (&target.blocked, target.state) {
-                (Some(blocked), _) => format!("; blocked: {blocked}"),
-                (None, TargetState::Accumulating | TargetState::Setup) => "; waiting for the target".to_owned(),
-                _ => String::new(),
-            };
-            // The line is written over by the next one.
-            let _gone = write!(std::io::stderr(), "\r\x1b[K{}{waits}", said(&target.pass));
-        }
-        Ok(())
+        document("running", target)
     }
 
-    fn end(&self, outcome: &str, target: &TargetStatus, said: &str) -> Result<(), Failure> {
+    fn end(&mut self, outcome: &str, target: &TargetStatus, said: &str) -> Result<(), Failure> {
         if self.json {
             return document(outcome, target);
         }
-        if self.terminal {
-            let _gone = write!(std::io::stderr(), "\r\x1b[K");
-        }
+        self.display.finish(&state(target));
         out::line(said)
+    }
+}
+
+/// How far it is, for the display.
+fn state(target: &TargetStatus) -> State {
+    let pass = &target.pass;
+    let phase = match (&target.blocked, target.state) {
+        (Some(blocked), _) => format!("blocked ({blocked})"),
+        (None, TargetState::Accumulating | TargetState::Setup) => "waiting for the target".to_owned(),
+        _ => "mirroring".to_owned(),
+    };
+    State {
+        phase,
+        files_done: pass.entries,
+        files_total: pass.entries + pass.waiting,
+        bytes_done: pass.done_bytes,
+        bytes_total: pass.total_bytes,
+        scanning: pass.scanning,
+        aside: 0,
+        errors: pass.unreadable,
     }
 }
 

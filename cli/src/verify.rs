@@ -6,12 +6,12 @@ use crate::control::{Request, Response, Status};
 use crate::exit::{Code, Failure};
 use crate::out;
 use crate::paths;
+use crate::progress::{Progress, State};
 use crate::set::Daemon;
 use crate::status::text::bytes;
 use protocol::RelPath;
 use serde::Serialize;
 use srm::verify::{VerifyState, VerifyStatus};
-use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,6 @@ const VERSION: u32 = 1;
 
 /// How often the daemon is asked how far it is.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// How often that is shown.
-const SHOWN: Duration = Duration::from_secs(1);
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -65,7 +62,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
 
 /// Waits for the end of a verification.
 fn watch(daemon: &mut Daemon, number: u64) -> Result<VerifyStatus, Failure> {
-    let mut shown = Instant::now();
+    let mut display = Progress::new(std::io::stderr());
     loop {
         let status = match daemon.client.ask(Request::Status)? {
             Response::Status { status } => match *status {
@@ -80,12 +77,10 @@ fn watch(daemon: &mut Daemon, number: u64) -> Result<VerifyStatus, Failure> {
         match status {
             Some(status) if status.number == number => {
                 if status.state.is_over() {
+                    display.finish(&state(&status));
                     return Ok(*status);
                 }
-                if shown.elapsed() >= SHOWN {
-                    shown = Instant::now();
-                    progress(&status);
-                }
+                display.update(&state(&status));
             }
             _ => {
                 let text = "another verification has begun since this one ended; 'replfs status --json' shows how";
@@ -100,11 +95,19 @@ fn unmounted() -> Failure {
     Failure::new(Code::System, "the source was unmounted before everything was compared; mount it and verify again")
 }
 
-/// One line a second, for people who wait.
-fn progress(status: &VerifyStatus) {
-    if std::io::stderr().is_terminal() {
-        let waits = if status.state == VerifyState::Waiting { ", waiting for the target" } else { "" };
-        eprintln!("{}{waits}", summary(status));
+/// How far it is, for the display.
+fn state(status: &VerifyStatus) -> State {
+    let phase = if status.state == VerifyState::Waiting { "waiting for the target" } else { "verifying" };
+    State {
+        phase: phase.to_owned(),
+        files_done: status.entries,
+        // As long as directories wait, more names are to come.
+        files_total: status.entries + status.waiting,
+        bytes_done: status.bytes,
+        bytes_total: status.bytes,
+        scanning: status.waiting > 0,
+        aside: 0,
+        errors: status.unreadable(),
     }
 }
 

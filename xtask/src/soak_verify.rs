@@ -40,7 +40,8 @@ pub fn run(options: &Options) -> Result<bool> {
 fn soak(options: &Options, length: Duration) -> bool {
     let seed = seed::chosen();
     let commit = if options.sync { Commit::Sync } else { Commit::Real };
-    let mut rig = Rig::prepare(commit, Setup::default().linked().option(&["--degrade-after", "2s", "--backlog", "8MiB"]));
+    let mut rig =
+        Rig::prepare(commit, Setup::default().linked().option(&["--degrade-after", "2s", "--backlog", "8MiB"]));
     rig.without_watchdog();
     tree::sources(&rig.src().join("sources"), 2000);
     tree::oddities(&rig.src().join("oddities"));
