@@ -13,7 +13,7 @@ use protocol::RelPath;
 use serde::Serialize;
 use srm::verify::{VerifyState, VerifyStatus};
 use std::os::unix::ffi::OsStrExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Version of the JSON document; goes up when a field changes its meaning or goes.
 const VERSION: u32 = 1;

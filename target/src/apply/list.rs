@@ -84,7 +84,8 @@ impl Applier {
             };
             let mut entry = self.entry(name, node.as_fd())?;
             // What may have changed since the clean end is compared by content whatever else is: without a hash it would travel.
-            if (hash || entry.suspect) && entry.kind == NodeKind::File && entry.size <= CHUNK_BYTES {
+            let suspected = entry.suspect && self.home.clean.is_some();
+            if (hash || suspected) && entry.kind == NodeKind::File && entry.size <= CHUNK_BYTES {
                 entry.content = content_hash(self, node.as_fd(), entry.size);
                 hashed += entry.size;
             }
