@@ -88,7 +88,7 @@ fn a_mirror_that_cannot_be_is_refused_with_the_reason() {
     fs::write(rig.src().join("file"), "x").unwrap();
     fs::write(rig.src().join("a.tmp"), "x").unwrap();
     rig.try_mount(&["--set", set.to_str().unwrap()]).ok();
-    rig.wait_status("the first mirror", |s| s.is_settled());
+    rig.wait_status("the first mirror", replfs_tests::rig::status::Source::is_settled);
     let says = |words: &[&str], code: i32, text: &str| {
         let outcome = mirror(&rig, words);
         outcome.expect(code);
@@ -105,7 +105,7 @@ fn a_mirror_that_cannot_be_is_refused_with_the_reason() {
     rig.replfs("bypass", &[NAME, "on"]).ok();
     says(&[], UNREACHABLE, "replication is switched off");
     rig.replfs("bypass", &[NAME, "off"]).ok();
-    rig.wait_status("the catch-up", |s| s.is_settled());
+    rig.wait_status("the catch-up", replfs_tests::rig::status::Source::is_settled);
     mirror(&rig, &[]).ok();
     rig.kill_target();
     rig.wait_status("the loss to be seen", |s| s.target().state == "accumulating");
@@ -282,7 +282,7 @@ fn what_cannot_be_read_is_listed_and_the_rest_is_done() {
     his_own(Commit::Real, before, |rig| {
         rig.settle();
         spoil(&rig.replica().join("open"));
-        fs::set_permissions(rig.src().join("dir/closed"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(rig.src().join("dir/closed"), Permissions::from_mode(0o000)).unwrap();
         spoil(&rig.replica().join("dir/closed"));
         let outcome = mirror(&rig, &[]);
         outcome.expect(UNREADABLE);
