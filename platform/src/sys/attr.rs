@@ -1,9 +1,10 @@
 //! Attributes of a node by descriptor, `O_PATH` descriptors included: stat, chmod, chown, times.
 
 use super::proc_path;
-use protocol::{Attrs, NodeKind, Owner, Time};
+use protocol::{Attrs, Name, NodeKind, Owner, Time};
 use rustix::fs::{AtFlags, FileType, Mode, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::path::Arg;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -47,10 +48,19 @@ pub fn attrs(stat: &Stat) -> Attrs {
 
 /// The kind of a node; a symbolic link is read through `fd`, which must be a descriptor of the link itself.
 pub fn kind(fd: BorrowedFd<'_>, stat: &Stat) -> io::Result<NodeKind> {
+    kind_by(stat, || rustix::fs::readlinkat(fd, c"", Vec::new()))
+}
+
+/// As [`kind`], of what is under a name in a directory.
+pub fn kind_at(dir: BorrowedFd<'_>, name: &Name, stat: &Stat) -> io::Result<NodeKind> {
+    kind_by(stat, || rustix::fs::readlinkat(dir, name.as_os_str(), Vec::new()))
+}
+
+fn kind_by(stat: &Stat, target: impl FnOnce() -> rustix::io::Result<CString>) -> io::Result<NodeKind> {
     Ok(match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => NodeKind::File,
         FileType::Directory => NodeKind::Directory,
-        FileType::Symlink => NodeKind::Symlink(rustix::fs::readlinkat(fd, c"", Vec::new())?.into_bytes()),
+        FileType::Symlink => NodeKind::Symlink(target()?.into_bytes()),
         FileType::Fifo => NodeKind::Fifo,
         FileType::Socket => NodeKind::Socket,
         FileType::CharacterDevice => NodeKind::CharDevice(stat.st_rdev),

@@ -11,7 +11,7 @@ mod snapshot;
 
 pub use links::Link;
 pub use node::{Filter, Node, OpenCount};
-pub use snapshot::Snapshot;
+pub use snapshot::{Opened, Snapshot};
 
 use crate::sys::handle::Handle;
 use crate::sys::{attr, descriptor_limit, dir, give_back_memory, resolve};

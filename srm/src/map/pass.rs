@@ -459,6 +459,18 @@ impl<H: Handle> Pass<H> {
         }
     }
 
+    /// Takes more directories to list, at most so many, that would be next; each is given back as any other work.
+    pub fn next_lists(&mut self, most: usize) -> Vec<H> {
+        let mut lists = Vec::new();
+        while lists.len() < most
+            && let Some(Work::List(dir)) = self.work.pop_if(|work| matches!(work, Work::List(_)))
+        {
+            self.active += 1;
+            lists.push(dir);
+        }
+        lists
+    }
+
     /// Something that was taken is done.
     pub fn finished(&mut self, work: &Work<H>) {
         assert!(self.active > 0, "only what was taken is given back");

@@ -17,6 +17,16 @@ pub(super) enum Told {
     Gone,
 }
 
+/// A page of a directory that was asked for.
+pub(super) enum Asked {
+    /// The names after this one, or the first.
+    Page(Receiver<Answer>, Option<Name>),
+    /// The target is known to have none.
+    Empty,
+    /// The directory has no path any more.
+    Gone,
+}
+
 impl Srm {
     /// Numbers a question; the answer comes later. The caller holds the namespace lock.
     pub(super) fn question(&self, number: u64, op: &Op) -> Result<Receiver<Answer>, Stop> {
@@ -41,25 +51,35 @@ impl Srm {
         }
     }
 
-    /// Asks for a page; `None` where the directory has gone meanwhile.
-    pub(super) fn page(&self, number: u64, dir: &Arc<Node>, after: Option<&Name>) -> Result<Option<Page>, Stop> {
+    /// Asks for a page of a directory, without waiting for it.
+    pub(super) fn ask_page(&self, number: u64, dir: &Arc<Node>, after: Option<Name>) -> Result<Asked, Stop> {
+        self.wait_for_room(number)?;
+        let names = self.tree.names().read();
+        let Some(path) = dir.path(&names) else { return Ok(Asked::Gone) };
+        let mut core = self.core.lock();
+        let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+        if pass.target_empty {
+            return Ok(Asked::Empty);
+        }
+        let hash = pass.by_content;
+        drop(core);
+        let question = Op::List { path, after: after.clone(), last: None, hash };
+        Ok(Asked::Page(self.question(number, &question)?, after))
+    }
+
+    /// The page that was asked for; `None` where the directory has gone meanwhile.
+    pub(super) fn page(&self, number: u64, dir: &Arc<Node>, asked: Asked) -> Result<Option<Page>, Stop> {
+        let mut asked = asked;
         loop {
-            self.wait_for_room(number)?;
-            let answer = {
-                let names = self.tree.names().read();
-                let Some(path) = dir.path(&names) else { return Ok(None) };
-                let mut core = self.core.lock();
-                let pass = core.gate.pass(number).ok_or(Stop::Over)?;
-                if pass.target_empty {
-                    return Ok(Some(Page { exists: true, entries: Vec::new(), complete: true }));
-                }
-                let hash = pass.by_content;
-                drop(core);
-                self.question(number, &Op::List { path, after: after.cloned(), last: None, hash })?
+            let (answer, after) = match asked {
+                Asked::Gone => return Ok(None),
+                Asked::Empty => return Ok(Some(Page { exists: true, entries: Vec::new(), complete: true })),
+                Asked::Page(answer, after) => (answer, after),
             };
             if let Some(page) = self.told(number, &answer)? {
                 return Ok(Some(page));
             }
+            asked = self.ask_page(number, dir, after)?;
         }
     }
 

@@ -1,5 +1,7 @@
-//! Comparing the names of a directory that is right, page by page.
+//! Comparing the names of directories that are right, page by page. Several directories are asked about at once: most are small,
+//! and the way to the target and back would take longer than the comparison.
 
+use super::ask::Asked;
 use super::{AGAIN_AFTER, Stop, is_gone, unreadable};
 use crate::Srm;
 use crate::map::Work;
@@ -10,9 +12,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Directories that one thread asks about at once.
+pub(super) const TOGETHER: usize = 16;
+
 impl Srm {
-    /// Compares the names of a directory.
-    pub(super) fn list(&self, number: u64, dir: &Arc<Node>) -> Result<(), Stop> {
+    /// Asks about the first names of these directories, which are then to be listed.
+    pub(super) fn ask_first(&self, number: u64, dirs: &[Arc<Node>]) -> Result<Vec<Asked>, Stop> {
+        dirs.iter().map(|dir| self.ask_page(number, dir, None)).collect()
+    }
+
+    /// Compares the names of a directory; the first of them were asked for.
+    pub(super) fn list(&self, number: u64, dir: &Arc<Node>, first: Asked) -> Result<(), Stop> {
         let mut mine = {
             let names = self.tree.names().read();
             match self.tree.list(&names, dir) {
@@ -21,9 +31,9 @@ impl Srm {
                 Err(error) => return Err(unreadable(dir, &names, error)),
             }
         };
-        let mut after: Option<Name> = None;
+        let mut asked = first;
         loop {
-            let Some(page) = self.page(number, dir, after.as_ref())? else { return Ok(()) };
+            let Some(page) = self.page(number, dir, asked)? else { return Ok(()) };
             let bound = if page.complete { None } else { page.entries.last().map(|entry| entry.name.clone()) };
             let mut both: BTreeMap<Name, Option<&Entry>> =
                 page.entries.iter().map(|entry| (entry.name.clone(), Some(entry))).collect();
@@ -37,7 +47,7 @@ impl Srm {
                 }
             }
             match bound {
-                Some(bound) => after = Some(bound),
+                Some(bound) => asked = self.ask_page(number, dir, Some(bound))?,
                 None => break,
             }
         }

@@ -285,7 +285,7 @@ impl Srm {
                 return Err(Stop::Over);
             }
         }
-        let verdict = self.judge(number, node, &snapshot, there)?;
+        let verdict = self.judge(number, names, node, &snapshot, there)?;
         let several = !node.is_dir() && snapshot.stat.st_nlink > 1;
         let link = (dir, name, several);
         let size = snapshot.stat.st_size.cast_unsigned();
@@ -402,7 +402,14 @@ impl Srm {
     }
 
     /// What has to be done to a name. The node is not right and its lock is held.
-    fn judge(&self, number: u64, node: &Node, mine: &Snapshot, there: There<'_>) -> Result<Verdict, Stop> {
+    fn judge(
+        &self,
+        number: u64,
+        names: &Names,
+        node: &Node,
+        mine: &Snapshot,
+        there: There<'_>,
+    ) -> Result<Verdict, Stop> {
         let is_file = node.kind() == FileType::RegularFile;
         let anew = |fresh| {
             if is_file { Verdict::Content { source: Source::Fresh, fresh } } else { Verdict::Attributes { fresh } }
@@ -434,7 +441,7 @@ impl Srm {
         let alike = theirs.size == size && theirs.blocks == mine.stat.st_blocks.cast_unsigned();
         let content = alike
             && if suspect {
-                size == 0 || theirs.content.is_some() && theirs.content == content_digest(mine, size)
+                size == 0 || theirs.content.is_some() && theirs.content == self.content_digest(names, node, size)
             } else {
                 theirs.attrs.mtime == attr::mtime(&mine.stat)
             };
@@ -448,6 +455,15 @@ impl Srm {
             (true, false) => Verdict::Attributes { fresh: false },
             (false, _) => Verdict::Content { source: Source::Unknown, fresh: false },
         })
+    }
+
+    /// The digest of a small file's content; `None` where it is large or cannot be read, and is compared piece by piece.
+    fn content_digest(&self, names: &Names, node: &Node, size: u64) -> Option<[u8; 16]> {
+        if size > CHUNK_BYTES {
+            return None;
+        }
+        let fd = self.tree.open(names, node, OFlags::RDONLY).ok()?;
+        Some(digest16(&super::copy::read(fd.as_fd(), 0, size).ok()?))
     }
 }
 
@@ -465,14 +481,4 @@ fn set_right(
 
 pub(crate) fn path_of(names: &Names, dir: &Node, name: &Name) -> Option<RelPath> {
     dir.path(names)?.join(name).ok()
-}
-
-/// The digest of a small file's content; `None` where it is large or cannot be read, and is compared piece by piece.
-fn content_digest(mine: &Snapshot, size: u64) -> Option<[u8; 16]> {
-    if size > CHUNK_BYTES {
-        return None;
-    }
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(platform::sys::proc_path(mine.fd.as_fd()), flags, rustix::fs::Mode::empty()).ok()?;
-    Some(digest16(&super::copy::read(fd.as_fd(), 0, size).ok()?))
 }

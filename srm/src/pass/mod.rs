@@ -94,33 +94,61 @@ impl Srm {
 
     fn work(self: Arc<Self>, number: u64) {
         while let Some(work) = self.next_work(number) {
-            let node = match &work {
-                Work::List(node) | Work::Name(node, _) | Work::Copy(node, _) | Work::Mend(node, _) => Arc::clone(node),
-            };
             let result = match &work {
-                Work::List(dir) => self.list(number, dir),
+                Work::List(dir) => {
+                    self.work_lists(number, Arc::clone(dir));
+                    continue;
+                }
                 Work::Name(dir, name) => self.look(number, dir, name),
                 Work::Copy(file, source) => self.copy(number, file, *source),
                 Work::Mend(node, dirt) => self.mend_node(number, node, dirt),
             };
-            let mut core = self.core.lock();
-            if let Some(pass) = core.gate.pass(number) {
-                match result {
-                    Ok(()) | Err(Stop::Over) => {
-                        pass.finished(&work);
-                        drop(work);
-                    }
-                    Err(Stop::Unreadable(path, error)) => {
-                        pass.failed(work, Instant::now() + AGAIN_AFTER);
-                        tracing::warn!(event = "unreadable", path, %error, "cannot be mirrored, is tried again");
-                        core.last_error = Some(format!("cannot mirror {path}: {error}; tried again every 30 s"));
-                    }
+            self.worked(number, work, result);
+        }
+    }
+
+    /// Lists a directory, and others that wait for it.
+    fn work_lists(&self, number: u64, dir: Arc<Node>) {
+        let mut dirs = vec![dir];
+        if let Some(pass) = self.core.lock().gate.pass(number) {
+            // The other threads are to have some, too.
+            let share = usize::try_from(pass.waiting()).unwrap_or(0) / WORKERS;
+            dirs.extend(pass.next_lists(share.min(list::TOGETHER - 1)));
+        }
+        match self.ask_first(number, &dirs) {
+            Ok(asked) => {
+                for (dir, first) in dirs.into_iter().zip(asked) {
+                    let result = self.list(number, &dir, first);
+                    self.worked(number, Work::List(dir), result);
                 }
             }
-            drop(core);
-            self.changed.notify_all();
-            self.tree.settle(node);
+            // Asking reads nothing on the source: the pass is over.
+            Err(_) => dirs.into_iter().for_each(|dir| self.worked(number, Work::List(dir), Err(Stop::Over))),
         }
+    }
+
+    /// Gives back what was taken.
+    fn worked(&self, number: u64, work: Work<Arc<Node>>, result: Result<(), Stop>) {
+        let node = match &work {
+            Work::List(node) | Work::Name(node, _) | Work::Copy(node, _) | Work::Mend(node, _) => Arc::clone(node),
+        };
+        let mut core = self.core.lock();
+        if let Some(pass) = core.gate.pass(number) {
+            match result {
+                Ok(()) | Err(Stop::Over) => {
+                    pass.finished(&work);
+                    drop(work);
+                }
+                Err(Stop::Unreadable(path, error)) => {
+                    pass.failed(work, Instant::now() + AGAIN_AFTER);
+                    tracing::warn!(event = "unreadable", path, %error, "cannot be mirrored, is tried again");
+                    core.last_error = Some(format!("cannot mirror {path}: {error}; tried again every 30 s"));
+                }
+            }
+        }
+        drop(core);
+        self.changed.notify_all();
+        self.tree.settle(node);
     }
 
     fn next_work(&self, number: u64) -> Option<Work<Arc<Node>>> {

@@ -155,7 +155,7 @@ impl Run {
         let moment = if node.ino() == ino {
             let _still = node.lock.lock();
             let read = || -> io::Result<Option<(Mine, u64, [u8; 16])>> {
-                let snapshot = self.srm.tree.snapshot(&names, &node)?;
+                let snapshot = self.srm.tree.open_snapshot(&names, &node)?;
                 let size = size_of(&snapshot);
                 if offset >= size {
                     return Ok(None);

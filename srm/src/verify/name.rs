@@ -158,7 +158,7 @@ impl Run {
         path: &RelPath,
         content: bool,
     ) -> io::Result<Option<(Mine, Option<[u8; 16]>)>> {
-        let snapshot = self.srm.tree.snapshot(names, node)?;
+        let snapshot = self.srm.tree.open_snapshot(names, node)?;
         let mine = Mine::of(&snapshot);
         if !self.srm.set().takes(path, kind_of(&mine.kind), mine.size) {
             return Ok(None);

@@ -9,7 +9,7 @@ use super::status::FindingKind;
 use super::{is_elsewhere, kind_of, sample};
 use crate::ensure::digest16;
 use crate::pass::{is_gone, path_of, read};
-use platform::tree::{Node, Snapshot};
+use platform::tree::{Node, Opened};
 use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Op, Page, RelPath};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -204,7 +204,7 @@ impl Run {
     }
 
     /// Reads a small file without locks and asks about it.
-    fn small(&mut self, dir: &Arc<Node>, name: &Name, peeked: &Snapshot) -> Result<(), Ended> {
+    fn small(&mut self, dir: &Arc<Node>, name: &Name, peeked: &Opened) -> Result<(), Ended> {
         let size = size_of(peeked);
         self.pace(size)?;
         let data = open_to_read(peeked.fd.as_fd()).and_then(|fd| read(fd.as_fd(), 0, size));

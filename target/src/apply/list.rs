@@ -5,7 +5,7 @@ use super::{Applier, Fault};
 use platform::sys::resolve::open_beneath;
 use platform::sys::{attr, dir, proc_path, xattr};
 use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Page, RelPath, Time};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -78,15 +78,15 @@ impl Applier {
                 break;
             }
             // A name that went since the names were read is skipped.
-            let node = match open_name(directory, name.as_bytes()) {
+            let mut entry = match self.entry(directory.as_fd(), name) {
                 Err(e) if e.raw_os_error() == Some(libc::ENOENT) => continue,
                 result => result?,
             };
-            let mut entry = self.entry(name, node.as_fd())?;
             // What may have changed since the clean end is compared by content whatever else is: without a hash it would travel.
             let suspected = entry.suspect && self.home.clean.is_some();
             if (hash || suspected) && entry.kind == NodeKind::File && entry.size <= CHUNK_BYTES {
-                entry.content = content_hash(self, node.as_fd(), entry.size);
+                let node = open_name(directory, name.as_bytes());
+                entry.content = node.ok().and_then(|node| content_hash(self, node.as_fd(), entry.size));
                 hashed += entry.size;
             }
             text += name.as_bytes().len();
@@ -111,33 +111,44 @@ impl Applier {
         }
     }
 
-    fn entry(&self, name: &Name, node: BorrowedFd<'_>) -> Result<Entry, Fault> {
+    fn entry(&self, directory: BorrowedFd<'_>, name: &Name) -> io::Result<Entry> {
         let suspects = |changed| self.home.clean.as_ref().is_none_or(|clean| clean.suspects(changed));
-        Ok(entry(name, node, suspects)?)
+        let stat = attr::stat_at(directory, name.as_os_str())?;
+        let kind = attr::kind_at(directory, name, &stat)?;
+        Ok(described(name, &stat, kind, xattr::all_at(directory, name)?, suspects))
     }
 }
 
-/// A node as a source or a reader is told of it; `suspects`: whether a change at that time makes its attributes prove nothing.
-pub(crate) fn entry(name: &Name, node: BorrowedFd<'_>, suspects: impl FnOnce(Time) -> bool) -> io::Result<Entry> {
+/// A node as a reader is told of it.
+pub(crate) fn entry(name: &Name, node: BorrowedFd<'_>) -> io::Result<Entry> {
     let stat = attr::stat(node)?;
-    let kind = attr::kind(node, &stat)?;
+    Ok(described(name, &stat, attr::kind(node, &stat)?, xattr::all(node)?, |_| false))
+}
+
+/// `suspects`: whether a change at that time makes its attributes prove nothing.
+fn described(
+    name: &Name,
+    stat: &Stat,
+    kind: NodeKind,
+    mut xattrs: Vec<xattr::Pair>,
+    suspects: impl FnOnce(Time) -> bool,
+) -> Entry {
     let is_file = kind == NodeKind::File;
     // The kernel shows no negative sizes or blocks.
     let only_file = |n: i64| if is_file { u64::try_from(n).unwrap_or(0) } else { 0 };
-    let mut pairs = xattr::all(node)?;
-    let xattrs = if pairs.is_empty() { [0; 16] } else { digest(&Entry::xattr_digest_input(&mut pairs)) };
-    Ok(Entry {
+    let xattrs = if xattrs.is_empty() { [0; 16] } else { digest(&Entry::xattr_digest_input(&mut xattrs)) };
+    Entry {
         name: name.clone(),
-        attrs: attr::attrs(&stat),
+        attrs: attr::attrs(stat),
         size: only_file(stat.st_size),
         blocks: only_file(stat.st_blocks),
         links: stat.st_nlink,
         inode: stat.st_ino,
         xattrs,
-        suspect: suspects(attr::ctime(&stat)),
+        suspect: suspects(attr::ctime(stat)),
         content: None,
         kind,
-    })
+    }
 }
 
 /// The first 16 bytes of BLAKE3.

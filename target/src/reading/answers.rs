@@ -84,7 +84,7 @@ impl Tree {
     fn stat(&self, path: &RelPath) -> Result<Told, Failed> {
         let name = path.split_last().map_or_else(|| self.name.clone(), |(_, name)| name);
         let node = self.open(path, OFlags::empty())?;
-        Ok(Told::Entry(Box::new(entry(&name, node.as_fd(), |_| false)?)))
+        Ok(Told::Entry(Box::new(entry(&name, node.as_fd())?)))
     }
 
     fn list(&self, path: &RelPath, after: Option<&Name>) -> Result<Page, Failed> {
@@ -114,7 +114,7 @@ impl Tree {
                 Err(rustix::io::Errno::NOENT) => continue,
                 result => result?,
             };
-            let entry = entry(name, node.as_fd(), |_| false)?;
+            let entry = entry(name, node.as_fd())?;
             text += name.as_bytes().len();
             if let NodeKind::Symlink(to) = &entry.kind {
                 text += to.len();
