@@ -1,11 +1,12 @@
 //! The `replfs` program, which is also `mount.replfs` and `umount.replfs`: the only place where the layers meet.
 //!
 //! Here: which command, and how it ends. `args` reads the words; `source` mounts, `serve` is the target daemon, `control`
-//! is how commands talk to daemons; `restore`, `status`, `umount`, `sync`, `bypass`, `mirror`, `verify`, `set` and `keys` are commands; `progress`
+//! is how commands talk to daemons; `restore`, `status`, `umount`, `sync`, `bypass`, `commit`, `mirror`, `verify`, `set` and `keys` are commands; `progress`
 //! shows how far something is; `exit` knows the exit codes.
 
 mod args;
 mod bypass;
+mod commit;
 mod control;
 mod daemon;
 mod exit;
@@ -58,6 +59,7 @@ fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
         Command::Umount(args) => umount::run(&args),
         Command::Sync(args) => sync::run(&args),
         Command::Bypass(args) => bypass::run(&args),
+        Command::Commit(args) => commit::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Mirror(args) => mirror::run(&args),
         Command::Status(args) => status::run(&args),

@@ -33,7 +33,7 @@ impl Srm {
         let after = self.config.degrade_after;
         let down = matches!(core.link, Link::Down(since) if now.saturating_duration_since(since) >= after);
         let waited = core.replies.longest_wait(now).is_some_and(|wait| wait >= after);
-        if waited || (down && !core.replies.is_empty()) {
+        if !core.commit.strict && (waited || (down && !core.replies.is_empty())) {
             core.degraded = true;
             core.release_replies();
             tracing::warn!(event = "degraded", "the target does not answer; changes are queued and not waited for");

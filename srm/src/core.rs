@@ -3,6 +3,7 @@
 
 use crate::Config;
 use crate::backlog::Backlog;
+use crate::commit::{Commit, Marks};
 use crate::lanes::Lanes;
 use crate::map::Progress;
 use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
@@ -56,7 +57,9 @@ pub(crate) struct Core {
     pub durable: SeqNo,
     /// The replica is coherent once this is applied; `None` while nobody knows.
     pub coherent_at: Option<SeqNo>,
-    pub mode: CommitMode,
+    pub commit: Commit,
+    /// What `near` measures by.
+    pub marks: Marks,
     pub degraded: bool,
     /// Questions to the target that a pass waits for.
     pub questions: HashMap<SeqNo, SyncSender<Answer>>,
@@ -149,7 +152,8 @@ impl Core {
             applied: SeqNo::ZERO,
             durable: SeqNo::ZERO,
             coherent_at: None,
-            mode: config.commit,
+            commit: config.commit,
+            marks: Marks::default(),
             degraded: false,
             questions: HashMap::new(),
             passes_begun: 0,
@@ -188,7 +192,9 @@ impl Core {
     pub fn push(&mut self, draft: Draft) -> Option<SeqNo> {
         let tolerant = matches!(self.gate, Gate::Pass(_));
         let word = draft.word();
-        if let Some(seq) = self.backlog.push(draft, sys::now_ns(), tolerant) {
+        let (now, before) = (sys::now_ns(), self.backlog.bytes());
+        if let Some(seq) = self.backlog.push(draft, now, tolerant) {
+            self.marks.numbered(seq, self.backlog.bytes() - before, now);
             *self.sent_operations.entry(word).or_default() += 1;
             return Some(seq);
         }
@@ -265,6 +271,7 @@ impl Core {
             self.absorbed_since = self.absorbed_since.or(since);
         }
         self.backlog.clear();
+        self.marks = Marks::default();
         if !matches!(self.gate, Gate::Due) {
             self.left = Some((self.incarnation, self.applied));
         }
@@ -336,7 +343,16 @@ impl Core {
 
     /// Whether replies wait for the target now: R12, "acknowledged means applied on a coherent target".
     pub fn waits(&self) -> bool {
-        self.mode == CommitMode::Sync && !self.degraded && self.is_coherent()
+        self.commit.mode.waits() && !self.degraded && self.is_coherent()
+    }
+
+    /// What must be applied before the reply to this number may go out, in the mode that is asked for.
+    pub fn needed(&self, seq: SeqNo) -> SeqNo {
+        match self.commit.mode {
+            CommitMode::Sync => seq,
+            CommitMode::Near => self.marks.needed(seq, sys::now_ns(), self.commit.near),
+            CommitMode::Real => SeqNo::ZERO,
+        }
     }
 
     /// Whether the replica is a state that the source had.

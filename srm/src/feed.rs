@@ -157,6 +157,7 @@ impl Srm {
             core.applied = applied;
             core.progress_at = Instant::now();
             core.backlog.acknowledge(applied);
+            core.marks.applied(applied);
         }
         core.durable = core.durable.max(ack.durable.min(applied));
         if core.degraded

@@ -1,6 +1,6 @@
 //! Source Replication Manager: order, backlog, commit modes, clean and dirty, the mirror pass. Policy: no FUSE, no QUIC.
 //!
-//! `backlog`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
+//! `backlog`, `commit`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
 //! repairs; `verify` compares; `clock` watches time.
 //!
@@ -10,6 +10,7 @@
 mod backlog;
 mod border;
 mod clock;
+mod commit;
 mod core;
 mod damage;
 mod ensure;
@@ -27,6 +28,7 @@ pub mod status;
 pub mod verify;
 mod watch;
 
+pub use crate::commit::Commit;
 pub use crate::core::Ticket;
 pub use feed::{Rejected, Restart};
 pub use live::NotClean;
@@ -61,7 +63,7 @@ pub struct Config {
     /// The target as the user named it, for the status.
     pub target: String,
     /// The commit mode asked for.
-    pub commit: CommitMode,
+    pub commit: Commit,
     /// How long a reply waits for a target that does not answer.
     pub degrade_after: Duration,
     /// Bound of the backlog in bytes, at least [`MIN_BACKLOG_BYTES`].
@@ -166,7 +168,7 @@ impl Srm {
             source: String::new(),
             mountpoint: String::new(),
             target: String::new(),
-            commit: CommitMode::Real,
+            commit: Commit::new(CommitMode::Real),
             degrade_after: Duration::from_secs(5),
             backlog_bytes: MIN_BACKLOG_BYTES,
             adopt: false,

@@ -1,10 +1,10 @@
 //! Live operations on data and attributes: sent if everything they touch is clean, absorbed otherwise. Also how replies
 //! go out.
 
+use crate::Srm;
 use crate::core::{Core, Ticket};
 use crate::map::{Gate, Handle, Touch};
 use crate::member::{Membership, nowhere};
-use crate::{Srm, status::CommitMode};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
 use protocol::{At, Draft, Name, Op, Place};
@@ -237,9 +237,12 @@ impl Srm {
     pub fn commit(&self, ticket: Ticket, reply: impl FnOnce() + Send + 'static) {
         if let Some(seq) = ticket.0 {
             let mut core = self.core.lock();
-            if core.mode == CommitMode::Sync && core.waits() && core.applied < seq {
-                core.replies.wait(seq, Instant::now(), Box::new(reply));
-                return;
+            if core.waits() {
+                let needed = core.needed(seq);
+                if core.applied < needed {
+                    core.replies.wait(needed, Instant::now(), Box::new(reply));
+                    return;
+                }
             }
         }
         reply();

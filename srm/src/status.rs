@@ -11,8 +11,17 @@ use std::collections::BTreeMap;
 pub enum CommitMode {
     /// After source and target have it.
     Sync,
+    /// After it is queued, unless the target is further behind than a bound.
+    Near,
     /// After it is queued.
     Real,
+}
+
+impl CommitMode {
+    /// Whether an application may have to wait for the target.
+    pub fn waits(self) -> bool {
+        self != Self::Real
+    }
 }
 
 impl std::str::FromStr for CommitMode {
@@ -21,9 +30,10 @@ impl std::str::FromStr for CommitMode {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "sync" => Ok(Self::Sync),
+            "near" => Ok(Self::Near),
             "real" => Ok(Self::Real),
-            "near" | "local" | "remote" => Err(format!("commit mode '{text}' does not exist yet; use sync or real")),
-            _ => Err(format!("unknown commit mode '{text}'; use sync or real")),
+            "local" | "remote" => Err(format!("commit mode '{text}' does not exist yet; use sync, near or real")),
+            _ => Err(format!("unknown commit mode '{text}'; use sync, near or real")),
         }
     }
 }
@@ -32,8 +42,33 @@ impl std::fmt::Display for CommitMode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Sync => "sync",
+            Self::Near => "near",
             Self::Real => "real",
         })
+    }
+}
+
+/// How far behind the target may be in commit mode `near` before an application waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearBounds {
+    /// Operations.
+    pub operations: u64,
+    /// Bytes of those, as they travel.
+    pub bytes: u64,
+    /// Age of the oldest of those, in milliseconds.
+    pub millis: u64,
+}
+
+impl NearBounds {
+    /// Age of the oldest operation that is not applied.
+    pub fn age(self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.millis)
+    }
+}
+
+impl Default for NearBounds {
+    fn default() -> Self {
+        Self { operations: 1000, bytes: 16 << 20, millis: 5000 }
     }
 }
 
@@ -162,6 +197,12 @@ pub struct SourceStatus {
     pub pid: u32,
     /// The mode asked for.
     pub commit: CommitMode,
+    /// The bounds of `near`, where that is the mode.
+    #[serde(default)]
+    pub near: Option<NearBounds>,
+    /// An application waits for a target that does not answer, however long.
+    #[serde(default)]
+    pub strict: bool,
     /// Operations by kind since the mount.
     pub operations: BTreeMap<String, u64>,
     /// Bytes written by applications since the mount.

@@ -1,6 +1,7 @@
 //! What is seen and asked from outside: status, "is everything durable on the target", the end.
 
 use crate::Srm;
+use crate::commit::Commit;
 use crate::core::{Core, Link};
 use crate::map::Gate;
 use crate::pass;
@@ -94,7 +95,7 @@ impl Srm {
             mirror_due: matches!(core.gate, Gate::Due),
             coherent,
             incoherent_until: core.coherent_at.filter(|_| !coherent).map(protocol::SeqNo::get),
-            degraded: core.mode == CommitMode::Sync && !core.waits(),
+            degraded: core.commit.mode.waits() && !core.waits(),
             lag: lag(&core),
             applied: core.applied.get(),
             durable: core.durable.get(),
@@ -114,7 +115,9 @@ impl Srm {
             source: self.config.source.clone(),
             mountpoint: self.config.mountpoint.clone(),
             pid: std::process::id(),
-            commit: core.mode,
+            commit: core.commit.mode,
+            near: (core.commit.mode == CommitMode::Near).then_some(core.commit.near),
+            strict: core.commit.strict,
             operations: named(&core.operations),
             written_bytes: core.written_bytes,
             sequence: core.backlog.newest().get(),
@@ -163,6 +166,28 @@ impl Srm {
     /// What is not yet on the target.
     pub fn left(&self) -> Left {
         left(&self.core.lock())
+    }
+
+    /// What is asked of the mount now.
+    pub fn commit_mode(&self) -> Commit {
+        self.core.lock().commit
+    }
+
+    /// Asks for another commit mode, or other bounds, from now on. A mode that waits and finds the target far behind is degraded
+    /// until that has caught up; what waits in a mode that does not is answered.
+    pub fn set_commit_mode(&self, commit: Commit) {
+        let mut core = self.core.lock();
+        let waited = core.commit.mode.waits();
+        core.commit = commit;
+        if !commit.mode.waits() {
+            core.degraded = false;
+            core.release_replies();
+        } else if !waited {
+            core.degraded = core.backlog.operations() > 0 || !matches!(core.link, Link::Up);
+        }
+        tracing::info!(event = "commit", mode = %commit.mode, strict = commit.strict, "another commit mode is asked for");
+        drop(core);
+        self.changed.notify_all();
     }
 
     /// Switches replication off or on again (S16). Off: what was changed before is still sent, what is changed from now on is

@@ -1,6 +1,7 @@
 //! The command line: what may be written, with its help. Parsing only; what the words mean together is decided where they
 //! are used.
 
+pub mod commit;
 pub mod mirror;
 pub mod mount_options;
 mod parse;
@@ -12,6 +13,7 @@ pub use parse::{Invocation, parse};
 
 use crate::exit;
 use clap::{Args, Parser, Subcommand};
+use commit::NearArgs;
 use srm::status::CommitMode;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -39,6 +41,8 @@ pub enum Command {
     Umount(UmountArgs),
     /// Return when everything that was changed before is durable on the target
     Sync(SyncArgs),
+    /// Show or change when a changing call returns: the commit mode of a mount
+    Commit(commit::CommitArgs),
     /// Switch replication off or on again; what changes meanwhile is remembered and brought over when it is on again
     Bypass(BypassArgs),
     /// Bring a replica, or some PATHs of it, from a target to DIR
@@ -124,6 +128,7 @@ pub struct MountArgs {
 
 /// What is replicated where and how: each is also a mount option.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
 pub struct ReplicationArgs {
     /// Where the replica is kept: HOST[:7420] or [v6]:PORT, or, with a '/' in it, a directory ROOT on this machine; none
     /// for a mount that replicates nothing
@@ -132,16 +137,24 @@ pub struct ReplicationArgs {
     /// Fingerprint of the target ('replfs key' on the target prints it); needed unless the target is a directory
     #[arg(long, value_name = "FPR")]
     pub target_key: Option<String>,
-    /// When a changing call returns: sync, after source and target have it; real, once it is queued
+    /// When a changing call returns: sync, after source and target have it; near, once it is queued, unless the target is further
+    /// behind than a bound; real, once it is queued
     #[arg(long, value_name = "MODE", default_value = "sync")]
     pub commit: CommitMode,
+    /// The bounds of near.
+    #[command(flatten)]
+    pub near: NearArgs,
+    /// With commit=sync or near: a call waits for a target that does not answer however long that takes; the mode never degrades
+    /// for that
+    #[arg(long)]
+    pub strict: bool,
     /// Name of state, socket and replica [default: last part of SRC]
     #[arg(long, value_name = "NAME")]
     pub name: Option<OsString>,
     /// The file of the replication set.
     #[arg(long, value_name = "FILE", help = SET_HELP)]
     pub set: Option<PathBuf>,
-    /// With commit=sync: how long a call waits for a target that does not answer before the mode degrades
+    /// With commit=sync or near: how long a call waits for a target that does not answer before the mode degrades
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub degrade_after: Duration,
     /// How long the mount waits for the target's first answer

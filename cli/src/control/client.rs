@@ -47,6 +47,7 @@ impl Client {
             Request::Status
             | Request::SetShow
             | Request::Bypass { .. }
+            | Request::Commit(_)
             | Request::Verify { .. }
             | Request::VerifyStop => Duration::ZERO,
             Request::SetReload { .. } => RELOAD,

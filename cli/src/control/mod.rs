@@ -9,7 +9,7 @@ mod socket;
 use crate::exit::Failure;
 use serde::{Deserialize, Serialize};
 use srm::OnRemove;
-use srm::status::SourceStatus;
+use srm::status::{CommitMode, SourceStatus};
 use srm::verify::VerifyOptions;
 use std::time::Duration;
 use target::TargetStatus;
@@ -30,6 +30,8 @@ pub enum Request {
         /// Nothing is sent from now on.
         on: bool,
     },
+    /// Answer applications in another way from now on.
+    Commit(CommitRequest),
     /// Compare by content and send what differs; answered when that has begun.
     Mirror {
         /// The bytes of paths below SRC, with all below them; none for everything.
@@ -64,6 +66,21 @@ pub enum Request {
         /// Or after this time.
         timeout_ms: u64,
     },
+}
+
+/// Another commit mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRequest {
+    /// The mode.
+    pub mode: CommitMode,
+    /// Bounds of `near`; as before where they are not given.
+    pub operations: Option<u64>,
+    /// In bytes.
+    pub bytes: Option<u64>,
+    /// In milliseconds.
+    pub millis: Option<u64>,
+    /// The mode does not degrade for a target that does not answer.
+    pub strict: bool,
 }
 
 /// What a daemon answers.
@@ -168,6 +185,11 @@ pub trait Control: Send + Sync + 'static {
 
     /// Switches replication off or on again.
     fn bypass(&self, on: bool) -> Result<(), Unfinished>;
+
+    /// Answers applications in another way from now on.
+    fn commit(&self, _: CommitRequest) -> Result<(), Unfinished> {
+        Err(Unfinished::Failed(Failure::usage("this daemon is a target; the commit mode is a mount's")))
+    }
 
     /// Begins to compare these paths, or everything, by content.
     fn mirror(&self, _paths: &[Vec<u8>], _lanes: Option<u8>, _timeout: Duration) -> Result<(), Unfinished> {

@@ -141,6 +141,7 @@ fn answer(line: &[u8], control: &dyn Control) -> Response {
     let outcome = match request {
         Request::Status => return Response::Status { status: Box::new(control.status()) },
         Request::Bypass { on } => control.bypass(on),
+        Request::Commit(request) => control.commit(request),
         Request::Mirror { paths, lanes, timeout_ms } => {
             control.mirror(&paths, lanes, Duration::from_millis(timeout_ms))
         }

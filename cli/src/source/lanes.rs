@@ -83,7 +83,7 @@ mod tests {
             source: String::new(),
             mountpoint: String::new(),
             target: String::new(),
-            commit: CommitMode::Real,
+            commit: srm::Commit::new(CommitMode::Real),
             degrade_after: PATIENCE,
             backlog_bytes: srm::MIN_BACKLOG_BYTES,
             adopt: false,

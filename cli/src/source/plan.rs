@@ -14,8 +14,9 @@ use crate::exit::Failure;
 use crate::state::Places;
 use protocol::Name;
 use scm::key::Fingerprint;
+use srm::Commit;
 use srm::set::Set;
-use srm::status::CommitMode;
+use srm::status::NearBounds;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,8 +36,8 @@ pub struct SourcePlan {
     pub target_text: String,
     /// The target's fingerprint; `None` for a local ROOT only.
     pub target_key: Option<Fingerprint>,
-    /// Commit mode.
-    pub commit: CommitMode,
+    /// When applications are answered.
+    pub commit: Commit,
     /// How long a reply waits for a target that does not answer.
     pub degrade_after: Duration,
     /// How long the mount waits for the first answer.
@@ -115,7 +116,11 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         target: resolved.target,
         target_text: asked.target_text,
         target_key: asked.target_key,
-        commit: replication.commit,
+        commit: Commit {
+            mode: replication.commit,
+            near: replication.near.or(NearBounds::default()),
+            strict: replication.strict,
+        },
         degrade_after: replication.degrade_after,
         connect_timeout: replication.connect_timeout,
         drain_timeout: replication.drain_timeout,

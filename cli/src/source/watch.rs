@@ -1,12 +1,13 @@
 //! What the control socket of a source's daemon answers.
 
 use super::SetFile;
-use crate::control::{Control, Left, SetInForce, Status, Unfinished};
+use crate::control::{CommitRequest, Control, Left, SetInForce, Status, Unfinished};
 use crate::exit::{Code, Failure};
 use parking_lot::Mutex;
 use srm::set::changes;
+use srm::status::NearBounds;
 use srm::verify::{VerifyOptions, VerifyRefused};
-use srm::{OnRemove, Srm};
+use srm::{Commit, OnRemove, Srm};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,6 +54,21 @@ impl Control for SourceDaemon {
             )));
         }
         self.srm.bypass(on);
+        Ok(())
+    }
+
+    fn commit(&self, request: CommitRequest) -> Result<(), Unfinished> {
+        if self.srm.is_bypassed() {
+            let text = "this mount has no target, so there is nothing to wait for; mount it with --target";
+            return Err(Unfinished::Failed(Failure::usage(text)));
+        }
+        let before = self.srm.commit_mode().near;
+        let near = NearBounds {
+            operations: request.operations.unwrap_or(before.operations),
+            bytes: request.bytes.unwrap_or(before.bytes),
+            millis: request.millis.unwrap_or(before.millis),
+        };
+        self.srm.set_commit_mode(Commit { mode: request.mode, near, strict: request.strict });
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 
 pub mod text;
 
+pub use text::mode;
+
 use crate::args::StatusArgs;
 use crate::control::client::no_such_mount;
 use crate::control::client::{self, Client};

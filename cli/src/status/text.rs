@@ -46,8 +46,8 @@ pub fn source(out: &mut String, source: &SourceStatus) {
 
 fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     line!(out, "  target   {}: {}, {}", target.target, state(target), coherence(target));
-    let mode = if target.degraded { ", degraded: calls do not wait for the target" } else { "" };
-    line!(out, "  commit   {}{mode}", source.commit);
+    let degraded = if target.degraded { ", degraded: calls do not wait for the target" } else { "" };
+    line!(out, "  commit   {}{degraded}", mode(source));
     line!(
         out,
         "  lag      {} operations, {}, {}; applied {} of {}, durable {}",
@@ -90,6 +90,14 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     if let Some(error) = &target.last_error {
         line!(out, "  last error: {error}");
     }
+}
+
+/// When applications are answered.
+pub fn mode(source: &SourceStatus) -> String {
+    let bounds = source.near.map(|near| {
+        format!(" (at most {} operations, {}, {} behind)", near.operations, bytes(near.bytes), millis(near.millis))
+    });
+    format!("{}{}{}", source.commit, bounds.unwrap_or_default(), if source.strict { ", strict" } else { "" })
 }
 
 fn verify_of(out: &mut String, verify: &VerifyStatus) {
@@ -236,6 +244,8 @@ mod tests {
             mountpoint: "/mnt/data".to_owned(),
             pid: 77,
             commit: CommitMode::Sync,
+            near: None,
+            strict: false,
             operations: operations.clone(),
             written_bytes: 3 << 20,
             sequence: 1020,

@@ -30,7 +30,7 @@ impl Recorder {
             source: String::new(),
             mountpoint: String::new(),
             target: String::new(),
-            commit,
+            commit: srm::Commit::new(commit),
             degrade_after: Duration::from_secs(5),
             backlog_bytes: 64 << 20,
             adopt: false,
