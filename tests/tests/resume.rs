@@ -103,7 +103,9 @@ fn goes_on(make: fn(&Path), cut: Cut) {
         Cut::Target => rig.start_target(),
         Cut::Source => rig.mount(),
     }
-    until("the mirror to be over", PATIENCE * 4, || rig.try_status().filter(replfs_tests::rig::status::Source::is_settled));
+    until("the mirror to be over", PATIENCE * 4, || {
+        rig.try_status().filter(replfs_tests::rig::status::Source::is_settled)
+    });
     let again = rig.link().bytes_there() - before;
     println!("{cut:?}: {total} bytes in all, {missing} were missing, {again} went over the link afterwards");
     // What is sent has frames, packets and names around it.

@@ -16,10 +16,13 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 in_both_modes!(
     what_was_changed_behind_replfs_is_found_by_kind_and_mended,
     verification_beside_writers_finds_nothing,
+    files_that_cross_a_size_rule_are_no_findings,
     oddities_are_no_findings,
 );
 
@@ -157,20 +160,110 @@ fn verification_beside_writers_finds_nothing(commit: Commit) {
     rig.finish();
 }
 
+/// Files that grow over a size and shrink below it, all the time: by writing, by cutting, by being replaced and renamed.
+struct Crossing {
+    stop: Arc<AtomicBool>,
+    rounds: Arc<AtomicU64>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Crossing {
+    fn start(dir: &Path, border: u64) -> Self {
+        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let threads = (0..3).map(|thread| {
+            let (stop, rounds, dir) = (Arc::clone(&stop), Arc::clone(&rounds), dir.to_owned());
+            std::thread::spawn(move || {
+                let mut random = Random::new(seed().wrapping_add(thread));
+                while !stop.load(Ordering::SeqCst) {
+                    cross(&dir, &format!("{thread}-{}", random.below(6)), border, &mut random);
+                    rounds.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        });
+        Self { threads: threads.collect(), stop, rounds }
+    }
+
+    fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::SeqCst)
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// One change of a file's size.
+fn cross(dir: &Path, name: &str, border: u64, random: &mut Random) {
+    let path = dir.join(name);
+    let open = |path: &Path| fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
+    let file = open(&path);
+    match random.below(6) {
+        0 => file.set_len(border + 1 + random.below(border)).unwrap(),
+        1 => file.set_len(random.below(border)).unwrap(),
+        2 => file.write_all_at(&random.bytes(5000), border - 2500).unwrap(),
+        3 => file.write_all_at(&random.bytes(3000), random.below(border / 2)).unwrap(),
+        4 => {
+            let new = dir.join(format!("{name}.new"));
+            let len = usize::try_from(random.below(2 * border)).unwrap();
+            fs::write(&new, random.bytes(len)).unwrap();
+            fs::rename(new, path).unwrap();
+        }
+        _ => {
+            let link = dir.join(format!("{name}.link"));
+            drop(fs::remove_file(&link));
+            fs::hard_link(&path, &link).unwrap();
+        }
+    }
+}
+
+// claim: A151
+fn files_that_cross_a_size_rule_are_no_findings(commit: Commit) {
+    const BORDER: u64 = 64 << 10;
+    let mut rig = Rig::prepare(commit, Setup::default());
+    let rules = rig.home().join("set.toml");
+    let text = format!("version = 1\n[[rule]]\nexclude = \"*\"\nkind = \"file\"\nlarger = \"{BORDER}\"\n");
+    fs::write(&rules, text).unwrap();
+    rig.try_mount(&["--set", rules.to_str().unwrap()]).ok();
+    let dir = rig.mnt().join("sizes");
+    fs::create_dir(&dir).unwrap();
+    rig.settle();
+    let crossing = Crossing::start(&dir, BORDER);
+    for round in 0..12 {
+        let before = crossing.rounds();
+        let outcome = verify(&rig, &[]);
+        assert!(outcome.code == 0 && outcome.stdout.is_empty(), "round {round}: {outcome:?}\n{}", status(&rig));
+        until("files to cross the border", PATIENCE, || (crossing.rounds() > before + 20).then_some(()));
+    }
+    crossing.stop();
+    rig.settle();
+    assert_eq!(verify(&rig, &["--repair"]).ok(), "", "at rest");
+    for entry in fs::read_dir(rig.src().join("sizes")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.metadata().unwrap().len() <= BORDER {
+            let name = entry.file_name();
+            let theirs = fs::read(rig.replica().join("sizes").join(&name)).unwrap();
+            assert!(fs::read(entry.path()).unwrap() == theirs, "{name:?}");
+        }
+    }
+}
+
 /// A file of several pieces that is overwritten all the time, with the same size and sometimes the same time.
 struct Big {
-    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<()>,
 }
 
 impl Big {
     fn start(path: &Path) -> Self {
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let (stopped, path) = (stop.clone(), path.to_owned());
         let thread = std::thread::spawn(move || {
             let file = fs::OpenOptions::new().write(true).open(path).unwrap();
             let mut random = Random::new(9);
-            while !stopped.load(std::sync::atomic::Ordering::SeqCst) {
+            while !stopped.load(Ordering::SeqCst) {
                 file.write_all_at(&random.bytes(9000), random.below(5 * (1 << 20) - 9000)).unwrap();
                 file.set_times(fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH)).unwrap();
             }
@@ -179,7 +272,7 @@ impl Big {
     }
 
     fn stop(self) {
-        self.stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
         self.thread.join().unwrap();
     }
 }

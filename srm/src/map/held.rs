@@ -225,6 +225,16 @@ impl<H: Handle> Held<H> {
         self.check()
     }
 
+    /// A name is gone of a node that is not replicated; under a clean one the target may have what it had when it was.
+    pub fn forsaken(&mut self, dir: &H, name: &Name) -> Result<(), Lost> {
+        self.stamp(dir);
+        if self.is_clean(dir, name) {
+            let entry = DirtyName { dir: dir.clone(), there: There::Deleted { directory: false } };
+            self.names.insert(slot(dir, name), entry);
+        }
+        self.check()
+    }
+
     /// What the target has under this clean name is not the source's any more.
     fn leave(&mut self, dir: &H, name: &Name, node: &H, last: bool, directory: bool) {
         let elsewhere = node.links().iter().any(|(dir, name)| self.is_clean(dir, name));
