@@ -3,7 +3,7 @@
 
 use crate::Srm;
 use crate::core::Link;
-use crate::map::{Gate, Hint, Pass, Scope};
+use crate::map::{Dirt, Gate, Hint, Pass, Scope, Work};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
 use protocol::{Answer, Draft, Mark, Name, Op};
@@ -33,6 +33,8 @@ pub enum Readiness {
 pub enum Again {
     /// A name, and all below it.
     Name(Arc<Node>, Name),
+    /// What SRC is itself: its owner, permissions, time, extended attributes.
+    Root,
     /// All names of SRC.
     All,
 }
@@ -50,6 +52,7 @@ impl Srm {
                 places.extend(known.iter().filter(|node| !node.is_dir()).flat_map(|node| node.all_links()));
             }
         }
+        let root = again.iter().any(|again| matches!(again, Again::Root));
         let all = again.iter().any(|again| matches!(again, Again::All));
         let mut core = self.core.lock();
         let begun = match core.gate {
@@ -77,6 +80,10 @@ impl Srm {
         if let Gate::Pass(pass) = &mut core.gate {
             for (dir, name) in &places {
                 pass.add_name(dir, name, Hint::Ask);
+            }
+            if root {
+                let dirt = Dirt { attributes: true, ..Dirt::default() };
+                pass.add(Work::Mend(Arc::clone(self.tree.root()), dirt));
             }
             if all && begun.is_none() && !pass.is_over_all() {
                 core.all_dirty("all is to be compared");

@@ -51,7 +51,7 @@ impl Srm {
                 let mut core = self.core.lock();
                 let pass = core.gate.pass(number).ok_or(Stop::Over)?;
                 if pass.target_empty {
-                    return Ok(Some(Page { exists: true, entries: Vec::new(), complete: true }));
+                    return Ok(Some(Page { exists: true, entries: Vec::new(), complete: true, own: None }));
                 }
                 let hash = pass.by_content;
                 drop(core);
