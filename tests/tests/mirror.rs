@@ -78,6 +78,33 @@ fn a_mirror_finds_by_content_what_no_attribute_shows() {
     rig.finish();
 }
 
+// claim: A154
+#[test]
+fn a_link_of_which_another_name_lies_elsewhere_is_compared_too() {
+    let mut rig = Rig::prepare(Commit::Sync, Setup::default());
+    fs::create_dir(rig.src().join("dir")).unwrap();
+    for (number, name) in ["large", "same", "small"].iter().enumerate() {
+        let len = if *name == "small" { 3000 } else { 5 << 20 };
+        fs::write(rig.src().join(name), Random::new(number as u64).bytes(len)).unwrap();
+        fs::hard_link(rig.src().join(name), rig.src().join("dir").join(name)).unwrap();
+    }
+    rig.mount();
+    rig.assert_equal();
+    for name in ["large", "same", "small"] {
+        fs::metadata(rig.mnt().join(name)).unwrap();
+        fs::metadata(rig.mnt().join("dir").join(name)).unwrap();
+    }
+    spoil(&rig.replica().join("large"));
+    spoil(&rig.replica().join("dir/small"));
+    fs::set_permissions(rig.replica().join("small"), Permissions::from_mode(0o600)).unwrap();
+    let incarnation = rig.status().target().passes;
+    mirror(&rig, &["dir"]).ok();
+    assert_eq!(rig.status().target().passes, incarnation + 1, "only the directory: {}", rig.source_log());
+    let pass = rig.status().target().pass;
+    assert!(pass.sent_bytes < 1 << 20, "only what differs is sent: {pass:?}");
+    rig.finish();
+}
+
 // claim: A130
 #[test]
 fn a_mirror_that_cannot_be_is_refused_with_the_reason() {

@@ -508,7 +508,10 @@ fn what_the_set_leaves_out_and_other_file_systems_are_not_looked_at() {
     fs::write(rig.mnt().join("source.tmp"), "x").unwrap();
     rig.settle();
     // The time of a directory in which something changed is a difference; here it is as it was.
-    shell(&rig.replica(), "touch -r . ../time; echo x > target.tmp; echo other > source.tmp; touch -r ../time .; rm ../time");
+    shell(
+        &rig.replica(),
+        "touch -r . ../time; echo x > target.tmp; echo other > source.tmp; touch -r ../time .; rm ../time",
+    );
     assert_eq!(verify(&rig, &[]).ok(), "");
     assert!(verify(&rig, &["source.tmp"]).expect(USAGE).stderr.contains("leaves it out"));
     rig.unmount();

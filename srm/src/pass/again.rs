@@ -78,6 +78,7 @@ impl Srm {
         };
         core.release_replies();
         if let Gate::Pass(pass) = &mut core.gate {
+            pass.doubts |= !trusting;
             for (dir, name) in &places {
                 pass.add_name(dir, name, Hint::Ask);
             }

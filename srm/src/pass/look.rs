@@ -6,7 +6,7 @@ use super::{Stop, is_gone, unreadable};
 use crate::Srm;
 use crate::core::Core;
 use crate::ensure::{How, digest16, ensure, mtime_of, xattr_digest};
-use crate::map::{Hint, Known, Source, Work};
+use crate::map::{Dirt, Hint, Known, Source, Work};
 use bytes::Bytes;
 use platform::sys::{attr, extent};
 use platform::tree::{Names, Node, Snapshot};
@@ -270,10 +270,11 @@ impl Srm {
                 }
                 let clean = pass.right_link(node);
                 drop(core);
-                return match clean {
-                    Some(clean) => self.link(number, names, dir, name, node, &clean).map(|()| true),
-                    None => Ok(true),
-                };
+                if let Some(clean) = clean {
+                    self.link(number, names, dir, name, node, &clean)?;
+                    self.doubt(number, names, node)?;
+                }
+                return Ok(true);
             }
         }
         let Some(path) = path_of(names, dir, name) else { return Ok(true) };
@@ -386,6 +387,29 @@ impl Srm {
             pass.add_shared(node.ino(), (from_dir, from));
             pass.set_right(node, Some((dir, name)), true);
         }
+        Ok(())
+    }
+
+    /// A file that is right by a name that nobody has looked at is compared all the same, where that was asked for. It stays
+    /// right: what differs is mended in its place.
+    fn doubt(&self, number: u64, names: &Names, node: &Arc<Node>) -> Result<(), Stop> {
+        if !self.core.lock().gate.pass(number).ok_or(Stop::Over)?.doubt(node) {
+            return Ok(());
+        }
+        let size = match self.tree.stat(names, node) {
+            Ok(stat) => stat.st_size.cast_unsigned(),
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(unreadable(node, names, error)),
+        };
+        let mut core = self.core.lock();
+        let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+        pass.add(Work::Mend(Arc::clone(node), Dirt { attributes: true, ..Dirt::default() }));
+        if node.kind() == FileType::RegularFile {
+            pass.add(Work::Copy(Arc::clone(node), Source::Unknown));
+            drop(core);
+            self.found(number, node, size)?;
+        }
+        self.changed.notify_all();
         Ok(())
     }
 
