@@ -7,7 +7,7 @@ use crate::map::{Dirt, Gate, Hint, Pass, Scope, Work};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
 use protocol::{Answer, Draft, Mark, Name, Op};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -54,6 +54,8 @@ impl Srm {
         }
         let root = again.iter().any(|again| matches!(again, Again::Root));
         let all = again.iter().any(|again| matches!(again, Again::All));
+        // What the target keeps without a name is as it is on the source: no name leads to it, so nothing would come to it.
+        let kept = if all { self.tree.orphans(names) } else { Vec::new() };
         let mut core = self.core.lock();
         let begun = match core.gate {
             Gate::Due => return true,
@@ -62,7 +64,8 @@ impl Srm {
             Gate::Clean => {
                 let number = core.passes_begun + 1;
                 // A pass over everything takes no name for right because another one is.
-                let scope = if all { Scope::All(HashSet::new()) } else { Scope::Some(HashMap::new()) };
+                let right = || kept.iter().filter(|node| node.is_orphan()).map(|node| node.ino()).collect();
+                let scope = if all { Scope::All(right()) } else { Scope::Some(HashMap::new()) };
                 let mut pass = Pass::new(number, scope);
                 pass.by_content = !trusting;
                 pass.trusts_target = trusting;
