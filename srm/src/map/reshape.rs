@@ -23,6 +23,13 @@ pub enum Step<H> {
         /// Where the source has it; `None`: it waits under [`waiting_path`]. Nothing is there.
         to: Option<(H, Name)>,
     },
+    /// What is there is out of the way afterwards.
+    Aside {
+        /// Where.
+        path: RelPath,
+        /// Its directory.
+        dir: H,
+    },
     /// What was deleted goes.
     Remove {
         /// Where.
@@ -39,6 +46,8 @@ pub enum Step<H> {
 pub struct Rest<H> {
     /// Names to look at, and what the target has there.
     pub names: Vec<(H, Name, There)>,
+    /// Directories that the target has in the right place, and whose whole content is to be looked at.
+    pub folded: Vec<H>,
     /// Nodes that the target has in the right place.
     pub files: Vec<(H, Dirt)>,
     /// Ids of files without a name that the target need not keep any more.
@@ -68,7 +77,8 @@ struct Reshape<H> {
 impl<H: Handle> Held<H> {
     /// The steps, and what is left after them. Names stand still until the steps are taken. `None`: there is no way, all is
     /// to be compared (a path is too long to be named).
-    pub fn reshape(self) -> Option<(Vec<Step<H>>, Rest<H>)> {
+    pub fn reshape(mut self) -> Option<(Vec<Step<H>>, Rest<H>)> {
+        self.purge();
         let mut within: HashMap<u64, Vec<Name>> = HashMap::new();
         for (dir, name) in self.names.keys() {
             within.entry(*dir).or_default().push(name.clone());
@@ -173,6 +183,10 @@ impl<H: Handle> Reshape<H> {
     fn try_move(&mut self, node: &H) -> bool {
         for (dir, name) in node.links() {
             let here = slot(&dir, &name);
+            // The pass finds it there.
+            if self.held.is_inside(&dir) {
+                continue;
+            }
             let taken = self.held.at.get(&here).is_some_and(|id| *id != node.id());
             if !self.is_settled(&dir) || (taken && !self.is_free(&dir, &name)) {
                 continue;
@@ -193,6 +207,9 @@ impl<H: Handle> Reshape<H> {
                 // Not replaced: it may be another name of this very file, and renaming one to the other does nothing.
                 self.remove_file(&dir, &name);
             }
+            if there == Some(There::Unknown) {
+                self.put_away(&dir, &name);
+            }
             self.held.names.remove(&here);
             self.moved.insert(node.id());
             self.steps.push(Step::Move { node: node.clone(), from, from_dir, to: Some((dir, name)) });
@@ -205,6 +222,13 @@ impl<H: Handle> Reshape<H> {
     fn remove_file(&mut self, dir: &H, name: &Name) {
         if let Some(path) = self.path(dir).and_then(|path| path.join(name).ok()) {
             self.steps.push(Step::Remove { path, directory: false, dir: Some(dir.clone()) });
+        }
+    }
+
+    /// Whatever is there, in a directory that the source has.
+    fn put_away(&mut self, dir: &H, name: &Name) {
+        if let Some(path) = self.path(dir).and_then(|path| path.join(name).ok()) {
+            self.steps.push(Step::Aside { path, dir: dir.clone() });
         }
     }
 
@@ -235,6 +259,7 @@ impl<H: Handle> Reshape<H> {
                     // What cannot be cleared is used, and its names compared.
                     Some(There::Deleted { directory: true }) => drop(self.clear(&above, &name)),
                     Some(There::Deleted { directory: false }) => self.remove_file(&above, &name),
+                    Some(There::Unknown) => self.put_away(&above, &name),
                     _ => {}
                 }
                 self.held.names.remove(&slot(&above, &name));
@@ -288,7 +313,7 @@ impl<H: Handle> Reshape<H> {
             let Some(entry) = self.held.names.get(&(id, inner.clone())) else { continue };
             let cleared = match entry.there {
                 There::Nothing => true,
-                There::Moved => false,
+                There::Moved | There::Unknown => false,
                 There::Deleted { directory: true } => self.clear(&was.node, &inner),
                 There::Deleted { directory: false } => {
                     if let Some(path) = self.path(&was.node).and_then(|path| path.join(&inner).ok()) {
@@ -318,6 +343,10 @@ impl<H: Handle> Reshape<H> {
 
     fn finish(self) -> (Vec<Step<H>>, Rest<H>) {
         let alive = |dir: &H| dir.is_root() || !dir.links().is_empty();
+        let below = |dir: &H| dir.links().iter().any(|(above, _)| self.held.is_inside(above));
+        let folded = self.held.folded.values().filter(|dir| alive(dir) && self.held.is_there(dir) && !below(dir));
+        let mut folded: Vec<_> = folded.cloned().collect();
+        folded.sort_by_key(Handle::id);
         let mut names: Vec<_> = self
             .held
             .names
@@ -329,6 +358,6 @@ impl<H: Handle> Reshape<H> {
         let mut files: Vec<_> = self.held.files.into_values().collect();
         files.sort_by_key(|(node, _)| node.id());
         let linked = self.held.linked.into_values().collect();
-        (self.steps, Rest { names, files, reaped: self.held.reaped, linked })
+        (self.steps, Rest { names, folded, files, reaped: self.held.reaped, linked })
     }
 }

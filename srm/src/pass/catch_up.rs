@@ -94,6 +94,11 @@ impl Srm {
                 self.step(number, &Op::Unlink { path, gone, directory, parent_mtime });
                 Ok(())
             }
+            Step::Aside { path, dir } => {
+                let parent_mtime = self.time_of(names, Some(&dir))?;
+                self.step(number, &Op::SetAside { path, parent_mtime });
+                Ok(())
+            }
             Step::Move { node, from, from_dir, to } => {
                 self.take_move(number, names, &node, (from, from_dir.as_ref()), to.as_ref())
             }
@@ -155,11 +160,14 @@ fn add_rest(pass: &mut Pass<Arc<Node>>, rest: &Rest<Arc<Node>>) {
     for (node, dirt) in &rest.files {
         pass.add(Work::Mend(Arc::clone(node), dirt.clone()));
     }
+    for dir in &rest.folded {
+        pass.set_listing(dir);
+    }
     for (dir, name, there) in &rest.names {
         let hint = match there {
             There::Nothing => Hint::Nothing,
             There::Deleted { .. } => Hint::Deleted,
-            There::Moved => Hint::Ask,
+            There::Moved | There::Unknown => Hint::Ask,
         };
         pass.add_name(dir, name, hint);
     }
