@@ -5,7 +5,7 @@
 //! it is new where it comes to, what moves into it is found there by the pass, and what the target has of that elsewhere is out of
 //! the way first. So nothing below a marked directory is ever renamed on the target.
 
-use super::held::{Held, Lost, There};
+use super::held::{DirtyName, Held, Lost, There};
 use super::{Handle, Slot};
 use std::collections::{HashMap, HashSet};
 
@@ -112,18 +112,17 @@ impl<H: Handle> Held<H> {
                 }
             }
         }
-        let names = std::mem::take(&mut self.names);
-        let (mut kept, held) = (HashMap::with_capacity(names.len()), &*self);
-        for (at, mut entry) in names {
-            if held.is_folded(&entry.dir) || !held.is_known(&entry.dir) {
-                continue;
-            }
-            if moved_in.contains(&at) {
+        // Found out first: whether a directory is known depends on the names.
+        let useless = |entry: &DirtyName<H>| self.is_folded(&entry.dir) || !self.is_known(&entry.dir);
+        let gone: Vec<Slot> = self.names.iter().filter(|(_, entry)| useless(entry)).map(|(at, _)| at.clone()).collect();
+        for at in gone {
+            self.names.remove(&at);
+        }
+        for at in moved_in {
+            if let Some(entry) = self.names.get_mut(&at) {
                 entry.there = There::Unknown;
             }
-            kept.insert(at, entry);
         }
-        self.names = kept;
         let mut files = std::mem::take(&mut self.files);
         files.retain(|_, (node, _)| self.is_there(node));
         self.files = files;
