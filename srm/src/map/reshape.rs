@@ -69,6 +69,8 @@ struct Reshape<H> {
     waiting: HashSet<u64>,
     /// Directories that a step has made.
     made: HashSet<u64>,
+    /// Deleted directories that could not go, by id, and what was made in their place.
+    taken_over: HashMap<u64, H>,
     /// Nodes that a step has moved to where they belong.
     moved: HashSet<u64>,
     steps: Vec<Step<H>>,
@@ -91,6 +93,7 @@ impl<H: Handle> Held<H> {
             within,
             waiting: HashSet::new(),
             made: HashSet::new(),
+            taken_over: HashMap::new(),
             moved: HashSet::new(),
             steps: Vec::new(),
         };
@@ -200,7 +203,7 @@ impl<H: Handle> Reshape<H> {
             }
             let Some(from) = self.path(node) else { continue };
             let was = self.held.was.remove(&node.id());
-            let from_dir = was.as_ref().map(|was| was.dir.clone()).filter(|_| !self.waiting.contains(&node.id()));
+            let from_dir = self.left_dir(was.as_ref()).filter(|_| !self.waiting.contains(&node.id()));
             self.leave(was.as_ref());
             self.waiting.remove(&node.id());
             if there == Some(There::Deleted { directory: false }) {
@@ -232,6 +235,12 @@ impl<H: Handle> Reshape<H> {
         }
     }
 
+    /// The directory that a node leaves: what stands where the target has it, so that it keeps its time.
+    fn left_dir(&self, was: Option<&Was<H>>) -> Option<H> {
+        let dir = &was?.dir;
+        Some(self.taken_over.get(&dir.id()).unwrap_or(dir).clone())
+    }
+
     /// Nothing is at a node's old place any more.
     fn leave(&mut self, was: Option<&Was<H>>) {
         let Some(was) = was else { return };
@@ -257,7 +266,14 @@ impl<H: Handle> Reshape<H> {
             if let Some((above, name)) = dir.links().into_iter().next() {
                 match self.held.names.get(&slot(&above, &name)).map(|entry| entry.there) {
                     // What cannot be cleared is used, and its names compared.
-                    Some(There::Deleted { directory: true }) => drop(self.clear(&above, &name)),
+                    Some(There::Deleted { directory: true }) => {
+                        let there = self.held.at.get(&slot(&above, &name)).copied();
+                        if !self.clear(&above, &name)
+                            && let Some(there) = there
+                        {
+                            self.taken_over.insert(there, dir.clone());
+                        }
+                    }
                     Some(There::Deleted { directory: false }) => self.remove_file(&above, &name),
                     Some(There::Unknown) => self.put_away(&above, &name),
                     _ => {}
@@ -279,7 +295,7 @@ impl<H: Handle> Reshape<H> {
         let Some((from, node)) = deepest else { return false };
         let was = self.held.was.get(&node.id()).cloned();
         self.leave(was.as_ref());
-        let from_dir = was.map(|was| was.dir);
+        let from_dir = self.left_dir(was.as_ref());
         self.waiting.insert(node.id());
         self.steps.push(Step::Move { node, from, from_dir, to: None });
         true

@@ -280,6 +280,24 @@ fn the_bound_is_kept_and_what_is_new_needs_no_note_but_its_name() {
 }
 
 #[test]
+fn what_moves_out_of_a_deleted_directory_leaves_the_time_of_the_one_in_its_place() {
+    let mut bench = Bench::new(100);
+    let root = bench.root.clone();
+    let old = bench.there(&root, "d");
+    let file = bench.there(&old, "f");
+    bench.rename(&file, (&old, "f"), (&root, "t"));
+    bench.delete(&old, &root, "d", true);
+    let new = bench.make(&root, "d");
+    bench.rename(&file, (&root, "t"), (&new, "f"));
+    let (steps, _) = bench.held.reshape().unwrap();
+    let left = steps.iter().find_map(|step| match step {
+        Step::Move { from_dir, .. } => from_dir.as_ref().map(Handle::id),
+        _ => None,
+    });
+    assert_eq!(left, Some(new.id()), "{:?}", steps.iter().map(words).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_directory_with_much_in_it_becomes_one_mark_and_the_rest_stays_remembered() {
     let mut bench = Bench::new(40);
     let root = bench.root.clone();

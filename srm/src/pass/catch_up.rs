@@ -117,6 +117,8 @@ impl Srm {
             Some((dir, name)) => path_of(names, dir, name).ok_or(io::ErrorKind::InvalidFilename)?,
             None => waiting_path(node),
         };
+        // A directory was made where a deleted one stood that still held it: it is in its place already.
+        let in_place = from == to;
         let root = self.tree.root();
         let to_dir = place.map_or(root, |(dir, _)| dir);
         let op = Op::Rename {
@@ -128,7 +130,9 @@ impl Srm {
             from_parent_mtime: self.time_of(names, Some(from_dir.unwrap_or(root)))?,
             to_parent_mtime: self.time_of(names, Some(to_dir))?,
         };
-        self.step(number, &op);
+        if !in_place {
+            self.step(number, &op);
+        }
         if let Some((dir, name)) = place {
             let several = node.link().is_some_and(|_| node.all_links().len() > 1);
             let mut core = self.core.lock();

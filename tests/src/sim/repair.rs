@@ -85,7 +85,10 @@ impl Source {
                 let from_mtime = self.mtime_of(&from_dir.unwrap_or_else(|| self.tree.root()));
                 let mtimes = (from_mtime, self.mtime_of(&to_dir));
                 let kind = RenameKind::NoReplace;
-                self.push(Rec::Rename { from, to: target, kind, replaced: None, mtimes });
+                // In a directory that took the place of a deleted one it may be in its place already.
+                if from != target {
+                    self.push(Rec::Rename { from, to: target, kind, replaced: None, mtimes });
+                }
                 let several = self.nlink(&node) > 1 && !node.is_dir();
                 if let (Some((dir, name)), Some(pass)) = (&to, self.passing()) {
                     pass.set_right(&node, Some((dir, name)), several);
