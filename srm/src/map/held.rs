@@ -219,9 +219,13 @@ impl<H: Handle> Held<H> {
             self.leave(dir, name, node, last, directory);
         } else if last {
             self.die(node, directory);
-        } else if node.links().is_empty() && self.is_inside(dir) {
-            // What changed of it by this name is not remembered, and by another, which is not known, the target may have it.
-            return Err(Lost::Nameless);
+        } else if !self.folded.is_empty() && !directory {
+            // What changed of it while its names were only such as are not remembered is not remembered either, and by another
+            // name, which was not known then, the target may have it.
+            if node.links().is_empty() {
+                return Err(Lost::Nameless);
+            }
+            self.touched(node, Touch::Data(0..u64::MAX))?;
         }
         if last {
             self.files.remove(&node.id());

@@ -164,6 +164,8 @@ fn add_rest(pass: &mut Pass<Arc<Node>>, rest: &Rest<Arc<Node>>) {
     for (node, dirt) in &rest.files {
         pass.add(Work::Mend(Arc::clone(node), dirt.clone()));
     }
+    // Of a file in them that is right by a name elsewhere nobody knows what changed: it is compared.
+    pass.doubts = !rest.folded.is_empty();
     for dir in &rest.folded {
         pass.set_listing(dir);
     }
