@@ -120,13 +120,6 @@ fn samples() -> Vec<(&'static str, Message)> {
                 Answer::Page(Page { exists: true, entries: vec![entry], complete: false, own: None }),
             ),
         ),
-        (
-            "answer-page-own",
-            Message::Answer(
-                SeqNo::new(8),
-                Answer::Page(Page { own: Some(Own { attrs: attrs(), xattrs: [3; 16] }), ..Page::default() }),
-            ),
-        ),
         ("answer-differs", Message::Answer(SeqNo::new(6), Answer::Differs(vec![0, 63]))),
         (
             "trouble",
@@ -143,9 +136,15 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("record-ensure-staged", record(Op::Ensure(Box::new(staged)), b"")),
     ]
     .into_iter()
+    .chain([("answer-page-own", own())])
     .chain(lane_samples())
     .chain(reading())
     .collect()
+}
+
+fn own() -> Message {
+    let page = Page { own: Some(Own { attrs: attrs(), xattrs: [3; 16] }), ..Page::default() };
+    Message::Answer(SeqNo::new(8), Answer::Page(page))
 }
 
 fn lane_samples() -> Vec<(&'static str, Message)> {
