@@ -277,7 +277,7 @@ fn files_that_cross_a_size_rule_are_no_findings(commit: Commit) {
         if entry.metadata().unwrap().len() <= BORDER {
             let name = entry.file_name();
             let theirs = fs::read(rig.replica().join("sizes").join(&name)).unwrap();
-            assert!(fs::read(entry.path()).unwrap() == theirs, "{name:?}");
+            assert!(fs::read(entry.path()).unwrap() == theirs, "{}", name.display());
         }
     }
 }

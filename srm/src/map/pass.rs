@@ -122,6 +122,7 @@ impl Progress {
 
 /// See the module.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent facts, each named where it stands
 pub struct Pass<H> {
     /// Tells this pass from others.
     pub number: u64,
