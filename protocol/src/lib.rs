@@ -17,7 +17,7 @@ pub use fetch::{Ask, FailedKind, Fetch, FetchAck, Hole, MAX_RESERVED, MIN_HASH_B
 pub use frame::{Draft, Frame, FrameError, Head};
 pub use id::{Incarnation, NodeId, ReplicaId, SeqNo, StageId};
 pub use message::{
-    Ack, Answer, Entry, Hello, HelloAck, Message, Page, Position, RefusalCode, Refused, Trouble, TroubleKind,
+    Ack, Answer, Entry, Hello, HelloAck, Message, Own, Page, Position, RefusalCode, Refused, Trouble, TroubleKind,
 };
 pub use path::{Name, PathError, RelPath};
 pub use piece::{LaneAck, LaneHello, MAX_LANES, PieceAnswer, PieceOp};

@@ -174,7 +174,7 @@ impl Entry {
 }
 
 /// A page of a directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// The directory is there. Without it the page is empty and complete.
     pub exists: bool,
@@ -182,6 +182,19 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// There is nothing after the last entry.
     pub complete: bool,
+    /// Of the root, which no name in any directory tells of: what it is itself. Told with a [`crate::Op::Look`] at a name in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<Own>,
+}
+
+/// What is told of a directory beside its names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Own {
+    /// Owner, permissions, modification time.
+    pub attrs: Attrs,
+    /// As [`Entry::xattrs`].
+    #[serde(with = "serde_bytes")]
+    pub xattrs: [u8; 16],
 }
 
 /// What a record asked.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use replfs_protocol::frame::HEAD_BYTES;
 use replfs_protocol::{
     Ack, Answer, Ask, At, Attrs, Content, Ensure, Entry, FailedKind, Fetch, FetchAck, Frame, FrameError, Head, Hello,
-    HelloAck, Hole, Incarnation, LaneAck, LaneHello, Mark, Message, Name, NodeId, NodeKind, Op, Owner, Page,
+    HelloAck, Hole, Incarnation, LaneAck, LaneHello, Mark, Message, Name, NodeId, NodeKind, Op, Own, Owner, Page,
     PieceAnswer, PieceOp, Place, Position, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId,
     Seen, SeqNo, StageId, Time, Told, Trouble, TroubleKind,
 };
@@ -115,7 +115,10 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("ack", Message::Ack(ack)),
         (
             "answer-page",
-            Message::Answer(SeqNo::new(5), Answer::Page(Page { exists: true, entries: vec![entry], complete: false })),
+            Message::Answer(
+                SeqNo::new(5),
+                Answer::Page(Page { exists: true, entries: vec![entry], complete: false, own: None }),
+            ),
         ),
         ("answer-differs", Message::Answer(SeqNo::new(6), Answer::Differs(vec![0, 63]))),
         (
@@ -133,9 +136,15 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("record-ensure-staged", record(Op::Ensure(Box::new(staged)), b"")),
     ]
     .into_iter()
+    .chain([("answer-page-own", own())])
     .chain(lane_samples())
     .chain(reading())
     .collect()
+}
+
+fn own() -> Message {
+    let page = Page { own: Some(Own { attrs: attrs(), xattrs: [3; 16] }), ..Page::default() };
+    Message::Answer(SeqNo::new(8), Answer::Page(page))
 }
 
 fn lane_samples() -> Vec<(&'static str, Message)> {
@@ -199,7 +208,7 @@ fn reading() -> Vec<(&'static str, Message)> {
         ("ask-reserved", ask(Ask::Reserved { path: path("a") })),
         ("ask-read", ask(Ask::Read { path: path("a"), offset: 0, len: 3 })),
         ("told-entry", told(Told::Entry(Box::new(entry.clone())))),
-        ("told-page", told(Told::Page(Page { exists: true, entries: vec![entry], complete: true }))),
+        ("told-page", told(Told::Page(Page { exists: true, entries: vec![entry], complete: true, own: None }))),
         ("told-xattrs", told(Told::Xattrs(vec![(b"user.x".to_vec().into(), vec![0, 255].into())]))),
         ("told-hashes", told(Told::Hashes { seen, hashes, hole_after: 0 })),
         (

@@ -1,5 +1,6 @@
 //! Renames where some of SRC is left out of the set (S1): within it, out of it, into it, and beyond it.
 
+use crate::map::{Departure, Handle};
 use crate::names::Renamed;
 use crate::{Again, Srm, Ticket};
 use platform::tree::{Names, Node};
@@ -44,7 +45,9 @@ impl Srm {
             if *was_in {
                 ticket = self.leave(names, old.dir, old.name, node, old.mtime);
             } else {
-                self.stamp(names, old.dir, old.mtime);
+                let links_left = Handle::links(*node).len() as u64;
+                let gone = Departure { ino: node.ino(), links_left, orphan: false, directory: node.is_dir() };
+                ticket = self.forsake(names, old.dir, old.name, gone, old.mtime);
             }
         }
         for ((node, _, new), (_, is_in)) in moved.iter().zip(&states) {

@@ -78,7 +78,10 @@ impl Srm {
                 core.written_bytes += len as u64;
                 self.send(&mut core, node, draft, touch, len)
             }
-            Reach::Absorbed if !node.has_name() && self.is_removed(names, node) => self.absorb_removed(node, len),
+            // Also of one that was left out of the set, of which the target keeps nothing.
+            Reach::Absorbed | Reach::Nameless if !node.has_name() && self.is_removed(names, node) => {
+                self.absorb_removed(node, len)
+            }
             Reach::Absorbed => self.absorb_touch(node, touch, len),
             Reach::Nameless => self.nameless(node, len),
         }
@@ -92,6 +95,9 @@ impl Srm {
     /// A file that is gone changed: nobody will ever see it on the target.
     fn absorb_removed(&self, node: &Arc<Node>, len: usize) -> Ticket {
         let mut core = self.core.lock();
+        if matches!(core.gate, Gate::Clean) {
+            return Ticket::NONE;
+        }
         core.count("absorbed");
         if let Gate::Held(held) = &mut core.gate
             && node.is_orphan()

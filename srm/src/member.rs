@@ -1,9 +1,9 @@
 //! Who belongs to the replication set (S1), and what follows when that changes. A node is replicated if one of its names is;
 //! of what is not, nothing is told.
 
-use crate::map::{Gate, Handle, Held, Lost};
+use crate::map::{Departure, Gate, Handle, Held, Lost};
 use crate::set::{Kind, Set};
-use crate::{Again, OnRemove, Srm};
+use crate::{Again, OnRemove, Srm, Ticket};
 use bytes::Bytes;
 use platform::tree::{Filter, Names, Node};
 use protocol::{At, Draft, Entry, Name, NodeKind, Op, Place, RelPath, Time};
@@ -152,15 +152,42 @@ impl Srm {
         name: &Name,
         node: &Arc<Node>,
         parent_mtime: Time,
-    ) -> crate::Ticket {
+    ) -> Ticket {
         let last = Handle::links(node).is_empty();
         let hold = |held: &mut Held<Arc<Node>>| held.unnamed(dir, name, node, last, node.is_dir());
         let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let mut core = self.core.lock();
         if let Gate::Pass(pass) = &mut core.gate {
             let links_left = Handle::links(node).len() as u64;
-            let gone = crate::map::Departure { ino: node.ino(), links_left, orphan: false, directory: node.is_dir() };
+            let gone = Departure { ino: node.ino(), links_left, orphan: false, directory: node.is_dir() };
             pass.lost_name(dir, name, &gone);
+        }
+        let draft = Draft::new(&Op::SetAside { path, parent_mtime }, Bytes::new());
+        core.count("left_set");
+        self.send_names(&mut core, draft, hold)
+    }
+
+    /// A name that is gone was left out of the set: if only for the file's size, what the target has under it from when it was
+    /// in, which nothing on the source answers to any more, is set aside. The directory's time is told in any case.
+    pub(crate) fn forsake(
+        self: &Arc<Self>,
+        names: &mut Names,
+        dir: &Arc<Node>,
+        name: &Name,
+        gone: Departure,
+        parent_mtime: Time,
+    ) -> Ticket {
+        let could =
+            || dir.path(names).and_then(|path| path.join(name).ok()).filter(|path| self.set().takes_some_size(path));
+        if gone.directory || !self.set().depends_on_size() || could().is_none() {
+            self.stamp(names, dir, parent_mtime);
+            return Ticket::NONE;
+        }
+        let hold = |held: &mut Held<Arc<Node>>| held.forsaken(dir, name);
+        let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
+        let mut core = self.core.lock();
+        if let Gate::Pass(pass) = &mut core.gate {
+            pass.lost_name(dir, name, &Departure { orphan: false, ..gone });
         }
         let draft = Draft::new(&Op::SetAside { path, parent_mtime }, Bytes::new());
         core.count("left_set");

@@ -145,10 +145,9 @@ impl Srm {
         parent_mtime: Time,
     ) -> Ticket {
         if !self.took_name(names, dir, name, &gone) {
-            // The target has nothing of it, or keeps what it has.
+            // The target has nothing of it that it is to keep without a name.
             self.settle_orphan(&gone, false);
-            self.stamp(names, dir, parent_mtime);
-            return Ticket::NONE;
+            return self.forsake(names, dir, name, gone.departure(), parent_mtime);
         }
         let hold = |held: &mut Held<Arc<Node>>| self.hold_gone(held, dir, name, &gone);
         let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };

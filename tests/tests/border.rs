@@ -11,7 +11,7 @@ use replfs_tests::{command, in_both_modes, tree};
 use srm::set::{Kind, Set};
 use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -207,6 +207,55 @@ fn files_leave_and_enter_by_size() {
     rig.settle();
     assert_eq!(fs::read(rig.replica().join("file")).unwrap(), vec![2; 5000]);
     assert_replica_is_the_set(&rig);
+}
+
+// claim: A152
+#[test]
+fn what_a_file_left_behind_as_it_grew_goes_with_its_name() {
+    let rules =
+        "version = 1\n[[rule]]\nexclude = \"*\"\nkind = \"file\"\nlarger = \"1KiB\"\n[[rule]]\nexclude = \"*.tmp\"\n";
+    for held in [false, true] {
+        let rig = with_rules(Commit::Sync, rules, |_| {});
+        let (mnt, replica) = (rig.mnt(), rig.replica());
+        let names = ["gone", "moved", "under", "open", "stays"];
+        for name in names {
+            fs::write(mnt.join(name), "small").unwrap();
+        }
+        fs::create_dir(mnt.join("dir")).unwrap();
+        rig.settle();
+        for name in names {
+            fs::write(mnt.join(name), vec![7; 2000]).unwrap();
+        }
+        rig.settle();
+        for name in names {
+            assert!(replica.join(name).exists(), "what the target had of {name} stays");
+        }
+        let passes = rig.status().target().passes;
+        let bypass = |how: &str| drop(rig.replfs("bypass", &[mnt.to_str().unwrap(), how]));
+        if held {
+            bypass("on");
+        }
+        fs::remove_file(mnt.join("gone")).unwrap();
+        fs::rename(mnt.join("moved"), mnt.join("dir/elsewhere")).unwrap();
+        fs::write(mnt.join("new.tmp"), vec![8; 3000]).unwrap();
+        fs::rename(mnt.join("new.tmp"), mnt.join("under")).unwrap();
+        // Written to while it has no name: of no concern to the target.
+        let file = OpenOptions::new().write(true).open(mnt.join("open")).unwrap();
+        fs::remove_file(mnt.join("open")).unwrap();
+        file.write_all_at(b"unseen", 100).unwrap();
+        drop(file);
+        if held {
+            bypass("off");
+        }
+        rig.settle();
+        let names = fs::read_dir(&replica).unwrap().map(|entry| entry.unwrap().file_name());
+        let names: std::collections::BTreeSet<_> = names.map(|name| name.into_string().unwrap()).collect();
+        assert_eq!(names, ["dir", "stays"].map(str::to_owned).into(), "held: {held}");
+        assert!(fs::read_dir(replica.join("dir")).unwrap().next().is_none());
+        let passes = rig.status().target().passes - passes;
+        assert_eq!(passes, u64::from(held), "nothing was compared for it: {}", rig.source_log());
+        rig.replfs("verify", &[mnt.to_str().unwrap()]).ok();
+    }
 }
 
 // claim: A109

@@ -59,6 +59,70 @@ fn overflows_under_random_operations_end_exact(commit: Commit) {
     rig.finish();
 }
 
+// claim: A156
+#[test]
+fn too_much_below_one_directory_has_only_that_directory_compared() {
+    // Room for 4096 changes one by one.
+    let rig = Rig::with(Commit::Real, Setup::default().option(&["--backlog", "8MiB"]));
+    let mnt = rig.mnt();
+    for dir in ["much", "much/deep", "beside"] {
+        fs::create_dir(mnt.join(dir)).unwrap();
+    }
+    for number in 0..50 {
+        fs::write(mnt.join(format!("much/deep/old{number}")), format!("old {number}")).unwrap();
+    }
+    fs::write(mnt.join("beside/moves"), vec![1; 6 << 20]).unwrap();
+    rig.settle();
+    switch(&rig, "on");
+    let before = rig.status();
+    for number in 0..6000 {
+        fs::write(mnt.join(format!("much/deep/new{number}")), format!("new {number}")).unwrap();
+    }
+    fs::write(mnt.join("much/deep/old7"), "changed").unwrap();
+    fs::remove_file(mnt.join("much/deep/old8")).unwrap();
+    fs::rename(mnt.join("much/deep/old9"), mnt.join("out")).unwrap();
+    fs::rename(mnt.join("beside/moves"), mnt.join("beside/moved")).unwrap();
+    assert!(rig.status().target().held.entries < 4200, "{:?}", rig.status());
+    switch(&rig, "off");
+    rig.assert_equal();
+    let after = rig.status();
+    let (before, after) = (before.target(), after.target());
+    assert_eq!(after.reconnects, before.reconnects, "not everything was given up: {}", rig.source_log());
+    assert!(after.sent_bytes - before.sent_bytes < 5 << 20, "what lies beside was moved, not sent");
+    rig.finish();
+}
+
+/// Exit code of an unmount that leaves something behind.
+const BACKLOG_LEFT: i32 = 43;
+
+// claim: A150
+#[test]
+fn an_unmount_while_replication_is_off_names_what_is_left_and_the_next_mount_brings_it() {
+    let mut rig = Rig::prepare(Commit::Sync, Setup::default());
+    tree::sources(&rig.src(), 200);
+    rig.mount();
+    rig.assert_equal();
+    switch(&rig, "on");
+    let mnt = rig.mnt();
+    fs::write(mnt.join("new"), "new").unwrap();
+    fs::create_dir(mnt.join("made")).unwrap();
+    fs::rename(mnt.join("package000"), mnt.join("made/moved")).unwrap();
+    fs::remove_dir_all(mnt.join("package001")).unwrap();
+    assert!(rig.status().target().held.entries > 0);
+    let pid = rig.source_pid();
+    // Long before the time is over: nothing more will be sent.
+    let outcome = rig.replfs("umount", &["--timeout", "10m", &mnt.to_string_lossy()]);
+    outcome.expect(BACKLOG_LEFT);
+    assert!(outcome.stderr.contains("source and target are still to be compared"), "{outcome:?}");
+    rig.wait_for_end(pid);
+    assert!(!rig.replica().join("new").exists(), "nothing was sent");
+
+    rig.mount();
+    let status = rig.status();
+    assert_ne!(status.target().state, "bypass", "a mount begins with replication on: {status:?}");
+    rig.finish();
+}
+
 // claim: A110
 #[test]
 fn renames_while_replication_is_off_send_no_content() {

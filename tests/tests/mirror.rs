@@ -78,6 +78,91 @@ fn a_mirror_finds_by_content_what_no_attribute_shows() {
     rig.finish();
 }
 
+// claim: A154
+#[test]
+fn a_link_of_which_another_name_lies_elsewhere_is_compared_too() {
+    let mut rig = Rig::prepare(Commit::Sync, Setup::default());
+    fs::create_dir(rig.src().join("dir")).unwrap();
+    for (number, name) in ["large", "same", "small"].iter().enumerate() {
+        let len = if *name == "small" { 3000 } else { 5 << 20 };
+        fs::write(rig.src().join(name), Random::new(number as u64).bytes(len)).unwrap();
+        fs::hard_link(rig.src().join(name), rig.src().join("dir").join(name)).unwrap();
+    }
+    rig.mount();
+    rig.assert_equal();
+    for name in ["large", "same", "small"] {
+        fs::metadata(rig.mnt().join(name)).unwrap();
+        fs::metadata(rig.mnt().join("dir").join(name)).unwrap();
+    }
+    spoil(&rig.replica().join("large"));
+    spoil(&rig.replica().join("dir/small"));
+    fs::set_permissions(rig.replica().join("small"), Permissions::from_mode(0o600)).unwrap();
+    let incarnation = rig.status().target().passes;
+    mirror(&rig, &["dir"]).ok();
+    assert_eq!(rig.status().target().passes, incarnation + 1, "only the directory: {}", rig.source_log());
+    let pass = rig.status().target().pass;
+    assert!(pass.sent_bytes < 1 << 20, "only what differs is sent: {pass:?}");
+    rig.finish();
+}
+
+// claim: A155
+#[test]
+fn files_without_a_name_are_kept_up_to_date_during_a_mirror_and_go_when_they_are_closed() {
+    let mut rig = Rig::prepare(Commit::Sync, Setup::default());
+    tree::sources(&rig.src(), 1500);
+    rig.mount();
+    rig.assert_equal();
+    let kept = rig.root().join(".replfs").join(NAME).join("orphan");
+    let contents = || {
+        let files = fs::read_dir(&kept).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+        let mut files: Vec<_> = files.collect();
+        files.sort();
+        files
+    };
+    let open = |name: &str| {
+        let path = rig.mnt().join(name);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
+        file.write_all_at(&[0; 100], 0).unwrap();
+        fs::remove_file(path).unwrap();
+        file
+    };
+    for round in 0..3 {
+        let [first, second, third] = ["first", "second", "third"].map(open);
+        rig.settle();
+        assert_eq!(contents().len(), 3);
+        let passes = rig.status().target().passes;
+        let mut third = Some(third);
+        let mut writes = 0_u64;
+        std::thread::scope(|scope| {
+            let mirrored = scope.spawn(|| mirror(&rig, &[]));
+            until("the mirror to begin", PATIENCE, || rig.status().target().pass.scanning.then_some(()));
+            while !mirrored.is_finished() {
+                for file in [&first, &second] {
+                    // Each in a place of its own: none hides that another was lost.
+                    file.write_all_at(&(writes + 1).to_le_bytes(), 8 * writes).unwrap();
+                    writes += 1;
+                }
+                drop(third.take());
+            }
+            mirrored.join().unwrap().ok();
+        });
+        assert!(writes > 10 && rig.status().target().passes == passes + 1, "{writes} writes");
+        rig.settle();
+        let mine = [&first, &second].map(|file| {
+            let mut content = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+            file.read_exact_at(&mut content, 0).unwrap();
+            content
+        });
+        let mut expected = mine.to_vec();
+        expected.sort();
+        assert!(contents() == expected, "round {round}: what was written during the mirror is kept too");
+        drop((first, second));
+        rig.settle();
+        assert!(contents().is_empty(), "what was closed is gone");
+    }
+    rig.finish();
+}
+
 // claim: A130
 #[test]
 fn a_mirror_that_cannot_be_is_refused_with_the_reason() {

@@ -16,10 +16,13 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 in_both_modes!(
     what_was_changed_behind_replfs_is_found_by_kind_and_mended,
     verification_beside_writers_finds_nothing,
+    files_that_cross_a_size_rule_are_no_findings,
     oddities_are_no_findings,
 );
 
@@ -94,6 +97,7 @@ fn what_was_changed_behind_replfs_is_found_by_kind_and_mended(commit: Commit) {
     rustix::fs::setxattr(rig.replica().join("xattr"), "user.x", b"y", rustix::fs::XattrFlags::empty()).unwrap();
     rot(&rig.replica().join("rot"), 3);
     let expected = lines(&[
+        "attributes .",
         "edited edit",
         "edited cut",
         "attributes mode",
@@ -132,6 +136,37 @@ fn what_was_changed_behind_replfs_is_found_by_kind_and_mended(commit: Commit) {
     rig.finish();
 }
 
+// claim: A153
+#[test]
+fn what_src_is_itself_is_compared_and_mended() {
+    let rig = Rig::start(Commit::Sync);
+    shell(&rig.mnt(), "chmod 2750 .; chown 7:8 .; echo text > file");
+    let set = |path: &Path, value: &[u8]| {
+        rustix::fs::setxattr(path, "user.of-src", value, rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    set(&rig.mnt(), b"source");
+    rig.settle();
+    assert_eq!(verify(&rig, &[]).ok(), "");
+    let spoil = || {
+        shell(&rig.replica(), "chown 9:9 .; chmod 700 .; touch -d 2001-01-01 .");
+        set(&rig.replica(), b"target");
+    };
+    spoil();
+    let outcome = verify(&rig, &[]);
+    assert_eq!(found(outcome.expect(DIFFERS)), lines(&["attributes ."]), "{outcome:?}");
+    let detail = &status(&rig)["findings"][0]["detail"];
+    assert_eq!(detail, "owner, permissions, extended attributes, modification time");
+    assert_eq!(verify(&rig, &["file"]).ok(), "", "only with everything");
+    assert_eq!(found(verify(&rig, &["--repair"]).expect(0)), lines(&["attributes ."]));
+    assert_eq!(status(&rig)["mended"], Value::from(1));
+    rig.assert_equal();
+    assert_eq!(verify(&rig, &[]).ok(), "");
+
+    spoil();
+    rig.replfs("mirror", &[rig.mnt().to_str().unwrap()]).ok();
+    rig.finish();
+}
+
 // claim: A122
 fn verification_beside_writers_finds_nothing(commit: Commit) {
     // In `real` the writers fill the backlog: a question waits behind what is in it.
@@ -157,20 +192,110 @@ fn verification_beside_writers_finds_nothing(commit: Commit) {
     rig.finish();
 }
 
+/// Files that grow over a size and shrink below it, all the time: by writing, by cutting, by being replaced and renamed.
+struct Crossing {
+    stop: Arc<AtomicBool>,
+    rounds: Arc<AtomicU64>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Crossing {
+    fn start(dir: &Path, border: u64) -> Self {
+        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let threads = (0..3).map(|thread| {
+            let (stop, rounds, dir) = (Arc::clone(&stop), Arc::clone(&rounds), dir.to_owned());
+            std::thread::spawn(move || {
+                let mut random = Random::new(seed().wrapping_add(thread));
+                while !stop.load(Ordering::SeqCst) {
+                    cross(&dir, &format!("{thread}-{}", random.below(6)), border, &mut random);
+                    rounds.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        });
+        Self { threads: threads.collect(), stop, rounds }
+    }
+
+    fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::SeqCst)
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// One change of a file's size.
+fn cross(dir: &Path, name: &str, border: u64, random: &mut Random) {
+    let path = dir.join(name);
+    let open = |path: &Path| fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
+    let file = open(&path);
+    match random.below(6) {
+        0 => file.set_len(border + 1 + random.below(border)).unwrap(),
+        1 => file.set_len(random.below(border)).unwrap(),
+        2 => file.write_all_at(&random.bytes(5000), border - 2500).unwrap(),
+        3 => file.write_all_at(&random.bytes(3000), random.below(border / 2)).unwrap(),
+        4 => {
+            let new = dir.join(format!("{name}.new"));
+            let len = usize::try_from(random.below(2 * border)).unwrap();
+            fs::write(&new, random.bytes(len)).unwrap();
+            fs::rename(new, path).unwrap();
+        }
+        _ => {
+            let link = dir.join(format!("{name}.link"));
+            drop(fs::remove_file(&link));
+            fs::hard_link(&path, &link).unwrap();
+        }
+    }
+}
+
+// claim: A151
+fn files_that_cross_a_size_rule_are_no_findings(commit: Commit) {
+    const BORDER: u64 = 64 << 10;
+    let mut rig = Rig::prepare(commit, Setup::default());
+    let rules = rig.home().join("set.toml");
+    let text = format!("version = 1\n[[rule]]\nexclude = \"*\"\nkind = \"file\"\nlarger = \"{BORDER}\"\n");
+    fs::write(&rules, text).unwrap();
+    rig.try_mount(&["--set", rules.to_str().unwrap()]).ok();
+    let dir = rig.mnt().join("sizes");
+    fs::create_dir(&dir).unwrap();
+    rig.settle();
+    let crossing = Crossing::start(&dir, BORDER);
+    for round in 0..12 {
+        let before = crossing.rounds();
+        let outcome = verify(&rig, &[]);
+        assert!(outcome.code == 0 && outcome.stdout.is_empty(), "round {round}: {outcome:?}\n{}", status(&rig));
+        until("files to cross the border", PATIENCE, || (crossing.rounds() > before + 20).then_some(()));
+    }
+    crossing.stop();
+    rig.settle();
+    assert_eq!(verify(&rig, &["--repair"]).ok(), "", "at rest");
+    for entry in fs::read_dir(rig.src().join("sizes")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.metadata().unwrap().len() <= BORDER {
+            let name = entry.file_name();
+            let theirs = fs::read(rig.replica().join("sizes").join(&name)).unwrap();
+            assert!(fs::read(entry.path()).unwrap() == theirs, "{}", name.display());
+        }
+    }
+}
+
 /// A file of several pieces that is overwritten all the time, with the same size and sometimes the same time.
 struct Big {
-    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<()>,
 }
 
 impl Big {
     fn start(path: &Path) -> Self {
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let (stopped, path) = (stop.clone(), path.to_owned());
         let thread = std::thread::spawn(move || {
             let file = fs::OpenOptions::new().write(true).open(path).unwrap();
             let mut random = Random::new(9);
-            while !stopped.load(std::sync::atomic::Ordering::SeqCst) {
+            while !stopped.load(Ordering::SeqCst) {
                 file.write_all_at(&random.bytes(9000), random.below(5 * (1 << 20) - 9000)).unwrap();
                 file.set_times(fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH)).unwrap();
             }
@@ -179,7 +304,7 @@ impl Big {
     }
 
     fn stop(self) {
-        self.stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
         self.thread.join().unwrap();
     }
 }
@@ -227,7 +352,7 @@ fn rot_in_the_middle_of_a_big_file_is_found_and_only_that_is_mended() {
     edited.write_all_at(b"something else", 1 << 20).unwrap();
     shell(&rig.replica(), "touch -d 2001-01-01 attributes");
     // What is written to a file that was replaced goes to the old one, as long as that is open on the target: no surprise.
-    let expected = lines(&["rotten big", "rotten replaced", "edited edited", "attributes attributes"]);
+    let expected = lines(&["attributes .", "rotten big", "rotten replaced", "edited edited", "attributes attributes"]);
     let outcome = verify(&rig, &[]);
     let mut seen = found(outcome.expect(DIFFERS));
     assert!(status(&rig)["findings"][0]["detail"].is_string());
@@ -320,7 +445,9 @@ fn a_mount_verifies_by_itself_and_shows_what_it_found() {
         (now["found"]["edited"] == 1).then_some(now)
     });
     assert_eq!((&seen["findings"][0]["path"], &seen["mended"]), (&Value::from("file"), &Value::from(0)), "{seen}");
-    assert!(rig.replfs("status", &[]).ok().contains("edited file: 5 bytes on the target, 7 on the source"));
+    // The next one may have begun by now.
+    let shown = || rig.replfs("status", &[]).ok().contains("edited file: 5 bytes on the target, 7 on the source");
+    until("the status to tell of it", PATIENCE, || shown().then_some(()));
     assert_eq!(fs::read(rig.replica().join("file")).unwrap(), b"other", "nothing is mended by itself");
     until("another to end in between", PATIENCE, || (verify(&rig, &["--repair"]).code == 0).then_some(()));
     rig.finish();
@@ -380,9 +507,11 @@ fn what_the_set_leaves_out_and_other_file_systems_are_not_looked_at() {
     fs::write(rig.mnt().join("file"), "x").unwrap();
     fs::write(rig.mnt().join("source.tmp"), "x").unwrap();
     rig.settle();
-    fs::write(rig.replica().join("target.tmp"), "x").unwrap();
-    fs::write(rig.replica().join("source.tmp"), "other").unwrap();
-    shell(&rig.replica(), "touch -r ../tree . 2>/dev/null || true");
+    // The time of a directory in which something changed is a difference; here it is as it was.
+    shell(
+        &rig.replica(),
+        "touch -r . ../time; echo x > target.tmp; echo other > source.tmp; touch -r ../time .; rm ../time",
+    );
     assert_eq!(verify(&rig, &[]).ok(), "");
     assert!(verify(&rig, &["source.tmp"]).expect(USAGE).stderr.contains("leaves it out"));
     rig.unmount();

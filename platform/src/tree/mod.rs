@@ -289,6 +289,14 @@ impl Tree {
         }
     }
 
+    /// The nodes without any name, known or not, that the target keeps ([`Node::is_orphan`]). Names stand still.
+    pub fn orphans(&self, names: &Names) -> Vec<Arc<Node>> {
+        let orphans: Vec<_> = self.table.lock().values().filter(|node| node.is_orphan()).cloned().collect();
+        let nameless =
+            |node: &Arc<Node>| !node.has_name() && self.stat(names, node).is_ok_and(|stat| stat.st_nlink == 0);
+        orphans.into_iter().filter(nameless).collect()
+    }
+
     /// Gives up a reference to a node; a node that nobody refers to any more leaves the table, and its parents with it
     /// where they were kept for it only.
     pub fn settle(&self, node: Arc<Node>) {

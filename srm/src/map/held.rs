@@ -74,6 +74,8 @@ pub enum There {
     },
     /// A node that the source has under another name now.
     Moved,
+    /// Something that is to be out of the way, or may be right.
+    Unknown,
 }
 
 #[derive(Clone, Debug)]
@@ -96,7 +98,7 @@ pub(super) struct Was<H> {
 #[derive(Debug)]
 pub struct Held<H> {
     /// Entries that it may have.
-    limit: usize,
+    pub(super) limit: usize,
     pub(super) names: HashMap<Slot, DirtyName<H>>,
     pub(super) was: HashMap<u64, Was<H>>,
     /// `was` by where it is, with deleted directories.
@@ -104,6 +106,8 @@ pub struct Held<H> {
     pub(super) files: HashMap<u64, (H, Dirt)>,
     /// Files with several known names: kept, so that these stay known, and a link remains a link.
     pub(super) linked: HashMap<u64, H>,
+    /// Directories whose whole content is to be looked at, and of which no names are remembered (see `fold`).
+    pub(super) folded: HashMap<u64, H>,
     /// Files without a name that the target keeps and need not keep any more.
     pub(super) reaped: Vec<u64>,
 }
@@ -118,13 +122,15 @@ impl<H: Handle> Held<H> {
             at: HashMap::new(),
             files: HashMap::new(),
             linked: HashMap::new(),
+            folded: HashMap::new(),
             reaped: Vec::new(),
         }
     }
 
-    /// Entries that are remembered: names, nodes whose data or attributes changed, files with several names.
+    /// Entries that are remembered: names, nodes whose data or attributes changed, files with several names, marked
+    /// directories.
     pub fn entries(&self) -> usize {
-        self.names.len() + self.files.len() + self.linked.len() + self.reaped.len()
+        self.names.len() + self.files.len() + self.linked.len() + self.folded.len() + self.reaped.len()
     }
 
     /// A file without a name, which the target keeps, is closed or changed. (Not bounded by itself: it was open.)
@@ -138,13 +144,9 @@ impl<H: Handle> Held<H> {
         ranges.filter(|range| range.end < u64::MAX).map(|range| range.end - range.start).sum()
     }
 
-    fn check(&self) -> Result<(), Lost> {
-        if self.entries() > self.limit { Err(Lost::Full) } else { Ok(()) }
-    }
-
     /// Whether the target has what the source had under this name, unchanged.
     pub(super) fn is_clean(&self, dir: &H, name: &Name) -> bool {
-        !self.names.contains_key(&slot(dir, name)) && self.is_there(dir)
+        !self.is_folded(dir) && !self.names.contains_key(&slot(dir, name)) && self.is_there(dir)
     }
 
     /// Whether the target has this node, wherever.
@@ -174,7 +176,7 @@ impl<H: Handle> Held<H> {
 
     /// A name became dirty, if its directory is there; what the target has under a name does not change by that.
     fn soil(&mut self, dir: &H, name: &Name) {
-        if self.is_there(dir) {
+        if !self.is_folded(dir) && self.is_there(dir) {
             let entry = || DirtyName { dir: dir.clone(), there: There::Nothing };
             self.names.entry(slot(dir, name)).or_insert_with(entry);
         }
@@ -217,10 +219,27 @@ impl<H: Handle> Held<H> {
             self.leave(dir, name, node, last, directory);
         } else if last {
             self.die(node, directory);
+        } else if !self.folded.is_empty() && !directory {
+            // What changed of it while its names were only such as are not remembered is not remembered either, and by another
+            // name, which was not known then, the target may have it.
+            if node.links().is_empty() {
+                return Err(Lost::Nameless);
+            }
+            self.touched(node, Touch::Data(0..u64::MAX))?;
         }
         if last {
             self.files.remove(&node.id());
             self.linked.remove(&node.id());
+        }
+        self.check()
+    }
+
+    /// A name is gone of a node that is not replicated; under a clean one the target may have what it had when it was.
+    pub fn forsaken(&mut self, dir: &H, name: &Name) -> Result<(), Lost> {
+        self.stamp(dir);
+        if self.is_clean(dir, name) {
+            let entry = DirtyName { dir: dir.clone(), there: There::Deleted { directory: false } };
+            self.names.insert(slot(dir, name), entry);
         }
         self.check()
     }

@@ -3,12 +3,13 @@
 //! I/O: it is told what happened and says what follows. Reading, sending and waiting are the pass's and the live layer's; the
 //! simulator drives the same code.
 //!
-//! `held` remembers what changes while nothing is sent; `reshape` turns the target's names back into the source's; `pass`
+//! `held` remembers what changes while nothing is sent; `fold` keeps that within a bound; `reshape` turns the target's names back into the source's; `pass`
 //! knows what is right on the target while repair runs beside live operations; `plan` says what is sent of a live operation
 //! on names; `ranges` are the parts of a file.
 //!
 //! The invariant behind all of it: what is absorbed is either remembered here or has work waiting that will come to it.
 
+mod fold;
 mod held;
 mod pass;
 mod plan;

@@ -122,6 +122,7 @@ impl Progress {
 
 /// See the module.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent facts, each named where it stands
 pub struct Pass<H> {
     /// Tells this pass from others.
     pub number: u64,
@@ -133,6 +134,10 @@ pub struct Pass<H> {
     pub source_clean_secs: i64,
     /// What the target's change times say about its entries does not matter: it has what it acknowledged.
     pub trusts_target: bool,
+    /// A file is not taken for right because a name of it is that this pass does not go over: its content is compared.
+    pub doubts: bool,
+    /// Inode numbers of files that were doubted.
+    doubted: HashSet<u64>,
     scope: Scope,
     /// Names that are right on the target, of right nodes with several links.
     shared: HashMap<u64, Vec<(H, Name)>>,
@@ -176,6 +181,8 @@ impl<H: Handle> Pass<H> {
             by_content: false,
             source_clean_secs: i64::MIN,
             trusts_target: false,
+            doubts: false,
+            doubted: HashSet::new(),
             scope,
             shared: HashMap::new(),
             pending: HashMap::new(),
@@ -227,6 +234,11 @@ impl<H: Handle> Pass<H> {
     /// that it has, known or not.
     pub fn may_send_anew(&self, node: &H, links: u64) -> bool {
         self.is_over_all() || links <= node.links().len() as u64
+    }
+
+    /// Whether a file that is right by a name that this pass does not go over is still to be compared: once.
+    pub fn doubt(&mut self, node: &H) -> bool {
+        self.doubts && !self.is_over_all() && self.doubted.insert(node.ino())
     }
 
     pub(super) fn scope(&self) -> &Scope {
@@ -549,6 +561,7 @@ impl<H: Handle> Pass<H> {
             + self.later.len()
             + self.kept.len()
             + self.weighed.len()
+            + self.doubted.len()
     }
 }
 

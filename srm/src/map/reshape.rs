@@ -23,6 +23,13 @@ pub enum Step<H> {
         /// Where the source has it; `None`: it waits under [`waiting_path`]. Nothing is there.
         to: Option<(H, Name)>,
     },
+    /// What is there is out of the way afterwards.
+    Aside {
+        /// Where.
+        path: RelPath,
+        /// Its directory.
+        dir: H,
+    },
     /// What was deleted goes.
     Remove {
         /// Where.
@@ -39,6 +46,8 @@ pub enum Step<H> {
 pub struct Rest<H> {
     /// Names to look at, and what the target has there.
     pub names: Vec<(H, Name, There)>,
+    /// Directories that the target has in the right place, and whose whole content is to be looked at.
+    pub folded: Vec<H>,
     /// Nodes that the target has in the right place.
     pub files: Vec<(H, Dirt)>,
     /// Ids of files without a name that the target need not keep any more.
@@ -60,6 +69,8 @@ struct Reshape<H> {
     waiting: HashSet<u64>,
     /// Directories that a step has made.
     made: HashSet<u64>,
+    /// Deleted directories that could not go, by id, and what was made in their place.
+    taken_over: HashMap<u64, H>,
     /// Nodes that a step has moved to where they belong.
     moved: HashSet<u64>,
     steps: Vec<Step<H>>,
@@ -68,7 +79,8 @@ struct Reshape<H> {
 impl<H: Handle> Held<H> {
     /// The steps, and what is left after them. Names stand still until the steps are taken. `None`: there is no way, all is
     /// to be compared (a path is too long to be named).
-    pub fn reshape(self) -> Option<(Vec<Step<H>>, Rest<H>)> {
+    pub fn reshape(mut self) -> Option<(Vec<Step<H>>, Rest<H>)> {
+        self.purge();
         let mut within: HashMap<u64, Vec<Name>> = HashMap::new();
         for (dir, name) in self.names.keys() {
             within.entry(*dir).or_default().push(name.clone());
@@ -81,6 +93,7 @@ impl<H: Handle> Held<H> {
             within,
             waiting: HashSet::new(),
             made: HashSet::new(),
+            taken_over: HashMap::new(),
             moved: HashSet::new(),
             steps: Vec::new(),
         };
@@ -173,6 +186,10 @@ impl<H: Handle> Reshape<H> {
     fn try_move(&mut self, node: &H) -> bool {
         for (dir, name) in node.links() {
             let here = slot(&dir, &name);
+            // The pass finds it there.
+            if self.held.is_inside(&dir) {
+                continue;
+            }
             let taken = self.held.at.get(&here).is_some_and(|id| *id != node.id());
             if !self.is_settled(&dir) || (taken && !self.is_free(&dir, &name)) {
                 continue;
@@ -186,12 +203,15 @@ impl<H: Handle> Reshape<H> {
             }
             let Some(from) = self.path(node) else { continue };
             let was = self.held.was.remove(&node.id());
-            let from_dir = was.as_ref().map(|was| was.dir.clone()).filter(|_| !self.waiting.contains(&node.id()));
+            let from_dir = self.left_dir(was.as_ref()).filter(|_| !self.waiting.contains(&node.id()));
             self.leave(was.as_ref());
             self.waiting.remove(&node.id());
             if there == Some(There::Deleted { directory: false }) {
                 // Not replaced: it may be another name of this very file, and renaming one to the other does nothing.
                 self.remove_file(&dir, &name);
+            }
+            if there == Some(There::Unknown) {
+                self.put_away(&dir, &name);
             }
             self.held.names.remove(&here);
             self.moved.insert(node.id());
@@ -206,6 +226,19 @@ impl<H: Handle> Reshape<H> {
         if let Some(path) = self.path(dir).and_then(|path| path.join(name).ok()) {
             self.steps.push(Step::Remove { path, directory: false, dir: Some(dir.clone()) });
         }
+    }
+
+    /// Whatever is there, in a directory that the source has.
+    fn put_away(&mut self, dir: &H, name: &Name) {
+        if let Some(path) = self.path(dir).and_then(|path| path.join(name).ok()) {
+            self.steps.push(Step::Aside { path, dir: dir.clone() });
+        }
+    }
+
+    /// The directory that a node leaves: what stands where the target has it, so that it keeps its time.
+    fn left_dir(&self, was: Option<&Was<H>>) -> Option<H> {
+        let dir = &was?.dir;
+        Some(self.taken_over.get(&dir.id()).unwrap_or(dir).clone())
     }
 
     /// Nothing is at a node's old place any more.
@@ -233,8 +266,16 @@ impl<H: Handle> Reshape<H> {
             if let Some((above, name)) = dir.links().into_iter().next() {
                 match self.held.names.get(&slot(&above, &name)).map(|entry| entry.there) {
                     // What cannot be cleared is used, and its names compared.
-                    Some(There::Deleted { directory: true }) => drop(self.clear(&above, &name)),
+                    Some(There::Deleted { directory: true }) => {
+                        let there = self.held.at.get(&slot(&above, &name)).copied();
+                        if !self.clear(&above, &name)
+                            && let Some(there) = there
+                        {
+                            self.taken_over.insert(there, dir.clone());
+                        }
+                    }
                     Some(There::Deleted { directory: false }) => self.remove_file(&above, &name),
+                    Some(There::Unknown) => self.put_away(&above, &name),
                     _ => {}
                 }
                 self.held.names.remove(&slot(&above, &name));
@@ -254,7 +295,7 @@ impl<H: Handle> Reshape<H> {
         let Some((from, node)) = deepest else { return false };
         let was = self.held.was.get(&node.id()).cloned();
         self.leave(was.as_ref());
-        let from_dir = was.map(|was| was.dir);
+        let from_dir = self.left_dir(was.as_ref());
         self.waiting.insert(node.id());
         self.steps.push(Step::Move { node, from, from_dir, to: None });
         true
@@ -288,7 +329,7 @@ impl<H: Handle> Reshape<H> {
             let Some(entry) = self.held.names.get(&(id, inner.clone())) else { continue };
             let cleared = match entry.there {
                 There::Nothing => true,
-                There::Moved => false,
+                There::Moved | There::Unknown => false,
                 There::Deleted { directory: true } => self.clear(&was.node, &inner),
                 There::Deleted { directory: false } => {
                     if let Some(path) = self.path(&was.node).and_then(|path| path.join(&inner).ok()) {
@@ -318,6 +359,10 @@ impl<H: Handle> Reshape<H> {
 
     fn finish(self) -> (Vec<Step<H>>, Rest<H>) {
         let alive = |dir: &H| dir.is_root() || !dir.links().is_empty();
+        let below = |dir: &H| dir.links().iter().any(|(above, _)| self.held.is_inside(above));
+        let folded = self.held.folded.values().filter(|dir| alive(dir) && self.held.is_there(dir) && !below(dir));
+        let mut folded: Vec<_> = folded.cloned().collect();
+        folded.sort_by_key(Handle::id);
         let mut names: Vec<_> = self
             .held
             .names
@@ -329,6 +374,6 @@ impl<H: Handle> Reshape<H> {
         let mut files: Vec<_> = self.held.files.into_values().collect();
         files.sort_by_key(|(node, _)| node.id());
         let linked = self.held.linked.into_values().collect();
-        (self.steps, Rest { names, files, reaped: self.held.reaped, linked })
+        (self.steps, Rest { names, folded, files, reaped: self.held.reaped, linked })
     }
 }

@@ -113,6 +113,7 @@ fn words(step: &Step<Node>) -> String {
         Step::Make(dir) => format!("make {}", path(dir)),
         Step::Move { from, to: Some((dir, name)), .. } => format!("move {from} {}", path(dir).join(name).unwrap()),
         Step::Move { node, from, to: None, .. } => format!("move {from} aside as {}", node.id()),
+        Step::Aside { path, .. } => format!("aside {path}"),
         Step::Remove { path, .. } => format!("remove {path}"),
     }
 }
@@ -276,6 +277,75 @@ fn the_bound_is_kept_and_what_is_new_needs_no_note_but_its_name() {
         bench.held.touched(&file, Touch::Attributes)
     });
     assert_eq!(full.last(), Some(Err(Lost::Full)));
+}
+
+#[test]
+fn what_moves_out_of_a_deleted_directory_leaves_the_time_of_the_one_in_its_place() {
+    let mut bench = Bench::new(100);
+    let root = bench.root.clone();
+    let old = bench.there(&root, "d");
+    let file = bench.there(&old, "f");
+    bench.rename(&file, (&old, "f"), (&root, "t"));
+    bench.delete(&old, &root, "d", true);
+    let new = bench.make(&root, "d");
+    bench.rename(&file, (&root, "t"), (&new, "f"));
+    let (steps, _) = bench.held.reshape().unwrap();
+    let left = steps.iter().find_map(|step| match step {
+        Step::Move { from_dir, .. } => from_dir.as_ref().map(Handle::id),
+        _ => None,
+    });
+    assert_eq!(left, Some(new.id()), "{:?}", steps.iter().map(words).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_directory_with_much_in_it_becomes_one_mark_and_the_rest_stays_remembered() {
+    let mut bench = Bench::new(40);
+    let root = bench.root.clone();
+    let dir = bench.there(&root, "d");
+    let (below, moved) = (bench.there(&dir, "below"), bench.there(&root, "moved"));
+    let out = bench.there(&below, "out");
+    let early = bench.there(&root, "early");
+    bench.held.touched(&moved, Touch::Data(0..4096)).unwrap();
+    bench.rename(&out, (&below, "out"), (&root, "out"));
+    bench.rename(&early, (&root, "early"), (&dir, "early"));
+    for number in 0..100 {
+        bench.make(&below, &number.to_string());
+    }
+    assert!(bench.held.entries() <= 12);
+    // Nothing of what is in it is there any more, but it is, and what changes in it needs no note.
+    assert!(bench.held.is_there(&dir) && !bench.held.is_there(&out) && bench.held.is_there(&moved));
+    let entries = bench.held.entries();
+    bench.rename(&moved, (&root, "moved"), (&below, "moved"));
+    let inside = bench.make(&below, "inside");
+    bench.held.touched(&inside, Touch::Attributes).unwrap();
+    assert!(bench.held.entries() <= entries + 2);
+    let (steps, rest) = bench.reshape();
+    assert_eq!(rest.folded.iter().map(Handle::id).collect::<Vec<_>>(), [below.id()]);
+    // What lies beside it is moved, what moved into it is found there.
+    assert_eq!(steps, ["move early d/early"]);
+    let names = left(&rest);
+    assert_eq!((names["moved"], names["out"]), (There::Unknown, There::Nothing));
+    assert!(names.keys().all(|name| !name.starts_with("d/below")), "{names:?}");
+}
+
+#[test]
+fn a_marked_directory_that_is_deleted_or_moves_is_no_more_or_moves() {
+    for deleted in [true, false] {
+        let mut bench = Bench::new(12);
+        let root = bench.root.clone();
+        let (dir, other) = (bench.there(&root, "d"), bench.there(&root, "other"));
+        for number in 0..50 {
+            bench.make(&dir, &number.to_string());
+        }
+        if deleted {
+            bench.delete(&dir, &root, "d", true);
+        } else {
+            bench.rename(&dir, (&root, "d"), (&other, "d"));
+        }
+        let (steps, rest) = bench.reshape();
+        assert_eq!(rest.folded.len(), usize::from(!deleted));
+        assert_eq!(steps, [if deleted { "remove d" } else { "move d other/d" }]);
+    }
 }
 
 #[test]

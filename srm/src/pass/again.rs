@@ -3,11 +3,11 @@
 
 use crate::Srm;
 use crate::core::Link;
-use crate::map::{Gate, Hint, Pass, Scope};
+use crate::map::{Dirt, Gate, Hint, Pass, Scope, Work};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
 use protocol::{Answer, Draft, Mark, Name, Op};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -33,6 +33,8 @@ pub enum Readiness {
 pub enum Again {
     /// A name, and all below it.
     Name(Arc<Node>, Name),
+    /// What SRC is itself: its owner, permissions, time, extended attributes.
+    Root,
     /// All names of SRC.
     All,
 }
@@ -50,7 +52,10 @@ impl Srm {
                 places.extend(known.iter().filter(|node| !node.is_dir()).flat_map(|node| node.all_links()));
             }
         }
+        let root = again.iter().any(|again| matches!(again, Again::Root));
         let all = again.iter().any(|again| matches!(again, Again::All));
+        // What the target keeps without a name is as it is on the source: no name leads to it, so nothing would come to it.
+        let kept = if all { self.tree.orphans(names) } else { Vec::new() };
         let mut core = self.core.lock();
         let begun = match core.gate {
             Gate::Due => return true,
@@ -59,7 +64,8 @@ impl Srm {
             Gate::Clean => {
                 let number = core.passes_begun + 1;
                 // A pass over everything takes no name for right because another one is.
-                let scope = if all { Scope::All(HashSet::new()) } else { Scope::Some(HashMap::new()) };
+                let right = || kept.iter().filter(|node| node.is_orphan()).map(|node| node.ino()).collect();
+                let scope = if all { Scope::All(right()) } else { Scope::Some(HashMap::new()) };
                 let mut pass = Pass::new(number, scope);
                 pass.by_content = !trusting;
                 pass.trusts_target = trusting;
@@ -75,8 +81,13 @@ impl Srm {
         };
         core.release_replies();
         if let Gate::Pass(pass) = &mut core.gate {
+            pass.doubts |= !trusting;
             for (dir, name) in &places {
                 pass.add_name(dir, name, Hint::Ask);
+            }
+            if root {
+                let dirt = Dirt { attributes: true, ..Dirt::default() };
+                pass.add(Work::Mend(Arc::clone(self.tree.root()), dirt));
             }
             if all && begun.is_none() && !pass.is_over_all() {
                 core.all_dirty("all is to be compared");

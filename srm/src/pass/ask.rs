@@ -73,7 +73,7 @@ impl Srm {
         loop {
             let (answer, after) = match asked {
                 Asked::Gone => return Ok(None),
-                Asked::Empty => return Ok(Some(Page { exists: true, entries: Vec::new(), complete: true })),
+                Asked::Empty => return Ok(Some(Page { exists: true, entries: Vec::new(), complete: true, own: None })),
                 Asked::Page(answer, after) => (answer, after),
             };
             if let Some(page) = self.told(number, &answer)? {

@@ -94,6 +94,11 @@ impl Srm {
                 self.step(number, &Op::Unlink { path, gone, directory, parent_mtime });
                 Ok(())
             }
+            Step::Aside { path, dir } => {
+                let parent_mtime = self.time_of(names, Some(&dir))?;
+                self.step(number, &Op::SetAside { path, parent_mtime });
+                Ok(())
+            }
             Step::Move { node, from, from_dir, to } => {
                 self.take_move(number, names, &node, (from, from_dir.as_ref()), to.as_ref())
             }
@@ -112,6 +117,8 @@ impl Srm {
             Some((dir, name)) => path_of(names, dir, name).ok_or(io::ErrorKind::InvalidFilename)?,
             None => waiting_path(node),
         };
+        // A directory was made where a deleted one stood that still held it: it is in its place already.
+        let in_place = from == to;
         let root = self.tree.root();
         let to_dir = place.map_or(root, |(dir, _)| dir);
         let op = Op::Rename {
@@ -123,7 +130,9 @@ impl Srm {
             from_parent_mtime: self.time_of(names, Some(from_dir.unwrap_or(root)))?,
             to_parent_mtime: self.time_of(names, Some(to_dir))?,
         };
-        self.step(number, &op);
+        if !in_place {
+            self.step(number, &op);
+        }
         if let Some((dir, name)) = place {
             let several = node.link().is_some_and(|_| node.all_links().len() > 1);
             let mut core = self.core.lock();
@@ -155,11 +164,16 @@ fn add_rest(pass: &mut Pass<Arc<Node>>, rest: &Rest<Arc<Node>>) {
     for (node, dirt) in &rest.files {
         pass.add(Work::Mend(Arc::clone(node), dirt.clone()));
     }
+    // Of a file in them that is right by a name elsewhere nobody knows what changed: it is compared.
+    pass.doubts = !rest.folded.is_empty();
+    for dir in &rest.folded {
+        pass.set_listing(dir);
+    }
     for (dir, name, there) in &rest.names {
         let hint = match there {
             There::Nothing => Hint::Nothing,
             There::Deleted { .. } => Hint::Deleted,
-            There::Moved => Hint::Ask,
+            There::Moved | There::Unknown => Hint::Ask,
         };
         pass.add_name(dir, name, hint);
     }

@@ -6,7 +6,7 @@ use super::{Stop, is_gone, unreadable};
 use crate::Srm;
 use crate::core::Core;
 use crate::ensure::{How, digest16, ensure, mtime_of, xattr_digest};
-use crate::map::{Hint, Known, Source, Work};
+use crate::map::{Dirt, Hint, Known, Source, Work};
 use bytes::Bytes;
 use platform::sys::{attr, extent};
 use platform::tree::{Names, Node, Snapshot};
@@ -50,6 +50,17 @@ enum Looked {
 enum Lanes {
     Yes,
     No,
+}
+
+/// How what only the target has goes.
+#[derive(Clone, Copy, Debug)]
+enum Away {
+    /// As it did on the source.
+    Deleted,
+    /// It is set aside.
+    Aside,
+    /// With all that is in it: that is what its user wants.
+    Removed,
 }
 
 /// What has to be done to a name.
@@ -174,18 +185,24 @@ impl Srm {
             // Another file system, which is not replicated.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::XDEV) => return settled(),
             Err(error) if is_gone(&error) => {
-                if self.takes_entry(names, dir, name, there.entry()) {
-                    self.clear_name(number, names, dir, name, there, deleted)?;
+                let away = if self.takes_entry(names, dir, name, there.entry()) {
+                    if matches!(there, There::Entry(Some(_)) | There::Anything) {
+                        self.core.lock().progress.repaired += 1;
+                    }
+                    Some(if deleted { Away::Deleted } else { Away::Aside })
                 } else {
-                    self.left_out(number, names, dir, name, there)?;
-                }
+                    self.left_out(there, deleted)
+                };
+                away.map_or(Ok(()), |away| self.clear_name(number, names, dir, name, away))?;
                 return settled();
             }
             Err(error) => return Err(unreadable(dir, names, error)),
         };
         if !self.takes_name(names, dir, name, &node) {
-            self.left_out(number, names, dir, name, there)?;
+            let away = self.left_out(there, deleted);
+            let cleared = away.map_or(Ok(()), |away| self.clear_name(number, names, dir, name, away));
             self.tree.settle(node);
+            cleared?;
             return settled();
         }
         let result = {
@@ -203,42 +220,32 @@ impl Srm {
         result
     }
 
-    /// A name that the set leaves out: what the target has there stays, unless it is not to.
-    fn left_out(&self, number: u64, names: &Names, dir: &Arc<Node>, name: &Name, there: There<'_>) -> Result<(), Stop> {
-        let Some(path) = path_of(names, dir, name) else { return Ok(()) };
-        if there.entry().is_none() || !(self.is_dropping() || self.is_sweeping()) {
-            return Ok(());
+    /// What becomes of what the target has under a name that the set leaves out: it stays, unless it is not to, or is of a file
+    /// that is no more. `None`: nothing.
+    fn left_out(&self, there: There<'_>, deleted: bool) -> Option<Away> {
+        there.entry()?;
+        match deleted {
+            true => Some(Away::Deleted),
+            false if self.is_dropping() => Some(Away::Removed),
+            false => self.is_sweeping().then_some(Away::Aside),
         }
-        let parent_mtime = mtime_of(self, names, dir).map_err(|error| unreadable(dir, names, error))?;
-        let op =
-            if self.is_dropping() { Op::Remove { path, parent_mtime } } else { Op::SetAside { path, parent_mtime } };
-        self.push(number, Draft::new(&op, Bytes::new()))
     }
 
-    /// The source has nothing at this name: what the target has is set aside, or goes where it was deleted.
-    fn clear_name(
-        &self,
-        number: u64,
-        names: &Names,
-        dir: &Arc<Node>,
-        name: &Name,
-        there: There<'_>,
-        deleted: bool,
-    ) -> Result<(), Stop> {
+    /// The source has nothing at this name that the target is to have: what is there goes.
+    fn clear_name(&self, number: u64, names: &Names, dir: &Arc<Node>, name: &Name, away: Away) -> Result<(), Stop> {
         let Some(path) = path_of(names, dir, name) else { return Ok(()) };
         let parent_mtime = match mtime_of(self, names, dir) {
             Ok(time) => time,
             Err(error) if is_gone(&error) => return Ok(()),
             Err(error) => return Err(unreadable(dir, names, error)),
         };
-        if matches!(there, There::Entry(Some(_)) | There::Anything) {
-            self.core.lock().progress.repaired += 1;
-        }
-        let op = if deleted {
-            let gone = Replaced { node: self.tree.fresh_id(), orphan: false };
-            Op::Unlink { path, gone, directory: false, parent_mtime }
-        } else {
-            Op::SetAside { path, parent_mtime }
+        let op = match away {
+            Away::Deleted => {
+                let gone = Replaced { node: self.tree.fresh_id(), orphan: false };
+                Op::Unlink { path, gone, directory: false, parent_mtime }
+            }
+            Away::Aside => Op::SetAside { path, parent_mtime },
+            Away::Removed => Op::Remove { path, parent_mtime },
         };
         self.push(number, Draft::new(&op, Bytes::new()))
     }
@@ -263,10 +270,11 @@ impl Srm {
                 }
                 let clean = pass.right_link(node);
                 drop(core);
-                return match clean {
-                    Some(clean) => self.link(number, names, dir, name, node, &clean).map(|()| true),
-                    None => Ok(true),
-                };
+                if let Some(clean) = clean {
+                    self.link(number, names, dir, name, node, &clean)?;
+                    self.doubt(number, names, node)?;
+                }
+                return Ok(true);
             }
         }
         let Some(path) = path_of(names, dir, name) else { return Ok(true) };
@@ -379,6 +387,29 @@ impl Srm {
             pass.add_shared(node.ino(), (from_dir, from));
             pass.set_right(node, Some((dir, name)), true);
         }
+        Ok(())
+    }
+
+    /// A file that is right by a name that nobody has looked at is compared all the same, where that was asked for. It stays
+    /// right: what differs is mended in its place.
+    fn doubt(&self, number: u64, names: &Names, node: &Arc<Node>) -> Result<(), Stop> {
+        if !self.core.lock().gate.pass(number).ok_or(Stop::Over)?.doubt(node) {
+            return Ok(());
+        }
+        let size = match self.tree.stat(names, node) {
+            Ok(stat) => stat.st_size.cast_unsigned(),
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(unreadable(node, names, error)),
+        };
+        let mut core = self.core.lock();
+        let pass = core.gate.pass(number).ok_or(Stop::Over)?;
+        pass.add(Work::Mend(Arc::clone(node), Dirt { attributes: true, ..Dirt::default() }));
+        if node.kind() == FileType::RegularFile {
+            pass.add(Work::Copy(Arc::clone(node), Source::Unknown));
+            drop(core);
+            self.found(number, node, size)?;
+        }
+        self.changed.notify_all();
         Ok(())
     }
 

@@ -164,6 +164,14 @@ impl Set {
         self.is_everything() || self.verdict(path.as_bytes(), kind, size).0 != Verdict::LeftOut
     }
 
+    /// Whether a regular file of some size would be replicated under this path.
+    pub fn takes_some_size(&self, path: &RelPath) -> bool {
+        // Verdicts change only where a rule's size is passed.
+        let borders = self.0.rules.iter().flat_map(|rule| [rule.larger, rule.smaller]).flatten();
+        let mut sizes = borders.flat_map(|size| [size, size.saturating_add(1), size.saturating_sub(1)]);
+        self.takes(path, Kind::File, 0) || sizes.any(|size| self.takes(path, Kind::File, size))
+    }
+
     /// The rules in their order.
     pub fn rules(&self) -> &[Rule] {
         &self.0.rules

@@ -50,11 +50,16 @@ pub(super) fn judge(mine: &Mine, theirs: &Entry, same: Option<bool>) -> Option<(
             (FindingKind::Edited, "other content and another time".to_owned())
         });
     }
+    attributes(mine, &theirs.attrs, theirs.xattrs)
+}
+
+/// In what way attributes differ.
+pub(super) fn attributes(mine: &Mine, attrs: &Attrs, xattrs: [u8; 16]) -> Option<(FindingKind, String)> {
     let differ: Vec<&str> = [
-        (theirs.attrs.owner != mine.attrs.owner, "owner"),
-        (theirs.attrs.mode != mine.attrs.mode, "permissions"),
-        (theirs.xattrs != mine.xattrs, "extended attributes"),
-        (theirs.attrs.mtime != mine.attrs.mtime, "modification time"),
+        (attrs.owner != mine.attrs.owner, "owner"),
+        (attrs.mode != mine.attrs.mode, "permissions"),
+        (xattrs != mine.xattrs, "extended attributes"),
+        (attrs.mtime != mine.attrs.mtime, "modification time"),
     ]
     .into_iter()
     .filter_map(|(differs, word)| differs.then_some(word))

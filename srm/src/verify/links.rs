@@ -4,7 +4,7 @@
 
 use super::run::{Ended, Found, Run};
 use super::status::FindingKind;
-use crate::Srm;
+use crate::{Again, Srm};
 use platform::tree::{Names, Node, Snapshot};
 use protocol::{Entry, Name, Op, RelPath};
 use std::collections::HashMap;
@@ -68,7 +68,7 @@ impl Run {
         let (ino, count) = (mine.stat.st_ino, mine.stat.st_nlink);
         let Some(other) = self.links.take(path, ino, count, theirs.inode) else { return Ok(()) };
         if let Some(found) = self.links_differ(dir, name, &other)? {
-            return self.report(dir, name, found, Some(other));
+            return self.report(Again::Name(Arc::clone(dir), name.clone()), found, Some(other));
         }
         self.links.forget(ino, theirs.inode);
         Ok(())

@@ -6,8 +6,8 @@
 //! moment (R7): no false alarm. Questions are put only while everything is sent and the replica is coherent; at any other time
 //! verification waits, and what was under way is asked again.
 //!
-//! Here: starting, stopping, what is seen. `run` is one verification, `walk` goes through directories, `name` and `content`
-//! compare exactly, `links` the structure of hard links, `ask` puts questions, `repair` mends; `judge`, `sample`, `budget` are
+//! Here: starting, stopping, what is seen. `run` is one verification, `walk` goes through directories, `name`, `root` and
+//! `content` compare exactly, `links` the structure of hard links, `ask` puts questions, `repair` mends; `judge`, `sample`, `budget` are
 //! pure; `schedule` begins one by itself.
 
 mod ask;
@@ -17,6 +17,7 @@ mod judge;
 mod links;
 mod name;
 mod repair;
+mod root;
 mod run;
 mod sample;
 mod schedule;

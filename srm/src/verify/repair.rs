@@ -40,8 +40,7 @@ impl Run {
     fn mend_once(&mut self, suspects: &[Suspect]) -> Result<(), Ended> {
         loop {
             self.wait_ready()?;
-            let again: Vec<Again> =
-                suspects.iter().map(|s| Again::Name(std::sync::Arc::clone(&s.dir), s.name.clone())).collect();
+            let again: Vec<Again> = suspects.iter().map(|suspect| suspect.place.clone()).collect();
             let begun = self.srm.look_again(&self.srm.tree.names().write(), &again, false);
             if begun {
                 break;
@@ -51,12 +50,12 @@ impl Run {
     }
 
     fn still_differs(&mut self, suspect: &Suspect) -> Result<bool, Ended> {
-        let Suspect { dir, name, other, .. } = suspect;
+        let Again::Name(dir, name) = &suspect.place else { return Ok(self.root()?.is_some()) };
         let looked = self.exactly(dir, name, true)?;
         if looked.found.is_some() || (looked.big && self.big(dir, name)?.is_some()) {
             return Ok(true);
         }
-        match other {
+        match &suspect.other {
             Some(other) => Ok(self.links_differ(dir, name, other)?.is_some()),
             None => Ok(false),
         }

@@ -5,9 +5,9 @@ use super::links::Links;
 use super::status::{Finding, FindingKind, VerifyState, VerifyStatus};
 use super::walk::{Doubt, Small};
 use super::{VerifyOptions, judge};
-use crate::Srm;
+use crate::{Again, Srm};
 use platform::tree::Node;
-use protocol::{Name, RelPath};
+use protocol::RelPath;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,8 +26,7 @@ pub(super) struct Found {
 
 /// A finding that waits to be mended.
 pub(super) struct Suspect {
-    pub dir: Arc<Node>,
-    pub name: Name,
+    pub place: Again,
     /// Among the findings that are kept.
     pub index: Option<usize>,
     /// The name whose links it was compared with, where that is what differs.
@@ -107,7 +106,10 @@ impl Run {
     fn begin(&mut self) -> Result<(), Ended> {
         if self.options.path.is_root() {
             self.dirs.push(Arc::clone(self.srm.tree.root()));
-            return Ok(());
+            return match self.root()? {
+                Some(found) => self.report(Again::Root, found, None),
+                None => Ok(()),
+            };
         }
         let place = self.srm.place_of(&self.srm.tree.names().read(), &self.options.path);
         // Gone since it was asked for: nothing is left to compare.
@@ -146,13 +148,13 @@ impl Run {
     }
 
     /// Reports something that differs; what is to be mended is, once there is enough of it.
-    pub fn report(&mut self, dir: &Arc<Node>, name: &Name, found: Found, other: Option<RelPath>) -> Result<(), Ended> {
+    pub fn report(&mut self, place: Again, found: Found, other: Option<RelPath>) -> Result<(), Ended> {
         let Found { path, kind, detail } = found;
-        tracing::warn!(event = "verify-found", number = self.number, %path, %kind, detail, "the replica differs");
-        let index =
-            self.note(|status| status.add(Finding { path: path.to_string(), kind, detail, mended: false })).flatten();
+        let shown = if path.is_root() { ".".to_owned() } else { path.to_string() };
+        tracing::warn!(event = "verify-found", number = self.number, path = shown, %kind, detail, "the replica differs");
+        let index = self.note(|status| status.add(Finding { path: shown, kind, detail, mended: false })).flatten();
         if self.options.repair && kind != FindingKind::Unreadable {
-            self.suspects.push(Suspect { dir: Arc::clone(dir), name: name.clone(), index, other });
+            self.suspects.push(Suspect { place, index, other });
             if self.suspects.len() >= super::repair::BATCH {
                 self.mend()?;
             }

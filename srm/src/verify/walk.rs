@@ -7,6 +7,7 @@ use super::name::{Begun, Looked, Question, open_to_read, size_of};
 use super::run::{Ended, Found, Run};
 use super::status::FindingKind;
 use super::{is_elsewhere, kind_of, sample};
+use crate::Again;
 use crate::ensure::digest16;
 use crate::pass::{is_gone, path_of, read};
 use platform::tree::{Node, Opened};
@@ -79,15 +80,8 @@ impl Run {
     }
 
     fn unlisted(&mut self, dir: &Arc<Node>, path: RelPath, error: &std::io::Error) -> Result<(), Ended> {
-        // SRC itself has no name to be mended by; it is never mended here.
-        let (above, name) = match dir.link() {
-            Some(link) => link,
-            None => match Name::new(b"-") {
-                Ok(name) => (Arc::clone(dir), name),
-                Err(_) => return Ok(()),
-            },
-        };
-        self.report(&above, &name, Found::unreadable(path, error), None)
+        let place = dir.link().map_or(Again::Root, |(above, name)| Again::Name(above, name));
+        self.report(place, Found::unreadable(path, error), None)
     }
 
     /// A page of the target's names. `None`: the directory is gone.
@@ -139,7 +133,7 @@ impl Run {
             NodeKind::File if mine.size > 0 && sample::takes(self.options.sample, self.number, peeked.stat.st_ino) => {
                 if mine.size > CHUNK_BYTES {
                     return match self.big(dir, name)? {
-                        Some(found) => self.report(dir, name, found, None),
+                        Some(found) => self.report(Again::Name(Arc::clone(dir), name.clone()), found, None),
                         None => Ok(()),
                     };
                 }
@@ -187,7 +181,7 @@ impl Run {
             self.wait_for_turn(dir, name);
         }
         match found {
-            Some(found) => self.report(dir, name, found, None),
+            Some(found) => self.report(Again::Name(Arc::clone(dir), name.clone()), found, None),
             None => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use super::node::open_name;
 use super::{Applier, Fault};
 use platform::sys::resolve::open_beneath;
 use platform::sys::{attr, dir, proc_path, xattr};
-use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Page, RelPath, Time};
+use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Own, Page, RelPath, Time};
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::io;
@@ -32,7 +32,7 @@ impl Applier {
         hash: bool,
     ) -> Result<Page, Fault> {
         let Some(directory) = self.directory(path)? else {
-            return Ok(Page { exists: false, entries: Vec::new(), complete: true });
+            return Ok(Page { exists: false, entries: Vec::new(), complete: true, own: None });
         };
         let listing = match self.listing.take() {
             Some(listing) if after.is_some() && listing.path == *path => listing,
@@ -46,8 +46,11 @@ impl Applier {
     /// A page of the one name, if it is there.
     pub(super) fn look(&self, path: &RelPath, name: &Name, hash: bool) -> Result<Page, Fault> {
         match self.directory(path)? {
-            Some(directory) => self.page(&directory, std::slice::from_ref(name), None, None, hash),
-            None => Ok(Page { exists: false, entries: Vec::new(), complete: true }),
+            Some(directory) => {
+                let own = if path.is_root() { Some(own(directory.as_fd())?) } else { None };
+                Ok(Page { own, ..self.page(&directory, std::slice::from_ref(name), None, None, hash)? })
+            }
+            None => Ok(Page { exists: false, entries: Vec::new(), complete: true, own: None }),
         }
     }
 
@@ -70,7 +73,7 @@ impl Applier {
     ) -> Result<Page, Fault> {
         let first = after.map_or(0, |after| names.partition_point(|name| name <= after));
         let end = last.map_or(names.len(), |last| names.partition_point(|name| name <= last)).max(first);
-        let mut page = Page { exists: true, entries: Vec::new(), complete: true };
+        let mut page = Page { exists: true, entries: Vec::new(), complete: true, own: None };
         let (mut hashed, mut text) = (0, 0);
         for name in &names[first..end] {
             if page.entries.len() >= MAX_ENTRIES || hashed >= MAX_HASHED_BYTES || text >= MAX_TEXT_BYTES {
@@ -119,6 +122,15 @@ impl Applier {
     }
 }
 
+fn xattr_digest(mut pairs: Vec<xattr::Pair>) -> [u8; 16] {
+    if pairs.is_empty() { [0; 16] } else { digest(&Entry::xattr_digest_input(&mut pairs)) }
+}
+
+/// What a directory is itself.
+fn own(directory: BorrowedFd<'_>) -> io::Result<Own> {
+    Ok(Own { attrs: attr::attrs(&attr::stat(directory)?), xattrs: xattr_digest(xattr::all(directory)?) })
+}
+
 /// A node as a reader is told of it.
 pub(crate) fn entry(name: &Name, node: BorrowedFd<'_>) -> io::Result<Entry> {
     let stat = attr::stat(node)?;
@@ -130,13 +142,12 @@ fn described(
     name: &Name,
     stat: &Stat,
     kind: NodeKind,
-    mut xattrs: Vec<xattr::Pair>,
+    xattrs: Vec<xattr::Pair>,
     suspects: impl FnOnce(Time) -> bool,
 ) -> Entry {
     let is_file = kind == NodeKind::File;
     // The kernel shows no negative sizes or blocks.
     let only_file = |n: i64| if is_file { u64::try_from(n).unwrap_or(0) } else { 0 };
-    let xattrs = if xattrs.is_empty() { [0; 16] } else { digest(&Entry::xattr_digest_input(&mut xattrs)) };
     Entry {
         name: name.clone(),
         attrs: attr::attrs(stat),
@@ -144,7 +155,7 @@ fn described(
         blocks: only_file(stat.st_blocks),
         links: stat.st_nlink,
         inode: stat.st_ino,
-        xattrs,
+        xattrs: xattr_digest(xattrs),
         suspect: suspects(attr::ctime(stat)),
         content: None,
         kind,

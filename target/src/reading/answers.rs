@@ -91,7 +91,7 @@ impl Tree {
         let directory = match self.open(path, OFlags::DIRECTORY) {
             Ok(directory) => directory,
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {
-                return Ok(Page { exists: false, entries: Vec::new(), complete: true });
+                return Ok(Page { exists: false, entries: Vec::new(), complete: true, own: None });
             }
             Err(e) => return Err(e.into()),
         };
@@ -101,7 +101,7 @@ impl Tree {
             None => Listing { path: path.clone(), names: dir::names(directory.as_fd())? },
         };
         let first = after.map_or(0, |after| listing.names.partition_point(|name| name <= after));
-        let mut page = Page { exists: true, entries: Vec::new(), complete: true };
+        let mut page = Page { exists: true, entries: Vec::new(), complete: true, own: None };
         let mut text = 0;
         for name in &listing.names[first..] {
             if page.entries.len() >= MAX_ENTRIES || text >= MAX_TEXT_BYTES {

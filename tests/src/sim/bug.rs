@@ -46,6 +46,7 @@ bugs! {
     LostAnswer "lost-answer" "an answer that was lost with the connection counts as: nothing is there",
     HeldTooMuch "held-too-much" "the bound of what is remembered is not kept",
     OldPlace "old-place" "what is dirty of a file is sent to where it was when the pass began",
+    ForgetFolded "forget-folded" "the content of a directory below which too much was remembered is not looked at",
     ForgetCopy "forget-copy" "a file that is renamed while its content is copied is not copied to its end",
 }
 

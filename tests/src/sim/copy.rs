@@ -7,7 +7,7 @@ use super::source::Source;
 use super::store::BLOCK_BYTES;
 use super::work::{Asked, Brought, State, Step, There, Verdict};
 use protocol::{Name, RelPath};
-use srm::map::{Gate, Handle, Ranges, Source as From, Work};
+use srm::map::{Dirt, Gate, Handle, Ranges, Source as From, Work};
 use std::collections::VecDeque;
 
 /// Blocks that are sent at once.
@@ -155,6 +155,11 @@ impl Source {
         self.push(Rec::Link { node: node.id(), at: At::Path(from), to, parent_mtime });
         if let Some(pass) = self.passing() {
             pass.set_right(node, Some((dir, name)), true);
+            // Right by a name that nobody has looked at: it is compared in its place.
+            if pass.doubt(node) {
+                pass.add(Work::Mend(node.clone(), Dirt { attributes: true, ..Dirt::default() }));
+                pass.add(Work::Copy(node.clone(), From::Unknown));
+            }
         }
     }
 

@@ -27,6 +27,11 @@ impl Source {
                     for (dir, name, there) in &rest.names {
                         pass.add_name(dir, name, hint(*there));
                     }
+                    pass.doubts = !rest.folded.is_empty();
+                    if !self.has(Bug::ForgetFolded) {
+                        rest.folded.iter().for_each(|dir| pass.set_listing(dir));
+                    }
+                    self.counts.folded += rest.folded.len() as u64;
                     for (node, dirt) in rest.files {
                         pass.add(Work::Mend(node, dirt));
                     }
@@ -81,11 +86,18 @@ impl Source {
                 let from_mtime = self.mtime_of(&from_dir.unwrap_or_else(|| self.tree.root()));
                 let mtimes = (from_mtime, self.mtime_of(&to_dir));
                 let kind = RenameKind::NoReplace;
-                self.push(Rec::Rename { from, to: target, kind, replaced: None, mtimes });
+                // In a directory that took the place of a deleted one it may be in its place already.
+                if from != target {
+                    self.push(Rec::Rename { from, to: target, kind, replaced: None, mtimes });
+                }
                 let several = self.nlink(&node) > 1 && !node.is_dir();
                 if let (Some((dir, name)), Some(pass)) = (&to, self.passing()) {
                     pass.set_right(&node, Some((dir, name)), several);
                 }
+            }
+            Step::Aside { path, dir } => {
+                let parent_mtime = self.mtime_of(&dir);
+                self.push(Rec::SetAside { path, parent_mtime });
             }
             Step::Remove { path, directory, dir } => {
                 let parent_mtime = dir.map_or(0, |dir| self.mtime_of(&dir));
@@ -163,6 +175,6 @@ fn hint(there: There) -> Hint {
     match there {
         There::Nothing => Hint::Nothing,
         There::Deleted { directory: false } => Hint::Deleted,
-        There::Deleted { directory: true } | There::Moved => Hint::Ask,
+        There::Deleted { directory: true } | There::Moved | There::Unknown => Hint::Ask,
     }
 }

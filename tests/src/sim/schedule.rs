@@ -25,9 +25,11 @@ enum Flavour {
     Staging,
     /// Few names, so that what happens meets.
     Small,
+    /// More than may be remembered, in several directories.
+    Heavy,
 }
 
-const FLAVOURS: [Flavour; 8] = [
+const FLAVOURS: [Flavour; 9] = [
     Flavour::Anything,
     Flavour::Bypass,
     Flavour::Overflow,
@@ -36,6 +38,7 @@ const FLAVOURS: [Flavour; 8] = [
     Flavour::Staging,
     Flavour::Small,
     Flavour::Small,
+    Flavour::Heavy,
 ];
 
 /// Calls of applications, and how often they come.
@@ -146,6 +149,7 @@ fn scene(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<E
         Flavour::Small => &[(0, 1), (1, 3), (2, 3), (3, 1), (4, 1), (5, 1)],
         Flavour::Bypass => &[(0, 1), (1, 6), (4, 1), (5, 2)],
         Flavour::Links => &[(0, 1), (1, 6), (4, 1), (5, 2), (6, 3)],
+        Flavour::Heavy => &[(0, 1), (4, 1), (5, 1), (7, 5)],
         Flavour::Overflow => &[(0, 1), (3, 5), (4, 1), (5, 2)],
         Flavour::Mirror | Flavour::Staging => &[(0, 1), (1, 1), (2, 5), (4, 1), (5, 1)],
     };
@@ -180,8 +184,24 @@ fn scene(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<E
             }
         }
         5 => events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]),
+        7 => heavy(random, flavour, events),
         _ => nameless(random, flavour, events),
     }
+}
+
+/// From a state that is the same on both sides much is changed while nothing is sent.
+fn heavy(random: &mut Random, flavour: Flavour, events: &mut Vec<Event>) {
+    events.extend([Event::Connect, Event::Bypass(false)]);
+    for _ in 0..4 {
+        events.push(Event::App(Call::Mkdir, Args(number(random), number(random), number(random))));
+    }
+    events.extend([Event::Run(2000), Event::Bypass(true)]);
+    for _ in 0..10 {
+        events.push(call(random, flavour));
+    }
+    calls(random, flavour, 40, events);
+    events.extend([Event::Bypass(false), Event::Connect, Event::Begin]);
+    mixed(random, flavour, events);
 }
 
 /// A file is left open without a known name, and others that are not known.
@@ -229,7 +249,11 @@ impl Schedule {
             } else {
                 *random.pick(&[24, 200, 1000])
             },
-            held: *random.pick(&[6, 60, 1000, 1000]),
+            held: if flavour == Flavour::Heavy {
+                *random.pick(&[6, 9, 12, 16, 24])
+            } else {
+                *random.pick(&[6, 60, 1000, 1000])
+            },
             workers: *random.pick(&[1, 2, 4]),
             staged: if flavour == Flavour::Staging { 1 } else { *random.pick(&[2, 4, 100, 100]) },
         };

@@ -49,6 +49,8 @@ pub struct Counts {
     pub steps: u64,
     /// Records.
     pub records: u64,
+    /// Directories whose whole content was looked at because too much was remembered below them.
+    pub folded: u64,
     /// Files that were staged and put in place.
     pub staged: u64,
 }

@@ -54,6 +54,16 @@ fn the_last_rule_that_matches_an_entry_or_a_directory_above_it_decides() {
 }
 
 #[test]
+fn a_name_may_be_taken_with_another_size() {
+    let set = set("[[rule]]\nexclude = '*'\nkind = 'file'\nlarger = '1KiB'\n\
+        [[rule]]\nexclude = '*.tmp'\n[[rule]]\ninclude = '*.tmp'\nlarger = '1MiB'\nsmaller = '2MiB'\n[[rule]]\nexclude = 'no'\n");
+    for (text, taken) in [("a", true), ("a.tmp", true), ("no", false), ("no/a", false), ("d/a", true)] {
+        assert_eq!(set.takes_some_size(&path(text)), taken, "{text}");
+    }
+    assert!(!takes(&set, "a.tmp"));
+}
+
+#[test]
 fn a_directory_is_visible_when_a_later_rule_leads_below_it() {
     let verdict = |rules: &str, text: &str| set(rules).explain(&path(text), Kind::Directory, 0).verdict;
     let all_but = "default = 'exclude'\n[[rule]]\ninclude = ";
