@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// Lanes that one source may have open to a replica; their numbers are below this.
 pub const MAX_LANES: u8 = 16;
 
-/// Content-defined chunks are cut by FastCDC 2020 (crate `fastcdc`, normalization level 1, seed 0) with these three, which
-/// both sides must have the same: the shortest chunk in bytes, but for the last of a file;
+/// Content-defined chunks are cut by `fastcdc::v2020`, normalization level 1, seed 0, with these three, which both sides must
+/// have the same: the shortest chunk in bytes, but for the last of a file;
 pub const CUT_MIN_BYTES: u32 = 16 << 10;
 /// the average;
 pub const CUT_AVG_BYTES: u32 = 64 << 10;
@@ -150,7 +150,8 @@ pub enum PieceAnswer {
         text: String,
         /// Someone may make room or give rights: trying again later makes sense.
         retry: bool,
-    },    /// Chunks of a file from the offset that was asked for on, without gaps. None: the file ends there.
+    },
+    /// Chunks of a file from the offset that was asked for on, without gaps. None: the file ends there.
     Chunks {
         /// Length of each in bytes, at least 1 and at most [`CUT_MAX_BYTES`]; at most [`MAX_CHUNKS`] of them.
         lens: Vec<u32>,
