@@ -14,11 +14,11 @@ pub const MAX_LANES: u8 = 16;
 
 /// Content-defined chunks are cut by `fastcdc::v2020`, normalization level 1, seed 0, with these three, which both sides must
 /// have the same: the shortest chunk in bytes, but for the last of a file;
-pub const CUT_MIN_BYTES: u32 = 16 << 10;
+pub const CUT_MIN_BYTES: u32 = 8 << 10;
 /// the average;
-pub const CUT_AVG_BYTES: u32 = 64 << 10;
+pub const CUT_AVG_BYTES: u32 = 32 << 10;
 /// the longest.
-pub const CUT_MAX_BYTES: u32 = 256 << 10;
+pub const CUT_MAX_BYTES: u32 = 128 << 10;
 /// Chunks in one answer at most.
 pub const MAX_CHUNKS: usize = 1024;
 

@@ -163,7 +163,7 @@ fn lane_samples() -> Vec<(&'static str, Message)> {
         ("piece-copy-from", Message::Piece(7, from, none())),
         (
             "piece-done-chunks",
-            Message::PieceDone(6, PieceAnswer::Chunks { lens: vec![1 << 18, 3], hashes: vec![9; 32] }),
+            Message::PieceDone(6, PieceAnswer::Chunks { lens: vec![1 << 17, 3], hashes: vec![9; 32] }),
         ),
         ("piece-done-unlike", Message::PieceDone(7, PieceAnswer::Unlike)),
     ]

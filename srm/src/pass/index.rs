@@ -20,7 +20,7 @@ const WORTH: u64 = 4;
 /// Chunks that are known at once, some 64 bytes of memory each.
 const MAX_KNOWN: usize = 1 << 17;
 /// Chunks are known up to here beyond the place in the new file, and kept from here before it on.
-const AHEAD_BYTES: u64 = 4 << 30;
+const AHEAD_BYTES: u64 = 2 << 30;
 const BEHIND_BYTES: u64 = 1 << 30;
 
 /// Where in the target's file chunks are: of all of it, or of a part around the place that the new file is at.
