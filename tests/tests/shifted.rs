@@ -36,7 +36,7 @@ fn inode(rig: &Rig, name: &str) -> u64 {
     fs::metadata(rig.replica().join(name)).unwrap().ino()
 }
 
-// claim: A135
+// claim: A140
 #[test]
 fn of_a_file_that_was_shifted_little_travels() {
     let mut random = Random::new(31);
@@ -64,7 +64,7 @@ fn of_a_file_that_was_shifted_little_travels() {
     rig.finish();
 }
 
-// claim: A135
+// claim: A140
 #[test]
 fn a_file_that_grew_at_its_end_or_became_another_is_mended_where_it_is() {
     let mut random = Random::new(32);
@@ -84,7 +84,7 @@ fn a_file_that_grew_at_its_end_or_became_another_is_mended_where_it_is() {
     rig.finish();
 }
 
-// claim: A135
+// claim: A140
 #[test]
 fn a_file_with_two_names_and_one_with_holes_come_out_exact() {
     let mut random = Random::new(33);
@@ -127,7 +127,7 @@ fn a_file_with_two_names_and_one_with_holes_come_out_exact() {
     rig.finish();
 }
 
-// claim: A135, A134
+// claim: A140, A134
 #[test]
 fn a_shifted_file_that_is_touched_while_it_is_made_anew_is_exact() {
     let seed = seed();
@@ -185,7 +185,7 @@ fn a_shifted_file_that_is_touched_while_it_is_made_anew_is_exact() {
     rig.finish();
 }
 
-// claim: A133, A135
+// claim: A133, A140
 #[test]
 fn what_was_new_in_a_shifted_file_does_not_travel_again_after_a_kill() {
     let mut random = Random::new(34);
