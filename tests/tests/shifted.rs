@@ -2,7 +2,7 @@
 //! travel again, and whatever happens meanwhile, they come out exact.
 #![allow(clippy::unwrap_used)]
 
-use replfs_tests::rig::{Commit, Rig, Setup};
+use replfs_tests::rig::{Commit, NAME, Rig, Setup};
 use replfs_tests::seed::{Random, seed};
 use replfs_tests::wait::{PATIENCE, until};
 use std::fs::{self, File, OpenOptions};
@@ -201,5 +201,31 @@ fn what_was_new_in_a_shifted_file_does_not_travel_again_after_a_kill() {
     rig.link().delay(Duration::ZERO);
     let again = catch_up(&mut rig);
     assert!(again < 18 * MIB, "{again} bytes travelled after some 16 of 24 MiB had");
+    rig.finish();
+}
+
+// claim: A140
+#[test]
+fn a_file_that_was_written_anew_under_its_name_is_found_too() {
+    let mut random = Random::new(35);
+    let content = random.bytes(16 << 20);
+    let mut rig = mirrored(Setup::default().linked(), |src| fs::write(src.join("big"), &content).unwrap());
+    let grown = [b"a line in front\n", &content[..]].concat();
+    // As most programs write: beside it, then over it. Once while nothing is mounted, once while nothing is sent.
+    let write = |dir: &Path, bytes: &[u8]| {
+        fs::write(dir.join("big.new"), bytes).unwrap();
+        fs::rename(dir.join("big.new"), dir.join("big")).unwrap();
+    };
+    write(&rig.src(), &grown);
+    let bytes = catch_up(&mut rig);
+    assert!(bytes < MIB, "{bytes} bytes travelled");
+    rig.assert_equal();
+    rig.replfs("bypass", &[NAME, "on"]).ok();
+    write(&rig.mnt(), &content);
+    let before = rig.link().bytes_there();
+    rig.replfs("bypass", &[NAME, "off"]).ok();
+    rig.settle();
+    let bytes = rig.link().bytes_there() - before;
+    assert!(bytes < MIB, "{bytes} bytes travelled");
     rig.finish();
 }
