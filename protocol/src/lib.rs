@@ -20,7 +20,9 @@ pub use message::{
     Ack, Answer, Entry, Hello, HelloAck, Message, Own, Page, Position, RefusalCode, Refused, Trouble, TroubleKind,
 };
 pub use path::{Name, PathError, RelPath};
-pub use piece::{LaneAck, LaneHello, MAX_LANES, PieceAnswer, PieceOp};
+pub use piece::{
+    CUT_AVG_BYTES, CUT_MAX_BYTES, CUT_MIN_BYTES, LaneAck, LaneHello, MAX_CHUNKS, MAX_LANES, PieceAnswer, PieceOp,
+};
 pub use record::{AllocateMode, At, Content, Ensure, Mark, Op, Place, Record, RenameKind, Replaced};
 
 /// The protocol version that this build speaks. Versions are compared for equality until there are two.

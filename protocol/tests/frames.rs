@@ -152,6 +152,8 @@ fn lane_samples() -> Vec<(&'static str, Message)> {
     let hello = LaneHello { version: 1, name: name("mail"), incarnation: Incarnation::from_bytes([1; 16]), lane: 3 };
     let data = PieceOp::Data { stage, offset: 1 << 40 };
     let compare = PieceOp::Compare { stage, offset: 5, len: 9, block_bytes: 8, hashes: vec![7; 32] };
+    let chunks = PieceOp::Chunks { stage, path: path("a/b"), offset: 1 << 33 };
+    let from = PieceOp::CopyFrom { stage, offset: 5, len: 1 << 20, path: path("a/b"), from: 1 << 40, hash: [7; 16] };
     let failed = PieceAnswer::Failed { text: "no space".into(), retry: true };
     let none = Bytes::new;
     vec![
@@ -166,6 +168,13 @@ fn lane_samples() -> Vec<(&'static str, Message)> {
         ("piece-done-there", Message::PieceDone(1, PieceAnswer::There { len: 1 << 33 })),
         ("piece-done-differs", Message::PieceDone(4, PieceAnswer::Differs(vec![1]))),
         ("piece-done-failed", Message::PieceDone(3, failed)),
+        ("piece-chunks", Message::Piece(6, chunks, none())),
+        ("piece-copy-from", Message::Piece(7, from, none())),
+        (
+            "piece-done-chunks",
+            Message::PieceDone(6, PieceAnswer::Chunks { lens: vec![1 << 17, 3], hashes: vec![9; 32] }),
+        ),
+        ("piece-done-unlike", Message::PieceDone(7, PieceAnswer::Unlike)),
     ]
 }
 

@@ -98,6 +98,16 @@ pub(crate) fn check_piece(op: &PieceOp, payload: &Bytes) -> Checked {
             span(*offset, *len)
         }
         PieceOp::Compare { offset, len, block_bytes, hashes, .. } => compare(*offset, *len, *block_bytes, hashes),
+        PieceOp::Chunks { path, offset, .. } => {
+            that(!path.is_root(), "chunks of a directory")?;
+            span(*offset, 0)
+        }
+        PieceOp::CopyFrom { offset, len, path, from, .. } => {
+            that(!path.is_root(), "a copy of a directory")?;
+            that((1..=CHUNK_BYTES).contains(len), "a copy of nothing or of too much")?;
+            span(*offset, *len)?;
+            span(*from, *len)
+        }
         PieceOp::Data { .. } | PieceOp::Drop { .. } => Ok(()),
     }
 }

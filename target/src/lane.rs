@@ -20,6 +20,7 @@ use platform::wire::{Batch, WireError, read_message, write_message};
 use protocol::{Frame, LaneAck, LaneHello, MAX_LANES, Message, PieceAnswer, PieceOp, RefusalCode, Refused, VERSION};
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -132,7 +133,7 @@ impl Lanes {
     }
 
     fn answer(&self, op: &PieceOp, payload: &[u8]) -> PieceAnswer {
-        self.home.stages.carry_out(op, payload).unwrap_or_else(|fault| {
+        self.home.stages.carry_out(self.home.tree.as_fd(), op, payload).unwrap_or_else(|fault| {
             let text = fault.text;
             tracing::warn!(name = %self.home.name, stage = %op.stage(), "a piece could not be stored: {text}");
             self.facts.error(format!("lane: {text}"));

@@ -13,6 +13,7 @@ mod admit;
 mod apply;
 mod aside;
 mod check;
+mod chunks;
 mod clean;
 mod error;
 mod home;

@@ -2,13 +2,14 @@
 //! applier places or removes them. Nothing here knows of messages.
 
 use crate::apply::{Fault, differing, punch, read_size, write_all};
+use crate::chunks;
 use parking_lot::Mutex;
 use protocol::{PieceAnswer, PieceOp, StageId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Staging files that are kept open.
@@ -55,8 +56,9 @@ impl Stages {
         Self { dir, open: Mutex::default() }
     }
 
-    /// Does what a piece says. Pieces of one staging file may come from several threads at once.
-    pub fn carry_out(&self, op: &PieceOp, payload: &[u8]) -> Result<PieceAnswer, Fault> {
+    /// Does what a piece says. Pieces of one staging file may come from several threads at once. `tree`: the replica, to be
+    /// read.
+    pub fn carry_out(&self, tree: BorrowedFd<'_>, op: &PieceOp, payload: &[u8]) -> Result<PieceAnswer, Fault> {
         match op {
             PieceOp::Open { stage, .. } => {
                 let fd = self.make(*stage)?;
@@ -69,6 +71,10 @@ impl Stages {
                 return differing(fd.as_fd(), *offset..*offset + *len, *block_bytes, hashes).map(PieceAnswer::Differs);
             }
             PieceOp::Drop { stage } => self.remove(*stage)?,
+            PieceOp::Chunks { path, offset, .. } => return chunks::list(tree, path, *offset),
+            PieceOp::CopyFrom { stage, offset, len, path, from, hash } => {
+                return chunks::copy((tree, path, *from), (self.get(*stage)?.as_fd(), *offset), *len, hash);
+            }
         }
         Ok(PieceAnswer::Done)
     }

@@ -108,6 +108,103 @@ async fn holes_and_comparisons_are_of_the_staging_file() {
     assert!(!rig.at("victim").exists());
 }
 
+/// Bytes that do not repeat.
+fn noise(len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    blake3::Hasher::new().finalize_xof().fill(&mut out);
+    out
+}
+
+fn digest(bytes: &[u8]) -> [u8; 16] {
+    blake3::hash(bytes).as_bytes()[..16].try_into().unwrap()
+}
+
+#[tokio::test]
+async fn chunks_of_a_file_are_told_page_by_page() {
+    let rig = Rig::new();
+    let _source = rig.connect().await;
+    let mut lane = Lane::open(&rig.target, 0).await;
+    fs::create_dir(rig.at("d")).unwrap();
+    let content = noise((40 << 20) + 77);
+    fs::write(rig.at("d/f"), &content).unwrap();
+    let (mut at, mut pages) = (0, 0);
+    loop {
+        let ask = PieceOp::Chunks { stage: STAGE, path: path("d/f"), offset: at as u64 };
+        let PieceAnswer::Chunks { lens, hashes } = lane.ask(ask, b"").await else { panic!("no chunks") };
+        assert_eq!(hashes.len(), lens.len() * 16);
+        if lens.is_empty() {
+            break;
+        }
+        assert!(lens.len() <= protocol::MAX_CHUNKS);
+        for (len, hash) in lens.into_iter().zip(hashes.chunks(16)) {
+            assert!((1..=protocol::CUT_MAX_BYTES).contains(&len));
+            assert_eq!(digest(&content[at..at + len as usize]), hash, "at {at}");
+            at += len as usize;
+        }
+        pages += 1;
+    }
+    assert_eq!(at, content.len());
+    assert!(pages >= 2, "an answer is bounded");
+}
+
+#[tokio::test]
+async fn a_copy_from_the_replica_is_what_its_hash_says_or_nothing() {
+    let rig = Rig::new();
+    let mut source = rig.connect().await;
+    let mut lane = Lane::open(&rig.target, 0).await;
+    let content = noise(1 << 20);
+    fs::write(rig.at("f"), &content).unwrap();
+    lane.make(STAGE).await;
+    let copy = |text, offset, len: usize, from, hash| PieceOp::CopyFrom {
+        stage: STAGE,
+        offset,
+        len: len as u64,
+        path: path(text),
+        from,
+        hash,
+    };
+    let hash = digest(&content[1000..]);
+    let rest = content.len() - 1000;
+    assert_eq!(lane.ask(copy("f", 3, rest, 1000, hash), b"").await, PieceAnswer::Done);
+    lane.data(STAGE, 0, b"new").await;
+    for (from, hash) in [(1001, hash), (999, hash), (1000, digest(b"")), (1 << 40, hash)] {
+        assert_eq!(lane.ask(copy("f", 3, rest, from, hash), b"").await, PieceAnswer::Unlike, "from {from}");
+    }
+    // From the file into its own successor, whatever becomes of it meanwhile.
+    source.tolerant(place(9, "f", STAGE, 3 + rest as u64), b"").await;
+    assert_eq!(fs::read(rig.at("f")).unwrap(), [b"new", &content[1000..]].concat());
+    lane.make(STAGE).await;
+    assert_eq!(lane.ask(copy("f", 0, rest, 1000, hash), b"").await, PieceAnswer::Unlike, "it is another file now");
+    assert_eq!(fs::metadata(file_of(&rig, STAGE)).unwrap().len(), 0, "nothing was written");
+}
+
+#[tokio::test]
+async fn only_regular_files_of_the_replica_are_read() {
+    let rig = Rig::new();
+    let _source = rig.connect().await;
+    let mut lane = Lane::open(&rig.target, 0).await;
+    lane.make(STAGE).await;
+    fs::write(rig.meta().join("secret"), "secret").unwrap();
+    fs::create_dir(rig.at("dir")).unwrap();
+    std::os::unix::fs::symlink(rig.meta().join("secret"), rig.at("link")).unwrap();
+    std::os::unix::fs::symlink(rig.meta(), rig.at("out")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, rig.at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    for text in ["dir", "link", "out/secret", "fifo", "nothing"] {
+        let (stage, hash) = (STAGE, digest(b"secret"));
+        let list = PieceOp::Chunks { stage, path: path(text), offset: 0 };
+        let copy = PieceOp::CopyFrom { stage, offset: 0, len: 6, path: path(text), from: 0, hash };
+        for op in [list, copy] {
+            let answer = lane.ask(op, b"").await;
+            assert!(matches!(answer, PieceAnswer::Failed { retry: false, .. }), "{text}: {answer:?}");
+        }
+    }
+    let (stage, hash) = (OTHER, digest(b""));
+    let never_opened = PieceOp::CopyFrom { stage, offset: 0, len: 1, path: path("f"), from: 0, hash };
+    fs::write(rig.at("f"), "x").unwrap();
+    assert!(matches!(lane.ask(never_opened, b"").await, PieceAnswer::Failed { retry: false, .. }));
+    assert_eq!(fs::metadata(file_of(&rig, STAGE)).unwrap().len(), 0);
+}
+
 #[tokio::test]
 async fn staging_files_survive_a_new_run_and_a_restart_and_go_when_the_pass_is_over() {
     let rig = Rig::new();
@@ -185,7 +282,9 @@ async fn hostile_pieces_end_the_lane_and_touch_nothing() {
     let (stage, big) = (STAGE, vec![0; (1 << 20) + 1]);
     let compare =
         |len, block_bytes, hashes| PieceOp::Compare { stage, offset: 0, len, block_bytes, hashes: vec![0; hashes] };
-    let hostile: [(PieceOp, &[u8]); 10] = [
+    let chunks = |text, offset| PieceOp::Chunks { stage, path: path(text), offset };
+    let copy = |offset, len, from| PieceOp::CopyFrom { stage, offset, len, path: path("f"), from, hash: [0; 16] };
+    let hostile: [(PieceOp, &[u8]); 18] = [
         (PieceOp::Data { stage, offset: u64::MAX }, b"x"),
         (PieceOp::Data { stage, offset: i64::MAX.cast_unsigned() }, b"x"),
         (PieceOp::Data { stage, offset: 0 }, b""),
@@ -196,6 +295,14 @@ async fn hostile_pieces_end_the_lane_and_touch_nothing() {
         (compare(2 << 20, 16 << 10, 16 * 128), b""),
         (compare(1 << 20, 0, 16), b""),
         (compare(1 << 20, 16 << 10, 16), b""),
+        (chunks("f", u64::MAX), b""),
+        (chunks("", 0), b""),
+        (chunks("f", 0), b"x"),
+        (copy(0, 0, 0), b""),
+        (copy(0, (1 << 20) + 1, 0), b""),
+        (copy(u64::MAX, 1, 0), b""),
+        (copy(0, 1, u64::MAX), b""),
+        (copy(0, 1, 0), b"x"),
     ];
     for (op, payload) in hostile {
         let refused = Lane::open(&rig.target, 0).await.refused(op.clone(), payload).await;

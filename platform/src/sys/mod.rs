@@ -3,6 +3,7 @@
 pub mod attr;
 pub mod content;
 pub mod creds;
+pub mod cut;
 pub mod dir;
 pub mod extent;
 pub mod flags;

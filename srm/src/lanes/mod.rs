@@ -10,12 +10,14 @@
 //! breaks goes out again once the target has let that lane in anew, which it does when nothing of the old one is under
 //! way any more.
 
+mod chunks;
 mod feed;
 mod piece;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use chunks::{Chunk, CopyFrom};
 pub use feed::{Over, Seat};
 
 use bytes::Bytes;
@@ -58,7 +60,7 @@ impl std::fmt::Debug for Wake {
     }
 }
 
-/// A comparison that is under way.
+/// A question that is under way.
 #[derive(Debug)]
 #[must_use = "an answer comes to who waits for it"]
 pub struct Asked {
@@ -170,12 +172,7 @@ impl Lanes {
         block_bytes: u32,
         hashes: Vec<u8>,
     ) -> Result<Asked, LaneError> {
-        let op = PieceOp::Compare { stage, offset, len, block_bytes, hashes };
-        let mut pool = self.room(pass, &op, 0)?;
-        let n = pool.ask(op);
-        drop(pool);
-        self.wake();
-        Ok(Asked { pass, n })
+        self.put(pass, PieceOp::Compare { stage, offset, len, block_bytes, hashes })
     }
 
     /// The answer to a comparison.
@@ -206,6 +203,15 @@ impl Lanes {
             drop(pool);
             self.wake();
         }
+    }
+
+    /// Queues a question.
+    fn put(&self, pass: u64, op: PieceOp) -> Result<Asked, LaneError> {
+        let mut pool = self.room(pass, &op, 0)?;
+        let n = pool.ask(op);
+        drop(pool);
+        self.wake();
+        Ok(Asked { pass, n })
     }
 
     fn push(&self, pass: u64, op: PieceOp, data: Bytes) -> Result<(), LaneError> {

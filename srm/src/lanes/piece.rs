@@ -1,10 +1,13 @@
 //! One piece: what it is, what it costs, what answers it.
 
 use bytes::Bytes;
-use protocol::{PieceAnswer, PieceOp};
+use protocol::{CUT_MAX_BYTES, MAX_CHUNKS, PieceAnswer, PieceOp};
 
 /// What a piece costs beside its data, at the least.
 const PIECE_BYTES: usize = 512;
+
+/// Bytes of a chunk's hash.
+pub(super) const HASH_BYTES: usize = 16;
 
 /// A piece from its queueing to its answer.
 #[derive(Debug)]
@@ -31,8 +34,12 @@ impl Piece {
 
 /// Bytes that a piece counts.
 pub(super) fn cost(op: &PieceOp, data: usize) -> usize {
-    let hashes = if let PieceOp::Compare { hashes, .. } = op { hashes.len() } else { 0 };
-    PIECE_BYTES + hashes + data
+    let words = match op {
+        PieceOp::Compare { hashes, .. } => hashes.len(),
+        PieceOp::Chunks { path, .. } | PieceOp::CopyFrom { path, .. } => path.as_bytes().len(),
+        _ => 0,
+    };
+    PIECE_BYTES + words + data
 }
 
 /// Whether an answer is one to this question.
@@ -40,7 +47,16 @@ pub(super) fn judge(op: &PieceOp, answer: PieceAnswer) -> Result<PieceAnswer, St
     let fits = match (op, &answer) {
         (_, PieceAnswer::Failed { text, .. }) => return Err(text.clone()),
         (PieceOp::Open { .. }, PieceAnswer::There { .. })
-        | (PieceOp::Data { .. } | PieceOp::Hole { .. } | PieceOp::Drop { .. }, PieceAnswer::Done) => true,
+        | (
+            PieceOp::Data { .. } | PieceOp::Hole { .. } | PieceOp::Drop { .. } | PieceOp::CopyFrom { .. },
+            PieceAnswer::Done,
+        )
+        | (PieceOp::CopyFrom { .. }, PieceAnswer::Unlike) => true,
+        (PieceOp::Chunks { .. }, PieceAnswer::Chunks { lens, hashes }) => {
+            lens.len() <= MAX_CHUNKS
+                && hashes.len() == lens.len() * HASH_BYTES
+                && lens.iter().all(|len| (1..=CUT_MAX_BYTES).contains(len))
+        }
         (PieceOp::Compare { len, block_bytes, .. }, PieceAnswer::Differs(list)) => {
             let blocks = len.div_ceil(u64::from(*block_bytes).max(1));
             list.iter().all(|block| u64::from(*block) < blocks)

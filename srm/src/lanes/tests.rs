@@ -106,6 +106,37 @@ fn a_copy_is_opened_compared_filled_and_settled() {
 }
 
 #[test]
+fn chunks_are_told_and_copies_of_them_are_made_or_not() {
+    let pool = pool(1);
+    let path = protocol::RelPath::new(b"d/f").unwrap();
+    let asked = start(&pool, {
+        let path = path.clone();
+        move |lanes| {
+            let chunks = lanes.chunks(PASS, STAGE, &path, 5).unwrap();
+            let copy = |from| CopyFrom { path: &path, from, offset: 1, len: 3, hash: [2; 16] };
+            let (one, two) = (lanes.copy_from(PASS, STAGE, copy(7)), lanes.copy_from(PASS, STAGE, copy(8)));
+            let done = (lanes.copied(one.unwrap()), lanes.copied(two.unwrap()));
+            (chunks, done, lanes.settle(PASS, STAGE), lanes.chunks(PASS, STAGE, &path, 8))
+        }
+    });
+    let seat = lane(eventually(|| pool.state.lock().outstanding(STAGE).checked_sub(1).map(|_| &pool)));
+    let next = || eventually(|| take(&pool, seat));
+    let (n, op, _) = next();
+    assert_eq!(op, PieceOp::Chunks { stage: STAGE, path: path.clone(), offset: 5 });
+    answer(&pool, seat, n, PieceAnswer::Chunks { lens: vec![3, 4], hashes: [[1; 16], [2; 16]].concat() });
+    let (first, op, _) = next();
+    assert_eq!(op, PieceOp::CopyFrom { stage: STAGE, offset: 1, len: 3, path, from: 7, hash: [2; 16] });
+    answer(&pool, seat, first, PieceAnswer::Done);
+    answer(&pool, seat, next().0, PieceAnswer::Unlike);
+    // More hashes than chunks: not an answer to this question.
+    answer(&pool, seat, next().0, PieceAnswer::Chunks { lens: vec![3], hashes: vec![1; 32] });
+    let (chunks, done, settled, last) = asked.join().unwrap();
+    assert_eq!(chunks, [Chunk { len: 3, hash: [1; 16] }, Chunk { len: 4, hash: [2; 16] }]);
+    assert_eq!((done, settled), ((Ok(true), Ok(false)), Ok(())));
+    assert!(matches!(last, Err(LaneError::Failed(_))), "{last:?}");
+}
+
+#[test]
 fn what_a_broken_lane_had_goes_out_again_only_when_that_lane_is_let_in_anew() {
     let pool = pool(4);
     for n in 0..3 {

@@ -1,6 +1,7 @@
 //! Comparing one name and sending what differs.
 
 use super::ask::Told;
+use super::shift::{self, Old};
 use super::stage::STAGED_ABOVE_BYTES;
 use super::{Stop, is_gone, unreadable};
 use crate::Srm;
@@ -42,14 +43,24 @@ enum Looked {
     /// Something touched it meanwhile.
     Again,
     /// Its content is to be brought over the lanes first.
-    Stage(Arc<Node>),
+    Stage(Arc<Node>, Way),
 }
 
-/// Whether big files may go over the lanes.
+/// How content comes over the lanes.
+pub(super) enum Way {
+    /// All of it.
+    Whole,
+    /// Much of it may be in what the target has under this name, at other places.
+    From(Old),
+}
+
+/// Which big files may go over the lanes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lanes {
-    Yes,
-    No,
+    All,
+    /// Only those that the target does not have.
+    Whole,
+    None,
 }
 
 /// How what only the target has goes.
@@ -77,8 +88,8 @@ enum Verdict {
 impl Srm {
     /// Sees to a name that waits for a look.
     pub(super) fn look(&self, number: u64, dir: &Arc<Node>, name: &Name) -> Result<(), Stop> {
-        let mut lanes = Lanes::Yes;
-        loop {
+        let mut lanes = Lanes::All;
+        'look: loop {
             self.wait_for_room(number)?;
             let (known, turn) = {
                 let mut core = self.core.lock();
@@ -99,17 +110,29 @@ impl Srm {
                 },
             };
             let there = told.as_ref().map_or(There::Anything, |entry| There::Entry(entry.as_deref()));
-            match self.settle_name(number, (dir, name, turn), there, (deleted, lanes))? {
-                Looked::Settled => return Ok(()),
-                Looked::Again => {}
+            // What is known holds until something touches the name.
+            loop {
+                let (node, way) = match self.settle_name(number, (dir, name, turn), there, (deleted, lanes))? {
+                    Looked::Settled => return Ok(()),
+                    Looked::Again => continue 'look,
+                    Looked::Stage(node, way) => (node, way),
+                };
+                let worth = match &way {
+                    Way::Whole => Ok(true),
+                    Way::From(old) => self.is_shifted(number, (dir, name), &node, old),
+                };
+                let staged =
+                    worth.and_then(
+                        |worth| {
+                            if worth { self.stage(number, (dir, name, turn), &node, &way) } else { Ok(false) }
+                        },
+                    );
+                self.tree.settle(node);
                 // It is looked at once more; a file that was placed is right by then.
-                Looked::Stage(node) => {
-                    let staged = self.stage(number, dir, name, &node);
-                    self.tree.settle(node);
-                    if !staged? {
-                        lanes = Lanes::No;
-                    }
+                if staged? {
+                    continue 'look;
                 }
+                lanes = if matches!(way, Way::From(_)) { Lanes::Whole } else { Lanes::None };
             }
         }
     }
@@ -127,8 +150,8 @@ impl Srm {
         if self.core.lock().gate.pass(number).ok_or(Stop::Over)?.is_pending(dir, name) {
             return Ok(());
         }
-        if let Looked::Stage(node) =
-            self.compare_name(number, &names, dir, name, There::Entry(entry), (false, Lanes::Yes))?
+        if let Looked::Stage(node, _) =
+            self.compare_name(number, &names, dir, name, There::Entry(entry), (false, Lanes::All))?
         {
             let mut core = self.core.lock();
             core.gate.pass(number).ok_or(Stop::Over)?.add_name(dir, name, Hint::Ask);
@@ -208,11 +231,11 @@ impl Srm {
         let result = {
             let _still = node.lock.lock();
             match self.bring(number, names, dir, name, &node, (there, lanes)) {
-                Ok(true) => {
+                Ok(None) => {
                     self.core.lock().progress.entries += 1;
                     settled()
                 }
-                Ok(false) => return Ok(Looked::Stage(Arc::clone(&node))),
+                Ok(Some(way)) => return Ok(Looked::Stage(Arc::clone(&node), way)),
                 Err(stop) => Err(stop),
             }
         };
@@ -250,8 +273,8 @@ impl Srm {
         self.push(number, Draft::new(&op, Bytes::new()))
     }
 
-    /// Sees to it that the node is right under this name. The caller holds the node's lock. `false`: its content is to be
-    /// staged first.
+    /// Sees to it that the node is right under this name. The caller holds the node's lock. Answers how its
+    /// content is to be staged, if that comes first.
     fn bring(
         &self,
         number: u64,
@@ -260,13 +283,13 @@ impl Srm {
         name: &Name,
         node: &Arc<Node>,
         (there, lanes): (There<'_>, Lanes),
-    ) -> Result<bool, Stop> {
+    ) -> Result<Option<Way>, Stop> {
         {
             let mut core = self.core.lock();
             let pass = core.gate.pass(number).ok_or(Stop::Over)?;
             if pass.is_right(node) {
                 if pass.is_right_at(dir, name, node.ino()) {
-                    return Ok(true);
+                    return Ok(None);
                 }
                 let clean = pass.right_link(node);
                 drop(core);
@@ -274,13 +297,13 @@ impl Srm {
                     self.link(number, names, dir, name, node, &clean)?;
                     self.doubt(number, names, node)?;
                 }
-                return Ok(true);
+                return Ok(None);
             }
         }
-        let Some(path) = path_of(names, dir, name) else { return Ok(true) };
+        let Some(path) = path_of(names, dir, name) else { return Ok(None) };
         let snapshot = match self.tree.snapshot(names, node) {
             Ok(snapshot) => snapshot,
-            Err(error) if is_gone(&error) => return Ok(true),
+            Err(error) if is_gone(&error) => return Ok(None),
             Err(error) => return Err(unreadable(node, names, error)),
         };
         if !node.is_dir() {
@@ -297,15 +320,23 @@ impl Srm {
         let several = !node.is_dir() && snapshot.stat.st_nlink > 1;
         let link = (dir, name, several);
         let size = snapshot.stat.st_size.cast_unsigned();
-        if matches!(verdict, Verdict::Content { source: Source::Fresh, .. })
+        if let Verdict::Content { source, .. } = verdict
             && size > STAGED_ABOVE_BYTES
-            && lanes == Lanes::Yes
         {
-            self.found(number, node, size)?;
-            return Ok(false);
+            let way = match (source, there.entry()) {
+                (Source::Fresh, _) if lanes != Lanes::None => Some(Way::Whole),
+                (Source::Unknown, Some(entry)) if lanes == Lanes::All => {
+                    shift::candidate(&path, &snapshot.stat, entry, self.config.compare.min_size).map(Way::From)
+                }
+                _ => None,
+            };
+            if way.is_some() {
+                self.found(number, node, size)?;
+                return Ok(way);
+            }
         }
         let (content, payload, copy) = match verdict {
-            Verdict::Same => return self.same(number, node, link).map(|()| true),
+            Verdict::Same => return self.same(number, node, link).map(|()| None),
             Verdict::Attributes { .. } => (Content::Keep, Bytes::new(), None),
             Verdict::Content { source, .. } => {
                 match self.whole(names, node, &snapshot, source).map_err(|error| unreadable(node, names, error))? {
@@ -316,7 +347,7 @@ impl Srm {
         };
         let parent_mtime = match mtime_of(self, names, dir) {
             Ok(time) => time,
-            Err(error) if is_gone(&error) => return Ok(true),
+            Err(error) if is_gone(&error) => return Ok(None),
             Err(error) => return Err(unreadable(dir, names, error)),
         };
         let fresh = matches!(verdict, Verdict::Content { fresh: true, .. } | Verdict::Attributes { fresh: true });
@@ -327,7 +358,7 @@ impl Srm {
         core.gate.pass(number).ok_or(Stop::Over)?;
         if node.is_dir() {
             self.send_directory(&mut core, node, Some(&(Arc::clone(dir), name.clone())), draft);
-            return Ok(true);
+            return Ok(None);
         }
         let _no_reply_waits = self.queue(&mut core, draft, 0);
         core.progress.repaired += 1;
@@ -341,7 +372,7 @@ impl Srm {
             self.found(number, node, size)?;
         }
         self.changed.notify_all();
-        Ok(true)
+        Ok(None)
     }
 
     /// The content of a file is wanted; counted once, however often it is looked at.

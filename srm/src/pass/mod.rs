@@ -3,15 +3,17 @@
 //! lost under it.
 //!
 //! Here: its threads, and what they take next. `catch_up` begins a pass from what was remembered; `list` compares a
-//! directory's names, `look` one name; `stage`, `copy` and `mend` bring content; `ask` puts questions to the target.
+//! directory's names, `look` one name; `stage`, `shift`, `copy` and `mend` bring content; `ask` puts questions to the target.
 
 mod again;
 mod ask;
 mod catch_up;
 mod copy;
+mod index;
 mod list;
 mod look;
 mod mend;
+mod shift;
 mod stage;
 
 pub use again::{Again, Readiness};

@@ -1,8 +1,8 @@
-//! The content of a big file that is not on the target: over the lanes into a staging file there, beside the ordered stream
-//! (S8), which then puts it under its name in one record. Nothing is locked meanwhile; what touches the file is absorbed, and
+//! The content of a big file that is not on the target, or not as it is (`shift`): over the lanes into a staging file there,
+//! beside the ordered stream (S8), which then puts it under its name in one record. Nothing is locked meanwhile; what touches the file is absorbed, and
 //! sent again: a second time over the lanes, and what is touched after that in the ordered stream, once the file is in place.
 
-use super::look::path_of;
+use super::look::{Way, path_of};
 use super::{Stop, is_gone, unreadable};
 use crate::Srm;
 use crate::ensure::{How, ensure, mtime_of};
@@ -29,14 +29,16 @@ const AHEAD: usize = 8;
 /// Times that what was touched goes over the lanes again.
 const TRIES: usize = 2;
 
-/// How a copy over the lanes ended.
-enum Failed {
+/// How a copy over the lanes failed.
+pub(super) enum Failed {
     /// The pass is over.
     Over,
     /// The lanes cannot do it: the ordered stream can, or says why not.
     Lanes(String),
     /// The file cannot be read.
     Read(io::Error),
+    /// What the target has is no help.
+    Unlike,
 }
 
 impl From<LaneError> for Failed {
@@ -55,8 +57,15 @@ impl From<io::Error> for Failed {
 }
 
 impl Srm {
-    /// Copies a file that waits for a look under this name, and puts it there. `false`: the lanes could not do it.
-    pub(super) fn stage(&self, number: u64, dir: &Arc<Node>, name: &Name, node: &Arc<Node>) -> Result<bool, Stop> {
+    /// Copies a file that waits for a look under this name, and puts it there. `false`: the lanes could not do it, or not in
+    /// this way. `turn`: of the look that found out what the target has.
+    pub(super) fn stage(
+        &self,
+        number: u64,
+        (dir, name, turn): (&Arc<Node>, &Name, u64),
+        node: &Arc<Node>,
+        way: &Way,
+    ) -> Result<bool, Stop> {
         let fd = {
             let names = self.tree.names().read();
             let _still = node.lock.lock();
@@ -72,9 +81,12 @@ impl Srm {
         };
         let Some(fd) = fd else { return self.wait_for_staged(number, node) };
         let stage = StageId::new(node.ino(), node.generation());
-        let outcome = self.stage_content(number, node, &fd, stage);
-        let failed = match outcome {
-            Ok(()) => return self.place(number, (dir, name), node, &fd, stage).map(|()| true),
+        let (outcome, turn) = match way {
+            Way::Whole => (self.stage_whole(number, &fd, stage), None),
+            Way::From(old) => (self.stage_shifted(number, &fd, stage, old), Some(turn)),
+        };
+        let failed = match outcome.and_then(|()| self.stage_touched(number, node, &fd, stage)) {
+            Ok(()) => return self.place(number, (dir, name, turn), node, &fd, stage).map(|()| true),
             Err(failed) => failed,
         };
         self.core.lock().gate.pass(number).ok_or(Stop::Over)?.staged(node);
@@ -86,6 +98,7 @@ impl Srm {
                 tracing::warn!(event = "lanes", text, "a file is copied in the ordered stream instead");
                 Ok(false)
             }
+            Failed::Unlike => Ok(false),
             Failed::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
             Failed::Read(error) => Err(unreadable(node, &self.tree.names().read(), error)),
         }
@@ -100,11 +113,28 @@ impl Srm {
         Ok(true)
     }
 
-    fn stage_content(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd, stage: StageId) -> Result<(), Failed> {
+    fn stage_whole(&self, number: u64, fd: &OwnedFd, stage: StageId) -> Result<(), Failed> {
         let size = attr::stat(fd)?.st_size.cast_unsigned();
-        let there = self.lanes.open(number, stage, size)?.min(size);
-        self.take_up(number, fd, stage, there)?;
-        self.send_staged(number, fd, stage, there..size, false)?;
+        let there = self.lanes.open(number, stage, size)?;
+        self.send_over(number, fd, stage, 0..size, there)
+    }
+
+    /// Sends a range to a staging file of which so much was there already.
+    pub(super) fn send_over(
+        &self,
+        number: u64,
+        fd: &OwnedFd,
+        stage: StageId,
+        range: Range<u64>,
+        there: u64,
+    ) -> Result<(), Failed> {
+        let split = there.clamp(range.start, range.end);
+        self.take_up(number, fd, stage, range.start..split)?;
+        self.send_staged(number, fd, stage, split..range.end, false)
+    }
+
+    /// Waits until all is there, and sends again what was touched meanwhile.
+    fn stage_touched(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd, stage: StageId) -> Result<(), Failed> {
         self.lanes.settle(number, stage)?;
         for _ in 0..TRIES {
             let touched = match self.core.lock().gate.pass(number) {
@@ -124,13 +154,13 @@ impl Srm {
     }
 
     /// What an interrupted copy left is compared, and only what differs is sent.
-    fn take_up(&self, number: u64, fd: &OwnedFd, stage: StageId, there: u64) -> Result<(), Failed> {
+    fn take_up(&self, number: u64, fd: &OwnedFd, stage: StageId, there: Range<u64>) -> Result<(), Failed> {
         let block_bytes = self.config.compare.block_bytes;
         let mut asked: VecDeque<(Range<u64>, Asked)> = VecDeque::new();
-        let mut at = 0;
-        while at < there || !asked.is_empty() {
-            if at < there && asked.len() < AHEAD {
-                let range = at..there.min(at + CHUNK_BYTES);
+        let mut at = there.start;
+        while at < there.end || !asked.is_empty() {
+            if at < there.end && asked.len() < AHEAD {
+                let range = at..there.end.min(at + CHUNK_BYTES);
                 at = range.end;
                 let data = super::copy::read(fd.as_fd(), range.start, range.end - range.start)?;
                 let hashes = data.chunks(block_bytes as usize).flat_map(crate::ensure::digest16).collect();
@@ -154,7 +184,7 @@ impl Srm {
     }
 
     /// Sends a range as it is now. `over`: something may be there already, so holes are made.
-    fn send_staged(
+    pub(super) fn send_staged(
         &self,
         number: u64,
         fd: &OwnedFd,
@@ -185,7 +215,7 @@ impl Srm {
 
     /// A file that became shorter meanwhile ends in zeros: it is cut when it is placed.
     #[allow(clippy::unused_self)] // beside its callers
-    fn read_staged(&self, fd: &OwnedFd, offset: u64, len: u64) -> io::Result<Bytes> {
+    pub(super) fn read_staged(&self, fd: &OwnedFd, offset: u64, len: u64) -> io::Result<Bytes> {
         match super::copy::read(fd.as_fd(), offset, len) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Ok(vec![0; usize::try_from(len).unwrap_or(0)].into())
@@ -194,11 +224,12 @@ impl Srm {
         }
     }
 
-    /// The staged file gets its name, if it still has it on the source.
+    /// The staged file gets its name, if it still has it on the source. `turn`: what the target had under this name then is
+    /// the same file as it was, and is replaced; anything else is set aside.
     fn place(
         &self,
         number: u64,
-        (dir, name): (&Arc<Node>, &Name),
+        (dir, name, turn): (&Arc<Node>, &Name, Option<u64>),
         node: &Arc<Node>,
         fd: &OwnedFd,
         stage: StageId,
@@ -211,6 +242,7 @@ impl Srm {
         let touched = pass.staged(node);
         // Looked at again, if there is need: under another name, or as one more link.
         let wanted = pass.is_pending(dir, name) && node.has_link(dir, name) && pass.is_right(dir);
+        let same = turn.is_some_and(|turn| pass.is_untouched(dir, name, turn));
         if !wanted || pass.is_right(node) {
             drop(core);
             self.lanes.discard(number, stage);
@@ -226,7 +258,7 @@ impl Srm {
             Err(error) => return Err(unreadable(node, &names, error)),
         };
         let several = snapshot.stat.st_nlink > 1;
-        let how = How { fresh: true, content: Content::Staged(stage), parent_mtime: Some(parent_mtime) };
+        let how = How { fresh: !same, content: Content::Staged(stage), parent_mtime: Some(parent_mtime) };
         self.push(number, Draft::new(&ensure(node, path, snapshot, how), Bytes::new()))?;
         let mut core = self.core.lock();
         core.progress.repaired += 1;
