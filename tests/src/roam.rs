@@ -49,10 +49,15 @@ impl Roamers {
         self.tried.load(Ordering::SeqCst)
     }
 
-    /// Waits until so many operations more were tried.
+    /// Waits until so many operations more were tried, however long that takes: only that none is, is a hang.
     pub fn roam(&self, operations: u64) {
-        let goal = self.tried() + operations;
-        crate::wait::until("the roamers to advance", crate::wait::PATIENCE, || (self.tried() >= goal).then_some(()));
+        let mut tried = self.tried();
+        let goal = tried + operations;
+        while tried < goal {
+            tried = crate::wait::until("the roamers to advance", crate::wait::PATIENCE, || {
+                Some(self.tried()).filter(|now| *now > tried)
+            });
+        }
     }
 
     /// Stops all threads and closes their files.

@@ -270,6 +270,7 @@ impl Rig {
 
     /// The `replfs` binary, run as this rig's user.
     pub fn program(&self) -> Command {
+        self.watchdog.feed();
         let Some(user) = self.setup.user else { return Command::new(binary::path()) };
         let mut command = Command::new(self.home().join(binary::LENT));
         command.uid(user).gid(user).current_dir(self.home()).env("HOME", self.home()).env_remove("XDG_CONFIG_HOME");

@@ -1,5 +1,5 @@
-//! Ends what hangs: after its time it kills the daemons of a rig, so that calls in the mount return with an error and the
-//! test fails instead of standing still. Also writes down the processes, for the cleaner of a run that was killed itself.
+//! Ends what hangs: when a test has done nothing with its rig for long it kills the daemons, so that calls in the mount return with an error
+//! and the test fails instead of standing still. A test that is slow, because the machine is, goes on. Also writes down the processes, for the cleaner of a run that was killed itself.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The file in a rig's directory that lists its processes, one number per line.
 pub const PIDS: &str = "pids";
 
-/// The longest that one rig lives.
+/// The longest that a rig lives without a sign of life from its test. Whatever waits within the rig has a shorter deadline of its own.
 const LIFE: Duration = Duration::from_secs(300);
 
 /// Watches the processes of one rig until it is dropped.
@@ -28,8 +28,13 @@ impl Watchdog {
         let pids = Arc::new(Mutex::new(BTreeSet::new()));
         let (watched, place) = (Arc::clone(&pids), home.to_owned());
         std::thread::spawn(move || {
-            if rig.recv_timeout(LIFE) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("the rig in {} is older than {LIFE:?}: its daemons are killed", place.display());
+            let ended = loop {
+                if let Err(ended) = rig.recv_timeout(LIFE) {
+                    break ended;
+                }
+            };
+            if ended == RecvTimeoutError::Timeout {
+                eprintln!("nothing was done with the rig in {} for {LIFE:?}: its daemons are killed", place.display());
                 for pid in watched.lock().unwrap_or_else(PoisonError::into_inner).iter() {
                     kill(*pid, Signal::KILL);
                 }
@@ -41,6 +46,14 @@ impl Watchdog {
     /// Stops watching the time; processes are still written down.
     pub fn rest(&mut self) {
         self.alive = None;
+    }
+
+    /// The test does something with its rig: its time begins anew.
+    pub fn feed(&self) {
+        if let Some(alive) = &self.alive {
+            // Nobody listens any more where the daemons were killed: the test finds out by itself.
+            let _killed = alive.send(());
+        }
     }
 
     /// A process to watch.
