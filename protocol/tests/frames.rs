@@ -75,18 +75,6 @@ fn samples() -> Vec<(&'static str, Message)> {
         parent_mtime: Some(time(6)),
     };
     let staged = Ensure { content: Content::Staged(StageId::new(77, 3)), ..ensure.clone() };
-    let entry = Entry {
-        name: name("ä"),
-        kind: NodeKind::Symlink(b"to".to_vec()),
-        attrs: attrs(),
-        size: 0,
-        blocks: 8,
-        links: 2,
-        inode: 77,
-        xattrs: [3; 16],
-        suspect: true,
-        content: Some([4; 16]),
-    };
     let rename = Op::Rename {
         from: path("a"),
         to: path("b"),
@@ -113,13 +101,6 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("record-ensure", record(Op::Ensure(Box::new(ensure)), b"abc")),
         ("record-mark", record(Op::Mark(Mark::Barrier), b"")),
         ("ack", Message::Ack(ack)),
-        (
-            "answer-page",
-            Message::Answer(
-                SeqNo::new(5),
-                Answer::Page(Page { exists: true, entries: vec![entry], complete: false, own: None }),
-            ),
-        ),
         ("answer-differs", Message::Answer(SeqNo::new(6), Answer::Differs(vec![0, 63]))),
         (
             "trouble",
@@ -136,15 +117,31 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("record-ensure-staged", record(Op::Ensure(Box::new(staged)), b"")),
     ]
     .into_iter()
-    .chain([("answer-page-own", own())])
+    .chain(pages())
     .chain(lane_samples())
     .chain(reading())
     .collect()
 }
 
-fn own() -> Message {
-    let page = Page { own: Some(Own { attrs: attrs(), xattrs: [3; 16] }), ..Page::default() };
-    Message::Answer(SeqNo::new(8), Answer::Page(page))
+fn pages() -> Vec<(&'static str, Message)> {
+    let entry = Entry {
+        name: name("ä"),
+        kind: NodeKind::Symlink(b"to".to_vec()),
+        attrs: attrs(),
+        size: 0,
+        blocks: 8,
+        links: 2,
+        inode: 77,
+        xattrs: [3; 16],
+        suspect: true,
+        content: Some([4; 16]),
+    };
+    let page = Page { exists: true, entries: vec![entry], complete: false, own: None };
+    let own = Page { own: Some(Own { attrs: attrs(), xattrs: [3; 16] }), ..Page::default() };
+    vec![
+        ("answer-page", Message::Answer(SeqNo::new(5), Answer::Page(page))),
+        ("answer-page-own", Message::Answer(SeqNo::new(8), Answer::Page(own))),
+    ]
 }
 
 fn lane_samples() -> Vec<(&'static str, Message)> {
