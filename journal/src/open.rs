@@ -1,0 +1,340 @@
+//! Opening: which files are there, which of them are the chain, and how far its records can be believed.
+
+use crate::area::{Area, AreaConfig, AreaError, Slot, Use, parse_name};
+use crate::cursor::{Cursor, Stop};
+use crate::damage::{Damage, DamageKind};
+use crate::disk::{Disk, DiskFile};
+use crate::header::{DATA_AT, Header, Mark, PAGE_BYTES, Parsed};
+use crate::segment::{Segment, SlotId};
+use crate::shared::{Shared, State};
+use protocol::{Incarnation, SeqNo};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// What a journal is opened with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The machine's boot id, as 16 bytes: what is in memory counts under the same one only.
+    pub boot: [u8; 16],
+    /// The areas in the order in which they are used, each with a directory of its own. Those that were added since the journal began have to be
+    /// among them, or what lies there is missing.
+    pub areas: Vec<AreaConfig>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Of the records that were found. `None`: nothing ever began here, or nothing of it is left.
+    pub incarnation: Option<Incarnation>,
+    /// The oldest record that is there; `next` where there is none.
+    pub oldest: SeqNo,
+    /// The number after the last record that is there.
+    pub next: SeqNo,
+    /// The time stamp of the last record.
+    pub last_stamp: Option<u64>,
+    /// The journal was last written under the same boot of this machine. Otherwise records behind `next` that were not durable may be lost, and their
+    /// numbers must not be given out again (R2).
+    pub same_boot: bool,
+    /// What is not as it was written, in the order in which it was found.
+    pub damage: Vec<Damage>,
+}
+
+pub struct Opened {
+    pub shared: Arc<Shared>,
+    /// The segment that appending goes on in.
+    pub head: Option<Arc<Segment>>,
+    pub recovered: Recovered,
+}
+
+/// A segment that may be part of the chain.
+struct Candidate {
+    header: Header,
+    segment: Segment,
+    length: u64,
+}
+
+pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, AreaError> {
+    let mut damage = Vec::new();
+    let mut areas = Vec::new();
+    for area in config.areas {
+        let dir = area.dir.clone();
+        if areas.iter().any(|known: &Area| known.dir() == dir) {
+            return Err(AreaError::InUse(dir));
+        }
+        let mut area = Area::new(u32::try_from(areas.len()).unwrap_or(u32::MAX), area)?;
+        if let Err(e) = list(&*disk, &mut area, &config.boot, &mut damage) {
+            area.trouble = Some(e.to_string());
+            damage.push(Damage { path: dir, offset: 0, kind: DamageKind::Unreadable(e.to_string()) });
+        }
+        areas.push(area);
+    }
+    let headers = || areas.iter().flat_map(|area| &area.slots).filter_map(|slot| slot.header);
+    let mark = headers().map(|header| header.mark).max_by_key(|mark| mark.generation);
+    let serial = headers().map(|header| header.segment.serial.max(header.mark.oldest)).max().unwrap_or(0);
+    let mut state = State {
+        next_area: u32::try_from(areas.len()).unwrap_or(u32::MAX),
+        areas,
+        live: VecDeque::new(),
+        next_serial: serial + 1,
+        last_serial: 0,
+        generation: mark.map_or(0, |mark| mark.generation),
+        incarnation: mark.map(|mark| mark.incarnation),
+        durable_oldest: 0,
+        // Which of the older segments were in memory is not known any more: the first sync says what is trimmed.
+        vanished: serial,
+    };
+    let Some(mark) = mark else {
+        let first = SeqNo::ZERO.next();
+        let shared = Shared::new(disk, config.boot, state);
+        let recovered =
+            Recovered { incarnation: None, oldest: first, next: first, last_stamp: None, same_boot: false, damage };
+        return Ok(Opened { shared: Arc::new(shared), head: None, recovered });
+    };
+    let chain = chain(candidates(&disk, &state, &mark), &mark, &mut damage);
+    let run = read_chain(chain, &mut damage);
+    for segment in &run.segments {
+        state.set_use(segment.slot, Use::Live);
+        state.last_serial = segment.identity.serial;
+    }
+    let first = run.segments.first().map(|segment| segment.identity.first);
+    let next = run.segments.last().map_or(mark.base, |segment| segment.next());
+    let recovered = Recovered {
+        incarnation: Some(mark.incarnation),
+        oldest: first.unwrap_or(next),
+        next,
+        last_stamp: run.last_stamp,
+        same_boot: mark.boot == config.boot,
+        damage,
+    };
+    Ok(Opened { shared: shared(disk, config.boot, state, &run, &recovered), head: run.head, recovered })
+}
+
+fn shared(disk: Arc<dyn Disk>, boot: [u8; 16], mut state: State, run: &Run, recovered: &Recovered) -> Arc<Shared> {
+    let used = |segment: &Arc<Segment>| if segment.is_sealed() { segment.capacity() } else { segment.end() - DATA_AT };
+    let bytes = run.segments.iter().map(used).sum();
+    state.live = run.segments.iter().map(Arc::clone).collect();
+    let shared = Shared::new(disk, boot, state);
+    shared.bytes.store(bytes, std::sync::atomic::Ordering::Relaxed);
+    shared.set_next(recovered.next);
+    shared.set_oldest(recovered.oldest);
+    shared.reset_durable(recovered.oldest.prev());
+    Arc::new(shared)
+}
+
+/// The files of an area and their headers.
+fn list(disk: &dyn Disk, area: &mut Area, boot: &[u8; 16], damage: &mut Vec<Damage>) -> io::Result<()> {
+    disk.make_dir(area.dir())?;
+    if !area.volatile() {
+        // Files that a process made just before it died: their names have to be durable before they are used.
+        disk.sync_dir(area.dir())?;
+    }
+    let mut indexes: Vec<u32> = disk.list(area.dir())?.iter().filter_map(|name| parse_name(name)).collect();
+    indexes.sort_unstable();
+    for index in indexes {
+        let path = area.path(index);
+        let (header, page, bytes, state) = match disk.open(&path).and_then(|file| headers(&*file)) {
+            Ok((Ok(found), bytes)) => {
+                let current = found.filter(|(header, _)| !area.volatile() || header.mark.boot == *boot);
+                (current.map(|(header, _)| header), found.map_or(1, |(_, page)| page), bytes, Use::Free)
+            }
+            Ok((Err(kind), bytes)) => {
+                damage.push(Damage { path, offset: 0, kind });
+                (None, 1, bytes, Use::Broken)
+            }
+            Err(e) => {
+                damage.push(Damage { path, offset: 0, kind: DamageKind::Unreadable(e.to_string()) });
+                (None, 1, 0, Use::Broken)
+            }
+        };
+        area.slots.push(Slot { index, bytes, state, header, page });
+    }
+    Ok(())
+}
+
+type Found = Result<Option<(Header, usize)>, DamageKind>;
+
+/// The newer header of a file and which copy that is, and the file's length in bytes. A copy that cannot be read does not matter where the other can: it was
+/// being written.
+fn headers(file: &dyn DiskFile) -> io::Result<(Found, u64)> {
+    let length = file.length()?;
+    let mut best: Option<(Header, usize)> = None;
+    let mut trouble = None;
+    for page in 0..2 {
+        let mut bytes = [0; PAGE_BYTES];
+        file.read((page * PAGE_BYTES) as u64, &mut bytes)?;
+        match Header::parse(&bytes) {
+            Parsed::Header(header) if header.segment.bytes <= DATA_AT => trouble = Some(DamageKind::Header),
+            Parsed::Header(header) => {
+                if best.is_none_or(|(known, _)| known.mark.generation < header.mark.generation) {
+                    best = Some((header, page));
+                }
+            }
+            Parsed::Blank => {}
+            Parsed::Version(version) => trouble = Some(DamageKind::Version(version)),
+            Parsed::Bad => trouble = trouble.or(Some(DamageKind::Header)),
+        }
+    }
+    Ok((
+        match (best, trouble) {
+            (None, Some(kind)) => Err(kind),
+            (best, _) => Ok(best),
+        },
+        length,
+    ))
+}
+
+/// All segments of the mark's incarnation that are not trimmed, by serial number.
+fn candidates(disk: &Arc<dyn Disk>, state: &State, mark: &Mark) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    for area in &state.areas {
+        for slot in &area.slots {
+            let Some(header) = slot.header else { continue };
+            if header.segment.incarnation != mark.incarnation || header.segment.serial < mark.oldest {
+                continue;
+            }
+            let id = SlotId { area: area.id, index: slot.index };
+            let path = area.path(slot.index);
+            let segment = Segment::new(header.segment, id, path, area.volatile(), Arc::clone(disk));
+            found.push(Candidate { header, segment, length: slot.bytes });
+        }
+    }
+    found.sort_by_key(|candidate| (candidate.header.segment.serial, candidate.header.mark.generation));
+    found
+}
+
+/// One segment of the chain, and whether the one after it is missing.
+struct Link {
+    candidate: Candidate,
+    broken_after: bool,
+}
+
+/// The chain, oldest first: backwards from the newest, each segment names the one before it. Where one is missing the chain goes on with the newest before it.
+fn chain(mut candidates: Vec<Candidate>, mark: &Mark, damage: &mut Vec<Damage>) -> Vec<Link> {
+    let mut chain = Vec::new();
+    let mut broken_after = false;
+    let mut wanted = u64::MAX;
+    while let Some(candidate) = candidates.pop() {
+        let segment = candidate.header.segment;
+        if segment.serial > wanted {
+            continue;
+        }
+        if wanted != u64::MAX && segment.serial < wanted {
+            damage.push(missing(&candidate, wanted));
+            broken_after = true;
+        }
+        if candidates.last().is_some_and(|twin| twin.header.segment.serial == segment.serial) {
+            let kind = DamageKind::Twice { serial: segment.serial };
+            damage.push(Damage { path: candidate.segment.path.clone(), offset: 0, kind });
+        }
+        wanted = segment.before;
+        chain.push(Link { candidate, broken_after });
+        broken_after = false;
+        if wanted < mark.oldest {
+            break;
+        }
+    }
+    let front = chain.last().map(|link| &link.candidate);
+    if let Some(front) = front.filter(|_| wanted != 0 && wanted >= mark.oldest) {
+        damage.push(missing(front, wanted));
+    }
+    chain.reverse();
+    chain
+}
+
+fn missing(beside: &Candidate, serial: u64) -> Damage {
+    let path = beside.segment.path.parent().map(std::path::Path::to_owned).unwrap_or_default();
+    Damage { path, offset: 0, kind: DamageKind::Missing { serial } }
+}
+
+/// What can be believed.
+struct Run {
+    segments: Vec<Arc<Segment>>,
+    head: Option<Arc<Segment>>,
+    last_stamp: Option<u64>,
+}
+
+/// Reads the chain from its oldest record to the first place where that does not go on.
+fn read_chain(chain: Vec<Link>, damage: &mut Vec<Damage>) -> Run {
+    let mut run = Run { segments: Vec::new(), head: None, last_stamp: None };
+    let mut links = chain.into_iter().peekable();
+    while let Some(Link { candidate, broken_after }) = links.next() {
+        let Candidate { segment, length, .. } = candidate;
+        let until = links.peek().filter(|_| !broken_after).map(|link| link.candidate.header.segment.first);
+        if run.segments.last().is_some_and(|before: &Arc<Segment>| before.next() != segment.identity.first) {
+            // Cannot be: the one before was read up to here, or reading has stopped.
+            break;
+        }
+        let whole = read_segment(&segment, length, until, &mut run.last_stamp, damage);
+        let segment = Arc::new(segment);
+        run.segments.push(Arc::clone(&segment));
+        if whole && links.peek().is_none() {
+            run.head = Some(segment);
+            break;
+        }
+        segment.seal();
+        // A sync opens it again.
+        segment.close();
+        if !whole || broken_after {
+            break;
+        }
+    }
+    run
+}
+
+/// Reads one segment up to the number that the next begins with, or to its end. `true`: all is there, as far as can be known.
+fn read_segment(
+    segment: &Segment,
+    length: u64,
+    until: Option<SeqNo>,
+    last_stamp: &mut Option<u64>,
+    damage: &mut Vec<Damage>,
+) -> bool {
+    let mut report = |offset, kind| damage.push(Damage { path: segment.path.clone(), offset, kind });
+    let identity = &segment.identity;
+    let file = match segment.file() {
+        Ok(file) => file,
+        Err(e) => {
+            report(0, DamageKind::Unreadable(e.to_string()));
+            return false;
+        }
+    };
+    let mut cursor = Cursor::new(file, identity.salt, identity.first);
+    let stop = loop {
+        if until.is_some_and(|until| cursor.next() >= until) {
+            return true;
+        }
+        match cursor.read(identity.bytes.min(length)) {
+            Ok(entry) => {
+                *last_stamp = Some(entry.stamp);
+                segment.publish(cursor.at(), cursor.next());
+            }
+            Err(stop) => break stop,
+        }
+    };
+    let behind = cursor.find_behind(identity.bytes.min(length), cursor.next().next());
+    match judge(&cursor, &stop, behind, until) {
+        Some(kind) => report(cursor.at(), kind),
+        None if length >= identity.bytes => return true,
+        None => {}
+    }
+    if length < identity.bytes {
+        report(length, DamageKind::Truncated { length, should: identity.bytes });
+    }
+    false
+}
+
+/// Whether records are missing here, and why. `None`: this is simply the end.
+fn judge(cursor: &Cursor, stop: &Stop, behind: Option<SeqNo>, until: Option<SeqNo>) -> Option<DamageKind> {
+    let seq = cursor.next();
+    let corrupt = |reason: String| Some(DamageKind::Corrupt { seq, reason });
+    match (stop, behind, until) {
+        (Stop::Io(e), ..) => Some(DamageKind::Unreadable(e.to_string())),
+        (Stop::Torn(_), None, None) => Some(DamageKind::Torn { seq }),
+        (Stop::Torn(reason), ..) => corrupt(reason.clone()),
+        (Stop::Other(other), ..) => corrupt(format!("record {other} is in its place")),
+        (_, Some(behind), _) => corrupt(format!("record {behind} lies behind it")),
+        (_, None, Some(until)) => corrupt(format!("the next segment begins with {until}")),
+        (Stop::End | Stop::None, None, None) => None,
+    }
+}

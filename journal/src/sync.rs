@@ -1,0 +1,291 @@
+//! The handle that makes durable, and does slow work ahead of its time: files for the next segments, files that are given back.
+
+use crate::area::{Area, AreaConfig, AreaError, AreaKind, Use, parse_name};
+use crate::segment::{Segment, SlotId};
+use crate::shared::{Shared, State};
+use protocol::SeqNo;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An area is made ready when those before it are used to this part.
+const CHAIN_IN_PERCENT: u64 = 90;
+
+/// An extension's files are given back when the areas before it are used to less than this part.
+const GIVE_BACK_PERCENT: u64 = 75;
+
+/// So many full segments may wait for an fsync that nobody asks for. Each has an open descriptor until then, because closing it could lose the news
+/// that writing back failed.
+const MOST_UNSYNCED: usize = 32;
+
+/// Why something is not durable.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// This fsync or an earlier one failed. It is not tried again (the kernel may have thrown the data away); the journal has to begin anew.
+    #[error("fsync of the journal failed ({0}); it has to begin anew")]
+    Poisoned(String),
+}
+
+/// Makes records durable. Clones share everything.
+#[derive(Clone)]
+pub struct Syncer {
+    shared: Arc<Shared>,
+}
+
+impl Syncer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Everything up to here survives a power cut.
+    pub fn durable(&self) -> SeqNo {
+        self.shared.durable()
+    }
+
+    /// Makes everything durable that was appended before. See [`Syncer::sync_to`].
+    pub fn sync(&self) -> Result<SeqNo, SyncError> {
+        self.sync_to(self.shared.next().prev())
+    }
+
+    /// Makes everything up to `seq` durable and returns up to where it is. That is less than `seq` where records in memory are not trimmed yet, or where `seq` was
+    /// not appended. Callers that wait at the same time share one fsync.
+    pub fn sync_to(&self, seq: SeqNo) -> Result<SeqNo, SyncError> {
+        let shared = &*self.shared;
+        loop {
+            let mut round = shared.round.lock();
+            if shared.is_poisoned() {
+                return Err(SyncError::Poisoned("an earlier one".to_owned()));
+            }
+            if shared.durable() >= seq {
+                return Ok(shared.durable());
+            }
+            if round.running {
+                // That round may have begun before our records were appended: look again when it is over.
+                shared.round_over.wait(&mut round);
+                continue;
+            }
+            round.running = true;
+            drop(round);
+            let result = shared.sync_round();
+            shared.round.lock().running = false;
+            shared.round_over.notify_all();
+            return result.map(|()| shared.durable()).map_err(|e| SyncError::Poisoned(e.to_string()));
+        }
+    }
+
+    /// Slow work that would otherwise be done when it is needed, or not at all: makes the file of the next segment, chains in an extension when the areas before it
+    /// are nearly full, gives back what an extension does not need. To be called now and then. An area that fails says so in its status.
+    pub fn maintain(&self) -> io::Result<()> {
+        let (wanted, unneeded, unsynced) = {
+            let state = self.shared.state.lock();
+            let waits =
+                |segment: &&Arc<Segment>| !segment.volatile && segment.is_sealed() && segment.synced() < segment.next();
+            (wanted(&state), unneeded(&state), state.live.iter().filter(waits).count())
+        };
+        if unsynced > MOST_UNSYNCED {
+            self.sync().map_err(io::Error::other)?;
+        }
+        for area in wanted {
+            self.shared.prepare(area)?;
+        }
+        self.shared.give_back(&unneeded)
+    }
+
+    /// One more area, used after all others. Its directory must not hold segments.
+    pub fn add_area(&self, config: AreaConfig) -> Result<(), AreaError> {
+        let dir = config.dir.clone();
+        let area = Area::new(0, config)?;
+        let failed = |cause| AreaError::Io { dir: dir.clone(), cause };
+        self.shared.disk.make_dir(&dir).map_err(failed)?;
+        let names = self.shared.disk.list(&dir).map_err(failed)?;
+        let mut state = self.shared.state.lock();
+        let known = state.areas.iter().any(|area| area.dir() == dir);
+        if known || names.iter().any(|name| parse_name(name).is_some()) {
+            return Err(AreaError::InUse(dir));
+        }
+        let id = state.next_area;
+        state.next_area += 1;
+        state.areas.push(Area { id, ..area });
+        Ok(())
+    }
+
+    /// Removes an area that holds nothing that is needed, and its files.
+    pub fn drop_area(&self, dir: &Path) -> Result<(), AreaError> {
+        let files = {
+            let state = self.shared.state.lock();
+            let area = state.areas.iter().find(|area| area.dir() == dir);
+            let area = area.ok_or_else(|| AreaError::Unknown(dir.to_owned()))?;
+            if area.is_live() {
+                return Err(AreaError::NotEmpty(dir.to_owned()));
+            }
+            area.slots.iter().map(|slot| area.slot_id(slot.index)).collect::<Vec<_>>()
+        };
+        self.shared.give_back(&files).map_err(|cause| AreaError::Io { dir: dir.to_owned(), cause })?;
+        let mut state = self.shared.state.lock();
+        // It may have been used again meanwhile.
+        if state.areas.iter().any(|area| area.dir() == dir && !area.slots.is_empty()) {
+            return Err(AreaError::NotEmpty(dir.to_owned()));
+        }
+        state.areas.retain(|area| area.dir() != dir);
+        Ok(())
+    }
+}
+
+/// Areas that need a file for the next segment.
+fn wanted(state: &State) -> Vec<u32> {
+    let mut wanted = Vec::new();
+    let (mut used, mut bound) = (0, 0);
+    // A journal that is not in use takes nothing.
+    if state.live.is_empty() {
+        return wanted;
+    }
+    for area in &state.areas {
+        if used * 100 < bound * CHAIN_IN_PERCENT {
+            break;
+        }
+        if !area.has_spare() && area.has_room() {
+            wanted.push(area.id);
+        }
+        used += area.used_bytes();
+        bound += area.config.bytes;
+    }
+    wanted
+}
+
+/// Files that can be given back.
+fn unneeded(state: &State) -> Vec<SlotId> {
+    let mut files = Vec::new();
+    let (mut used, mut bound) = (0, 0);
+    for area in &state.areas {
+        let spare = area.config.kind == AreaKind::Extension && used * 100 < bound * GIVE_BACK_PERCENT;
+        let unneeded = area.slots.iter().filter(|slot| spare && slot.state == Use::Free || area.is_misfit(slot));
+        files.extend(unneeded.map(|slot| area.slot_id(slot.index)));
+        used += area.used_bytes();
+        bound += area.config.bytes;
+    }
+    files
+}
+
+struct Victim {
+    id: SlotId,
+    path: PathBuf,
+    dir: PathBuf,
+    /// Of its newest header.
+    generation: u64,
+    was: Use,
+}
+
+impl Shared {
+    fn sync_round(&self) -> io::Result<()> {
+        let chain: Vec<(Arc<Segment>, SeqNo)> = {
+            let state = self.state.lock();
+            let lasting = state.live.iter().take_while(|segment| !segment.volatile);
+            lasting.map(|segment| (Arc::clone(segment), segment.next())).collect()
+        };
+        for (segment, next) in chain.iter().filter(|(segment, next)| segment.synced() < *next) {
+            if let Err(e) = segment.file().and_then(|file| file.sync()) {
+                if segment.is_retired() {
+                    continue;
+                }
+                self.set_poisoned(true);
+                return Err(e);
+            }
+            segment.set_synced(*next);
+        }
+        let Some((_, next)) = chain.last() else { return Ok(()) };
+        self.mark_vanished()?;
+        self.raise_durable_of(&chain, next.prev());
+        Ok(())
+    }
+
+    /// What was in memory before these segments is trimmed. The disk has to know, or the chain would end there.
+    fn mark_vanished(&self) -> io::Result<()> {
+        let behind = |state: &State| state.vanished >= state.durable_oldest && state.vanished > 0;
+        if !behind(&self.state.lock()) {
+            return Ok(());
+        }
+        let _order = self.headers.lock();
+        if behind(&self.state.lock()) {
+            self.remark(self.next(), &[]).inspect_err(|_| self.set_poisoned(true))?;
+        }
+        Ok(())
+    }
+
+    /// Not when the journal began anew meanwhile: these numbers mean nothing then.
+    fn raise_durable_of(&self, chain: &[(Arc<Segment>, SeqNo)], durable: SeqNo) {
+        let state = self.state.lock();
+        let same = chain.first().is_some_and(|(segment, _)| state.incarnation == Some(segment.identity.incarnation));
+        if same {
+            self.raise_durable(durable);
+        }
+    }
+
+    /// Removes files that are free. First the mark moves past what was in them, in a header that stays.
+    fn give_back(&self, files: &[SlotId]) -> io::Result<()> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let _order = self.headers.lock();
+        let mut victims = self.take_out(files);
+        let marked = if victims.is_empty() { Ok(None) } else { self.remark(self.next(), files) };
+        if marked.is_err() {
+            self.put_back(&victims);
+        }
+        let stays = marked?.is_some_and(|id| self.state.lock().areas.iter().any(|a| a.id == id.area && !a.volatile()));
+        // Where no mark stays on a disk, the newest header goes last: it covers the others until they are gone.
+        victims.sort_by_key(|victim| victim.generation);
+        let split = if stays { victims.len() } else { victims.len().saturating_sub(1) };
+        let (first, last) = victims.split_at(split);
+        self.remove_all(first)?;
+        self.remove_all(last)
+    }
+
+    fn take_out(&self, files: &[SlotId]) -> Vec<Victim> {
+        let mut victims = Vec::new();
+        let mut state = self.state.lock();
+        for id in files {
+            let Some(area) = state.area(id.area) else { continue };
+            let (path, dir) = (area.path(id.index), area.dir().to_owned());
+            let Some(slot) = area.slot_mut(id.index) else { continue };
+            if matches!(slot.state, Use::Free | Use::Broken) {
+                let generation = slot.header.map_or(0, |header| header.mark.generation);
+                victims.push(Victim { id: *id, path, dir, generation, was: slot.state });
+                slot.state = Use::Busy;
+            }
+        }
+        victims
+    }
+
+    fn put_back(&self, victims: &[Victim]) {
+        let mut state = self.state.lock();
+        for victim in victims {
+            state.set_use(victim.id, victim.was);
+        }
+    }
+
+    fn remove_all(&self, victims: &[Victim]) -> io::Result<()> {
+        let mut result = Ok(());
+        let mut dirs: Vec<&PathBuf> = Vec::new();
+        for victim in victims {
+            match self.disk.remove(&victim.path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    result = Err(e);
+                    self.state.lock().set_use(victim.id, Use::Broken);
+                }
+                _ => {
+                    let mut state = self.state.lock();
+                    if let Some(area) = state.area(victim.id.area) {
+                        area.slots.retain(|slot| slot.index != victim.id.index);
+                    }
+                }
+            }
+            if !dirs.contains(&&victim.dir) {
+                dirs.push(&victim.dir);
+            }
+        }
+        for dir in dirs {
+            result = result.and(self.disk.sync_dir(dir));
+        }
+        result
+    }
+}

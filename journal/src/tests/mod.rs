@@ -1,0 +1,5 @@
+//! The journal against disks that lose what was not durable, files that were tampered with, and itself.
+#![allow(clippy::unwrap_used)]
+
+mod basic;
+mod rig;
