@@ -101,6 +101,8 @@ pub struct Slot {
     pub header: Option<Header>,
     /// Which of the two copies that is.
     pub page: usize,
+    /// This process wrote it. Otherwise that copy may be in the page cache only, and the other one be all that is durable.
+    pub ours: bool,
 }
 
 #[derive(Debug)]

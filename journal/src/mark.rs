@@ -23,11 +23,15 @@ struct Chosen {
     volatile: bool,
     create: bool,
     page: usize,
+    ours: bool,
 }
 
-/// Writes both copies. The one that is not the newest is first, and durable before the other is touched.
-fn put(file: &dyn DiskFile, page: usize, header: &Header, volatile: bool) -> io::Result<()> {
+/// Writes both copies. The one that is not the newest is first, and durable before the other is touched. `ours`: so was what is there.
+fn put(file: &dyn DiskFile, page: usize, header: &Header, volatile: bool, ours: bool) -> io::Result<()> {
     let bytes = header.encode();
+    if !volatile && !ours {
+        file.sync()?;
+    }
     file.write((page * PAGE_BYTES) as u64, &[IoSlice::new(&bytes)])?;
     if !volatile {
         file.sync()?;
@@ -89,7 +93,7 @@ impl Shared {
             let front = state.live.front().map_or((serial, first), |s| (s.identity.serial, s.identity.first));
             Header { segment, mark: state.next_mark(self.boot, incarnation, front) }
         };
-        let written = put(&*file, chosen.page, &header, chosen.volatile);
+        let written = put(&*file, chosen.page, &header, chosen.volatile, chosen.ours);
         let mut state = self.state.lock();
         if let Err(e) = written {
             state.set_use(chosen.id, Use::Broken);
@@ -157,7 +161,7 @@ impl Shared {
     /// Moves the mark to what the chain is now, in a header that is there already and not one of `avoid`: on a disk if there is any. `None`: there is
     /// no such header, so no old one either that could be taken for the truth. The caller holds `headers`.
     pub fn remark(&self, base: SeqNo, avoid: &[SlotId]) -> io::Result<Option<SlotId>> {
-        let (id, path, header, page, volatile) = {
+        let (id, path, header, page, volatile, ours) = {
             let mut state = self.state.lock();
             let Some(incarnation) = state.incarnation else { return Ok(None) };
             let Some((id, path, slot, volatile)) = state.marker(avoid) else { return Ok(None) };
@@ -165,9 +169,9 @@ impl Shared {
             let next_serial = state.next_serial;
             let front = state.live.front().map_or((next_serial, base), |s| (s.identity.serial, s.identity.first));
             let mark = state.next_mark(self.boot, incarnation, front);
-            (id, path, Header { segment: old.segment, mark }, 1 - slot.page, volatile)
+            (id, path, Header { segment: old.segment, mark }, 1 - slot.page, volatile, slot.ours)
         };
-        let written = self.disk.open(&path).and_then(|file| put(&*file, page, &header, volatile));
+        let written = self.disk.open(&path).and_then(|file| put(&*file, page, &header, volatile, ours));
         let mut state = self.state.lock();
         match written {
             Ok(()) => {
@@ -186,14 +190,14 @@ impl crate::area::Area {
             Room::Slot(index) => (index, false),
             Room::Create(index) => {
                 let bytes = self.segment_bytes;
-                self.slots.push(Slot { index, bytes, state: Use::Busy, header: None, page: 1 });
+                self.slots.push(Slot { index, bytes, state: Use::Busy, header: None, page: 1, ours: true });
                 (index, true)
             }
             Room::None => return None,
         };
         let slot = self.slot_mut(index)?;
         slot.state = Use::Busy;
-        let page = 1 - slot.page;
+        let (page, ours) = (1 - slot.page, slot.ours);
         Some(Chosen {
             id: self.slot_id(index),
             path: self.path(index),
@@ -202,6 +206,7 @@ impl crate::area::Area {
             volatile: self.volatile(),
             create,
             page,
+            ours,
         })
     }
 }
@@ -220,7 +225,7 @@ impl State {
         let Some(area) = self.area(id.area) else { return };
         area.trouble = None;
         if let Some(slot) = area.slot_mut(id.index) {
-            *slot = Slot { header: Some(header), page, state, ..*slot };
+            *slot = Slot { header: Some(header), page, state, ours: true, ..*slot };
         }
     }
 

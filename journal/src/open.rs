@@ -147,7 +147,7 @@ fn list(disk: &dyn Disk, area: &mut Area, boot: &[u8; 16], damage: &mut Vec<Dama
                 (None, 1, 0, Use::Broken)
             }
         };
-        area.slots.push(Slot { index, bytes, state, header, page });
+        area.slots.push(Slot { index, bytes, state, header, page, ours: false });
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub struct State {
     pub incarnation: Option<Incarnation>,
     /// The oldest segment according to the newest mark that is durable.
     pub durable_oldest: u64,
-    /// The newest trimmed segment that may be missing after a power cut, because it was in memory.
+    /// The newest trimmed segment that may be missing or damaged after a power cut, because it was in memory or not synced.
     pub vanished: u64,
 }
 
@@ -123,7 +123,7 @@ impl State {
     pub fn retire_front(&mut self) -> Option<Arc<Segment>> {
         let segment = self.live.pop_front()?;
         segment.retire();
-        if segment.volatile {
+        if segment.volatile || segment.synced() < segment.next() {
             self.vanished = self.vanished.max(segment.identity.serial);
         }
         self.set_use(segment.slot, crate::area::Use::Free);

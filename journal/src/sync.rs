@@ -198,7 +198,7 @@ impl Shared {
         Ok(())
     }
 
-    /// What was in memory before these segments is trimmed. The disk has to know, or the chain would end there.
+    /// What was before these segments in memory, or never synced, is trimmed. The disk has to know, or the chain would end there.
     fn mark_vanished(&self) -> io::Result<()> {
         let behind = |state: &State| state.vanished >= state.durable_oldest && state.vanished > 0;
         if !behind(&self.state.lock()) {

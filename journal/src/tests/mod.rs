@@ -2,4 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod basic;
+mod crash;
 mod rig;
+mod rng;
+mod sim_disk;
