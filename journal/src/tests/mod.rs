@@ -3,6 +3,8 @@
 
 mod basic;
 mod crash;
+mod damage;
 mod rig;
 mod rng;
 mod sim_disk;
+mod threads;
