@@ -7,10 +7,12 @@
 
 mod append;
 mod area;
+mod chain;
 mod cursor;
 mod damage;
 pub mod disk;
 mod header;
+mod keep;
 mod mark;
 mod open;
 mod reader;

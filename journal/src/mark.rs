@@ -108,19 +108,15 @@ impl Shared {
         Ok(segment)
     }
 
-    /// A new file, whose name is durable.
+    /// A new file, whose name is durable. One that is there and was not when the journal was opened is somebody's, and stays.
     fn make(&self, chosen: &Chosen) -> io::Result<Arc<dyn DiskFile>> {
-        // What is left there by an attempt that was cut short was never used.
-        match self.disk.remove(&chosen.path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
         let file = self.disk.create(&chosen.path, chosen.bytes, !chosen.volatile)?;
-        if !chosen.volatile {
-            file.sync()?;
-            self.disk.sync_dir(&chosen.dir)?;
+        if chosen.volatile {
+            return Ok(file);
         }
-        Ok(file)
+        let lasting = file.sync().and_then(|()| self.disk.sync_dir(&chosen.dir));
+        // Not to be in the way of the next attempt.
+        lasting.map(|()| file).inspect_err(|_| drop(self.disk.remove(&chosen.path)))
     }
 
     /// Nothing was written to the file that was set aside.

@@ -212,9 +212,10 @@ impl Disk for SimDisk {
         let now = vec![vec![0; PAGE]; usize::try_from(bytes).unwrap() / PAGE];
         world.nodes.push(Node { now, ..Node::default() });
         let (dir, name) = world.parent(path)?;
-        if dir.now.insert(name.clone(), node).is_some() {
+        if dir.now.contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        dir.now.insert(name.clone(), node);
         dir.between.entry(name).or_default().push(Some(node));
         Ok(Arc::new(SimFile { disk: self.clone(), node }))
     }
