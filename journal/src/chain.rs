@@ -98,6 +98,7 @@ pub fn read_chain(chain: Vec<Link>, damage: &mut Vec<Damage>) -> Run {
             // Cannot be: the one before was read up to here, or reading has stopped.
             break;
         }
+        segment.set_unsynced();
         let whole = read_segment(&segment, length, until, &mut run.last_stamp, damage);
         let segment = Arc::new(segment);
         run.segments.push(Arc::clone(&segment));

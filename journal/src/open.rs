@@ -4,7 +4,7 @@ use crate::area::{Area, AreaConfig, AreaError, Slot, Use, parse_name};
 use crate::chain::{Run, candidates, chain, read_chain};
 use crate::damage::{Damage, DamageKind};
 use crate::disk::{Disk, DiskFile};
-use crate::header::{DATA_AT, Header, PAGE_BYTES, Parsed};
+use crate::header::{DATA_AT, Header, Mark, PAGE_BYTES, Parsed};
 use crate::segment::Segment;
 use crate::shared::{Shared, State};
 use protocol::{Incarnation, SeqNo};
@@ -84,6 +84,7 @@ pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, AreaError> {
             Recovered { incarnation: None, oldest: first, next: first, last_stamp: None, same_boot: false, damage };
         return Ok(Opened { shared: Arc::new(shared), head: None, recovered });
     };
+    let mark_lasts = sync_mark(&*disk, &state, &mark, &mut damage);
     let chain = chain(candidates(&disk, &state, &mark), &mark, &mut damage);
     let run = read_chain(chain, &mut damage);
     for segment in &run.segments {
@@ -100,7 +101,9 @@ pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, AreaError> {
         same_boot: mark.boot == config.boot,
         damage,
     };
-    Ok(Opened { shared: shared(disk, config.boot, state, &run, &recovered), head: run.head, recovered })
+    let shared = shared(disk, config.boot, state, &run, &recovered);
+    shared.set_poisoned(!mark_lasts);
+    Ok(Opened { shared, head: run.head, recovered })
 }
 
 fn shared(disk: Arc<dyn Disk>, boot: [u8; 16], mut state: State, run: &Run, recovered: &Recovered) -> Arc<Shared> {
@@ -113,6 +116,20 @@ fn shared(disk: Arc<dyn Disk>, boot: [u8; 16], mut state: State, run: &Run, reco
     shared.set_oldest(recovered.oldest);
     shared.reset_durable(recovered.oldest.prev());
     Arc::new(shared)
+}
+
+/// The mark may be in the page cache only, when the process that wrote it died then. Nothing can be built on it before it is durable. `false`: it is not.
+fn sync_mark(disk: &dyn Disk, state: &State, mark: &Mark, damage: &mut Vec<Damage>) -> bool {
+    let slots = state.areas.iter().flat_map(|area| area.slots.iter().map(move |slot| (area, slot)));
+    let holds = |slot: &Slot| slot.header.is_some_and(|header| header.mark == *mark);
+    for (area, slot) in slots.filter(|(area, slot)| !area.volatile() && holds(slot)) {
+        let path = area.path(slot.index);
+        if let Err(e) = disk.open(&path).and_then(|file| file.sync()) {
+            damage.push(Damage { path, offset: 0, kind: DamageKind::Unreadable(e.to_string()) });
+            return false;
+        }
+    }
+    true
 }
 
 /// The files of an area and their headers.

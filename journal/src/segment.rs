@@ -87,6 +87,11 @@ impl Segment {
         SeqNo::new(self.synced.load(Ordering::Acquire))
     }
 
+    /// Found, not written: not even the header is known to be durable.
+    pub fn set_unsynced(&self) {
+        self.synced.store(0, Ordering::Release);
+    }
+
     /// Everything below `next` is durable.
     pub fn set_synced(&self, next: SeqNo) {
         self.synced.fetch_max(next.get(), Ordering::AcqRel);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod basic;
+mod begin;
 mod crash;
 mod damage;
 mod rig;
