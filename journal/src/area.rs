@@ -12,6 +12,9 @@ const MIN_SEGMENT_BYTES: u64 = 64 << 10;
 const MEMORY_SEGMENT_BYTES: u64 = 4 << 20;
 const DISK_SEGMENT_BYTES: u64 = 16 << 20;
 
+/// No segment is larger, in bytes.
+pub const MOST_SEGMENT_BYTES: u64 = DISK_SEGMENT_BYTES;
+
 /// What an area is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AreaKind {

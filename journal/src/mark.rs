@@ -130,16 +130,16 @@ impl Shared {
         }
     }
 
-    /// Makes a file for this area ahead of its time. `false`: there is one, or no room for one.
-    pub fn prepare(&self, area: u32) -> io::Result<bool> {
+    /// Makes a file for this area ahead of its time, unless there is one or no room for one.
+    pub fn prepare(&self, area: u32) -> io::Result<()> {
         let chosen = {
             let mut state = self.state.lock();
             let Some(area) = state.area(area).filter(|area| matches!(area.room(), Room::Create(_))) else {
-                return Ok(false);
+                return Ok(());
             };
             area.room_set_aside()
         };
-        let Some(chosen) = chosen else { return Ok(false) };
+        let Some(chosen) = chosen else { return Ok(()) };
         let made = self.make(&chosen);
         let mut state = self.state.lock();
         if let Some(area) = state.area(chosen.id.area) {
@@ -151,7 +151,7 @@ impl Shared {
             drop(state);
             self.give_up(&chosen);
         }
-        made.map(|_| true)
+        made.map(|_| ())
     }
 
     /// Moves the mark to what the chain is now, in a header that is there already and not one of `avoid`: on a disk if there is any. `None`: there is

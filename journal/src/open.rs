@@ -1,6 +1,6 @@
 //! Opening: which files are there, and what their headers say.
 
-use crate::area::{Area, AreaConfig, AreaError, Slot, Use, parse_name};
+use crate::area::{Area, AreaConfig, AreaError, MOST_SEGMENT_BYTES, Slot, Use, parse_name};
 use crate::chain::{Run, candidates, chain, read_chain};
 use crate::damage::{Damage, DamageKind};
 use crate::disk::{Disk, DiskFile};
@@ -162,6 +162,9 @@ fn list(disk: &dyn Disk, area: &mut Area, boot: &[u8; 16], damage: &mut Vec<Dama
     Ok(())
 }
 
+/// What a segment can be in size, in bytes.
+const SIZES: std::ops::RangeInclusive<u64> = DATA_AT + 1..=MOST_SEGMENT_BYTES;
+
 type Found = Result<Option<(Header, usize)>, DamageKind>;
 
 /// The newer header of a file and which copy that is, and the file's length in bytes. A copy that cannot be read does not matter where the other can: it was
@@ -174,7 +177,7 @@ fn headers(file: &dyn DiskFile) -> io::Result<(Found, u64)> {
         let mut bytes = [0; PAGE_BYTES];
         file.read((page * PAGE_BYTES) as u64, &mut bytes)?;
         match Header::parse(&bytes) {
-            Parsed::Header(header) if header.segment.bytes <= DATA_AT => trouble = Some(DamageKind::Header),
+            Parsed::Header(header) if !SIZES.contains(&header.segment.bytes) => trouble = Some(DamageKind::Header),
             Parsed::Header(header) => {
                 if best.is_none_or(|(known, _)| known.mark.generation < header.mark.generation) {
                     best = Some((header, page));

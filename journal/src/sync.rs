@@ -80,10 +80,14 @@ impl Syncer {
         if unsynced > MOST_UNSYNCED {
             self.sync().map_err(io::Error::other)?;
         }
+        // An area that fails must not keep another from giving back.
+        let mut result = Ok(());
         for area in wanted {
-            self.shared.prepare(area)?;
+            let prepared = self.shared.prepare(area);
+            result = result.and(prepared);
         }
-        self.shared.give_back(&unneeded)
+        let given_back = self.shared.give_back(&unneeded);
+        result.and(given_back)
     }
 
     /// One more area, used after all others. Its directory must not hold segments.

@@ -2,6 +2,7 @@
 
 use super::rig::{append, disk_area, frame, incarnation, real, tag};
 use super::rng::Rng;
+use crate::header::{Header, PAGE_BYTES, Parsed};
 use crate::{Damage, DamageKind, ReadError, Recovered};
 use protocol::SeqNo;
 use std::fs::{self, OpenOptions};
@@ -167,6 +168,44 @@ fn whatever_is_in_the_files_nothing_is_invented_and_nothing_panics() {
                     }
                 }
             }
+        }
+        let _ = found(dir.path());
+    }
+}
+
+/// Numbers at and beside the borders.
+fn any(rng: &mut Rng) -> u64 {
+    let near = [0, 1, 2, 3, 60, 61, 8192, SEGMENT, 16 << 20, u64::MAX / 2, u64::MAX - 1];
+    near[usize::try_from(rng.below(near.len() as u64)).unwrap()] + rng.below(2)
+}
+
+#[test]
+fn a_header_whose_checksum_is_right_is_not_trusted_with_more_than_it_may_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Rng::new(12);
+    for _ in 0..60 {
+        let _ = fs::remove_dir_all(dir.path().join("disk"));
+        let files = journal(dir.path());
+        for _ in 0..=rng.below(2) {
+            let path = &files[usize::try_from(rng.below(3)).unwrap()];
+            let mut page = *fs::read(path).unwrap().first_chunk::<PAGE_BYTES>().unwrap();
+            let Parsed::Header(mut header) = Header::parse(&page) else { continue };
+            let (segment, mark) = (&mut header.segment, &mut header.mark);
+            match rng.below(8) {
+                0 => segment.serial = any(&mut rng),
+                1 => segment.before = any(&mut rng),
+                2 => segment.first = SeqNo::new(any(&mut rng)),
+                3 => segment.bytes = any(&mut rng),
+                4 => mark.oldest = any(&mut rng),
+                5 => mark.base = SeqNo::new(any(&mut rng)),
+                6 => segment.salt = 5,
+                _ => mark.incarnation = incarnation(8),
+            }
+            mark.generation = if rng.one_in(3) { any(&mut rng) } else { mark.generation };
+            page = header.encode();
+            let file = OpenOptions::new().write(true).open(path).unwrap();
+            file.write_all_at(&page, 0).unwrap();
+            file.write_all_at(&page, PAGE_BYTES as u64).unwrap();
         }
         let _ = found(dir.path());
     }
