@@ -32,8 +32,8 @@ struct Run {
     journal: Option<Journal>,
     areas: Vec<AreaConfig>,
     known: Known,
-    /// What was before a `begin` that did not return.
-    before: Option<Known>,
+    /// What was before each `begin` that failed since the last that did not.
+    before: Vec<Known>,
     boot: u8,
     begun: u8,
     tags: u64,
@@ -64,7 +64,7 @@ impl Run {
             journal: None,
             areas,
             known,
-            before: None,
+            before: Vec::new(),
             boot,
             begun,
             tags,
@@ -74,6 +74,10 @@ impl Run {
     }
 
     fn all(&mut self) -> Checked {
+        if self.rng.one_in(4) {
+            self.disk.fail_sometimes();
+            self.interrupted = true;
+        }
         self.open(false)?;
         for _ in 0..STEPS {
             if self.rng.one_in(60) {
@@ -132,8 +136,9 @@ impl Run {
     /// What was found against what is known; from here on that is what is known.
     fn check(&mut self, journal: &Journal, found: &Recovered, power: bool) -> Checked {
         let say = |what: String| Err(format!("seed {}: {what}; found {found:?}", self.seed));
-        if let Some(before) = self.before.take()
-            && found.incarnation != self.known.incarnation
+        let before = std::mem::take(&mut self.before);
+        if found.incarnation != self.known.incarnation
+            && let Some(before) = before.into_iter().find(|before| before.incarnation == found.incarnation)
         {
             self.known = before;
         }
@@ -187,8 +192,9 @@ impl Run {
             durable: first - 1,
         };
         let old = std::mem::replace(&mut self.known, known);
-        if journal.begin(incarnation(self.begun), SeqNo::new(first)).is_err() {
-            self.before = Some(old);
+        match journal.begin(incarnation(self.begun), SeqNo::new(first)) {
+            Ok(()) => self.before.clear(),
+            Err(_) => self.before.push(old),
         }
     }
 

@@ -8,4 +8,5 @@ mod damage;
 mod rig;
 mod rng;
 mod sim_disk;
+mod sim_node;
 mod threads;

@@ -3,15 +3,13 @@
 //! What is below `/memory` is gone. All from a seed.
 
 use super::rng::Rng;
+use super::sim_node::{Node, PAGE};
 use crate::disk::{Disk, DiskFile};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-const PAGE: usize = 4096;
-const SECTOR: usize = 512;
 
 /// Deliberate bugs of the journal, played by the disk: what it asked for is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,18 +24,6 @@ pub enum Bug {
     NoSalt,
     /// A segment is given up before its last records are done with (played by the rig).
     TrimTooMuch,
-}
-
-type Page = Vec<u8>;
-
-#[derive(Default)]
-struct Node {
-    now: Vec<Page>,
-    lasting: Vec<Page>,
-    /// What a page was since the last sync.
-    between: BTreeMap<usize, Vec<Page>>,
-    /// The last write was to the headers.
-    header_written: bool,
 }
 
 #[derive(Default)]
@@ -57,6 +43,8 @@ struct World {
     dead: bool,
     /// One of so many creations finds the disk full.
     full_one_in: u64,
+    /// Some writes of headers fail, half done.
+    fails: bool,
     bug: Option<Bug>,
 }
 
@@ -105,7 +93,21 @@ impl SimDisk {
     pub fn new(seed: u64, bug: Option<Bug>) -> Self {
         let rng = Rng::new(seed);
         let (nodes, dirs) = (Vec::new(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(World { rng, nodes, dirs, ends_in: None, dead: false, full_one_in: 40, bug })))
+        Self(Arc::new(Mutex::new(World {
+            rng,
+            nodes,
+            dirs,
+            ends_in: None,
+            dead: false,
+            full_one_in: 40,
+            fails: false,
+            bug,
+        })))
+    }
+
+    /// From now on some writes of headers fail, half done.
+    pub fn fail_sometimes(&self) {
+        self.0.lock().fails = true;
     }
 
     /// The machine stops at the call after so many that change something.
@@ -144,48 +146,6 @@ impl SimDisk {
             }
             dir.now.clone_from(&dir.lasting);
         }
-    }
-}
-
-impl Node {
-    fn power_cut(&mut self, rng: &mut Rng) {
-        for (at, mut versions) in std::mem::take(&mut self.between) {
-            versions.push(self.lasting.get(at).cloned().unwrap_or_else(|| vec![0; PAGE]));
-            // The extremes are the likeliest.
-            let one = match rng.below(6) {
-                0 | 1 => versions.len() - 1,
-                2 | 3 => versions.len().saturating_sub(2),
-                _ => usize::try_from(rng.below(versions.len() as u64)).unwrap(),
-            };
-            let mut page = versions[one].clone();
-            if rng.one_in(4) {
-                let other = &versions[usize::try_from(rng.below(versions.len() as u64)).unwrap()];
-                let border = usize::try_from(rng.below((PAGE / SECTOR) as u64)).unwrap() * SECTOR;
-                page[border..].copy_from_slice(&other[border..]);
-            }
-            if at < self.lasting.len() {
-                self.lasting[at] = page;
-            } else if at < self.now.len() {
-                self.now[at] = page;
-            }
-        }
-        if self.now.len() > self.lasting.len() && rng.one_in(2) {
-            let longer = self.now[self.lasting.len()..].to_vec();
-            self.lasting.extend(longer);
-        }
-        self.now.clone_from(&self.lasting);
-    }
-
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let (mut at, mut rest) = (offset, bytes);
-        while !rest.is_empty() {
-            let page = &mut self.now[at / PAGE];
-            let (piece, later) = rest.split_at(rest.len().min(PAGE - at % PAGE));
-            page[at % PAGE..at % PAGE + piece.len()].copy_from_slice(piece);
-            self.between.entry(at / PAGE).or_default().push(page.clone());
-            (at, rest) = (at + piece.len(), later);
-        }
-        self.header_written = offset < 2 * PAGE;
     }
 }
 
@@ -270,8 +230,13 @@ impl DiskFile for SimFile {
             world.nodes[self.node].write(usize::try_from(offset).unwrap(), &bytes);
         }
         world.step()?;
+        let headers = offset < 2 * PAGE as u64;
+        let fails = headers && world.fails && world.rng.one_in(50);
+        if fails {
+            bytes.truncate(usize::try_from(world.rng.below(bytes.len() as u64 + 1)).unwrap());
+        }
         world.nodes[self.node].write(usize::try_from(offset).unwrap(), &bytes);
-        Ok(())
+        if fails { Err(io::Error::other("simulated write error")) } else { Ok(()) }
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
