@@ -42,8 +42,8 @@ impl Syncer {
         self.sync_to(self.shared.next().prev())
     }
 
-    /// Makes everything up to `seq` durable and returns up to where it is. That is less than `seq` where records in memory are not trimmed yet, or where `seq` was
-    /// not appended. Callers that wait at the same time share one fsync.
+    /// Makes everything up to `seq` durable and returns up to where it is. That is less than `seq` where records in memory are not trimmed yet, where `seq` was
+    /// trimmed before it was durable, or where it was not appended. Callers that wait at the same time share one fsync.
     pub fn sync_to(&self, seq: SeqNo) -> Result<SeqNo, SyncError> {
         let shared = &*self.shared;
         loop {
