@@ -184,6 +184,21 @@ pub struct FsiStatus {
     pub descriptors: u64,
 }
 
+/// A place of the journal (S5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalArea {
+    /// Its directory.
+    pub dir: String,
+    /// `memory`: survives the daemon, not the machine; `disk`; `extension`: used when those before it are nearly full.
+    pub kind: String,
+    /// What is in it, in bytes.
+    pub used_bytes: u64,
+    /// Its bound in bytes.
+    pub limit_bytes: u64,
+    /// Why it could not be used lately.
+    pub trouble: Option<String>,
+}
+
 /// A source: one mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
@@ -213,6 +228,9 @@ pub struct SourceStatus {
     pub backlog_bytes: u64,
     /// The bound of the backlog in bytes.
     pub backlog_limit: u64,
+    /// Where what is queued is kept, in the order in which it is used; none where it is in memory only.
+    #[serde(default)]
+    pub journal: Vec<JournalArea>,
     /// The file system layer.
     #[serde(default)]
     pub fsi: FsiStatus,

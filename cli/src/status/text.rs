@@ -30,6 +30,11 @@ pub fn source(out: &mut String, source: &SourceStatus) {
         kinds(&source.operations)
     );
     line!(out, "  backlog  {} of {}", bytes(source.backlog_bytes), bytes(source.backlog_limit));
+    for area in &source.journal {
+        let trouble = area.trouble.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
+        let (used, limit) = (bytes(area.used_bytes), bytes(area.limit_bytes));
+        line!(out, "  journal  {} {used} of {limit} in {}{trouble}", area.kind, area.dir);
+    }
     if source.targets.is_empty() {
         line!(out, "  target   none: bypass, nothing is replicated");
     }
@@ -250,6 +255,7 @@ mod tests {
             written_bytes: 3 << 20,
             sequence: 1020,
             backlog_bytes: 0,
+            journal: Vec::new(),
             backlog_limit: 256 << 20,
             fsi: srm::status::FsiStatus { nodes: 7, descriptors: 30 },
             submounts: Vec::new(),
