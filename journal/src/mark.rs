@@ -36,7 +36,10 @@ fn put(file: &dyn DiskFile, page: usize, header: &Header, volatile: bool, ours: 
     if !volatile {
         file.sync()?;
     }
-    file.write(((1 - page) * PAGE_BYTES) as u64, &[IoSlice::new(&bytes)])
+    // The header counts from here on, whatever becomes of its second copy: an error now would say that it does not, and the next header would be
+    // written over the only good one.
+    let _ = file.write(((1 - page) * PAGE_BYTES) as u64, &[IoSlice::new(&bytes)]);
+    Ok(())
 }
 
 fn is_full(error: &io::Error) -> bool {
