@@ -36,7 +36,10 @@ fn put(file: &dyn DiskFile, page: usize, header: &Header, volatile: bool, ours: 
     if !volatile {
         file.sync()?;
     }
-    file.write(((1 - page) * PAGE_BYTES) as u64, &[IoSlice::new(&bytes)])
+    // The header counts from here on, whatever becomes of its second copy: an error now would say that it does not, and the next header would be
+    // written over the only good one.
+    let _ = file.write(((1 - page) * PAGE_BYTES) as u64, &[IoSlice::new(&bytes)]);
+    Ok(())
 }
 
 fn is_full(error: &io::Error) -> bool {
@@ -96,7 +99,11 @@ impl Shared {
         let written = put(&*file, chosen.page, &header, chosen.volatile, chosen.ours);
         let mut state = self.state.lock();
         if let Err(e) = written {
-            state.set_use(chosen.id, Use::Broken);
+            // It may be on the disk all the same: a mark has to be able to cover it.
+            if let Some(slot) = state.area(chosen.id.area).and_then(|area| area.slot_mut(chosen.id.index)) {
+                slot.state = Use::Broken;
+                slot.header = slot.header.or(Some(header));
+            }
             return Err(e);
         }
         let segment =
@@ -230,7 +237,7 @@ impl State {
         let all = self.areas.iter().flat_map(|area| area.slots.iter().map(move |slot| (area, slot)));
         let usable = all.filter(|(area, slot)| {
             slot.header.is_some()
-                && matches!(slot.state, Use::Free | Use::Live)
+                && matches!(slot.state, Use::Free | Use::Live | Use::Broken)
                 && !avoid.contains(&area.slot_id(slot.index))
         });
         let rank = |(area, slot): &(&crate::area::Area, &Slot)| {
