@@ -402,7 +402,7 @@ impl Core {
         match self.commit.mode {
             CommitMode::Sync => seq,
             CommitMode::Near => self.marks.needed(seq, sys::now_ns(), self.commit.near),
-            CommitMode::Real => SeqNo::ZERO,
+            CommitMode::Real | CommitMode::Local => SeqNo::ZERO,
         }
     }
 

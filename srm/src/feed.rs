@@ -174,6 +174,7 @@ impl Srm {
         }
         core.durable = core.durable.max(ack.durable.min(applied));
         if core.degraded
+            && core.commit.mode.waits()
             && matches!(core.link, Link::Up)
             && core.is_coherent()
             && core.backlog.operations() <= CAUGHT_UP_OPERATIONS

@@ -17,6 +17,7 @@ mod ensure;
 mod feed;
 pub mod lanes;
 mod live;
+mod local;
 pub mod map;
 mod member;
 mod names;
@@ -142,6 +143,7 @@ pub struct Srm {
     /// Wakes the connection: there is something to send.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     room: room::Room,
+    local: local::Local,
     /// Content that travels beside the ordered stream.
     lanes: Arc<Lanes>,
     /// The set leaves something out.
@@ -183,6 +185,7 @@ impl Srm {
             journal_thread: Mutex::default(),
             wake: OnceLock::new(),
             room: room::Room::default(),
+            local: local::Local::default(),
             filtered: AtomicBool::new(filtered),
             dropping: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),
@@ -194,6 +197,7 @@ impl Srm {
         }
         clock::start(&srm)?;
         room::start(&srm)?;
+        local::start(&srm)?;
         restart::maintain(&srm)?;
         Ok(srm)
     }

@@ -15,12 +15,14 @@ pub enum CommitMode {
     Near,
     /// After it is queued.
     Real,
+    /// After it is durable on the source.
+    Local,
 }
 
 impl CommitMode {
     /// Whether an application may have to wait for the target.
     pub fn waits(self) -> bool {
-        self != Self::Real
+        matches!(self, Self::Sync | Self::Near)
     }
 }
 
@@ -32,8 +34,9 @@ impl std::str::FromStr for CommitMode {
             "sync" => Ok(Self::Sync),
             "near" => Ok(Self::Near),
             "real" => Ok(Self::Real),
-            "local" | "remote" => Err(format!("commit mode '{text}' does not exist yet; use sync, near or real")),
-            _ => Err(format!("unknown commit mode '{text}'; use sync, near or real")),
+            "local" => Ok(Self::Local),
+            "remote" => Err(format!("commit mode '{text}' does not exist yet; use sync, near, real or local")),
+            _ => Err(format!("unknown commit mode '{text}'; use sync, near, real or local")),
         }
     }
 }
@@ -44,6 +47,7 @@ impl std::fmt::Display for CommitMode {
             Self::Sync => "sync",
             Self::Near => "near",
             Self::Real => "real",
+            Self::Local => "local",
         })
     }
 }
@@ -218,6 +222,12 @@ pub struct SourceStatus {
     /// An application waits for a target that does not answer, however long.
     #[serde(default)]
     pub strict: bool,
+    /// Times that the source's disk was waited for in `local`.
+    #[serde(default)]
+    pub local_syncs: u64,
+    /// Applications that were answered after that.
+    #[serde(default)]
+    pub local_answered: u64,
     /// Operations by kind since the mount.
     pub operations: BTreeMap<String, u64>,
     /// Bytes written by applications since the mount.

@@ -91,6 +91,7 @@ impl Srm {
     fn status_without_paths(&self) -> SourceStatus {
         let verify = self.verify_status().map(Box::new);
         let fsi = FsiStatus { nodes: self.tree.known() as u64, descriptors: sys::open_descriptors() };
+        let (local_syncs, local_answered) = self.local.counts();
         let core = self.core.lock();
         let state = match (&core.link, &core.gate) {
             (Link::Setup, _) => TargetState::Setup,
@@ -112,7 +113,8 @@ impl Srm {
             mirror_due: matches!(core.gate, Gate::Due),
             coherent,
             incoherent_until: core.coherent_at.filter(|_| !coherent).map(protocol::SeqNo::get),
-            degraded: core.commit.mode.waits() && !core.waits(),
+            degraded: (core.commit.mode.waits() && !core.waits())
+                || (core.commit.mode == CommitMode::Local && core.degraded),
             lag: lag(&core),
             applied: core.applied.get(),
             durable: core.durable.get(),
@@ -135,6 +137,8 @@ impl Srm {
             commit: core.commit.mode,
             near: (core.commit.mode == CommitMode::Near).then_some(core.commit.near),
             strict: core.commit.strict,
+            local_syncs,
+            local_answered,
             operations: named(&core.operations),
             written_bytes: core.written_bytes,
             sequence: core.backlog.newest().get(),

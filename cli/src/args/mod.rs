@@ -138,7 +138,7 @@ pub struct ReplicationArgs {
     #[arg(long, value_name = "FPR")]
     pub target_key: Option<String>,
     /// When a changing call returns: sync, after source and target have it; near, once it is queued, unless the target is further
-    /// behind than a bound; real, once it is queued
+    /// behind than a bound; real, once it is queued; local, once it is durable on the source's own disk
     #[arg(long, value_name = "MODE", default_value = "sync")]
     pub commit: CommitMode,
     /// The bounds of near.

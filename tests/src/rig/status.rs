@@ -31,6 +31,12 @@ pub struct Source {
     pub pid: u32,
     /// `sync` or `real`.
     pub commit: String,
+    /// Times that the source's disk was waited for, in `local`.
+    #[serde(default)]
+    pub local_syncs: u64,
+    /// Applications that were answered after that.
+    #[serde(default)]
+    pub local_answered: u64,
     /// Operations by kind.
     pub operations: BTreeMap<String, u64>,
     /// Highest number given out.
