@@ -55,7 +55,7 @@ fn away(journal: &[&str], folds: bool) {
     }
     fs::write(rig.mnt().join("big3"), Random::new(12).bytes(1 << 20)).unwrap();
     rig.settle();
-    let before = rig.status().target().sent_bytes;
+    let before = rig.link().bytes_there();
     rig.link().cut();
     let distinct = work(&rig, mib);
     let status = rig.status();
@@ -63,8 +63,7 @@ fn away(journal: &[&str], folds: bool) {
     assert!(!status.target().mirror_due, "{status:?}");
     rig.link().mend();
     rig.settle();
-    let after = rig.status();
-    let sent = after.target().sent_bytes - before;
+    let sent = rig.link().bytes_there() - before;
     #[allow(clippy::cast_precision_loss)] // a ratio for people
     let ratio = sent as f64 / distinct as f64;
     println!("{mib} MiB, {journal:?}: {sent} bytes sent for {distinct} distinct ones, {ratio:.3}");
