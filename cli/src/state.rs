@@ -72,6 +72,11 @@ impl Places {
         &self.run
     }
 
+    /// The part of a source's journal that is in memory, where this system has such a place.
+    pub fn journal(&self, name: &OsStr) -> PathBuf {
+        self.run.join("journal").join(name)
+    }
+
     /// Where target daemons have theirs.
     pub fn target_sockets(&self) -> PathBuf {
         self.run.join("targets")

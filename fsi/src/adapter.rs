@@ -112,6 +112,10 @@ fn finish<T: Send + 'static>(
     reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
 ) {
     let (result, ticket) = split(outcome);
+    if result.is_err() && ticket == srm::Ticket::NONE {
+        // Nothing was changed: there is nothing to wait for.
+        return reply(result);
+    }
     fs.srm.commit(ticket, move || reply(result));
 }
 

@@ -176,15 +176,31 @@ impl Head {
         self.payload_len
     }
 
-    /// The message, from the header and payload that were read.
-    pub fn message(&self, header: &[u8], payload: Bytes) -> Result<Message, FrameError> {
-        assert!(header.len() == self.header_len && payload.len() == self.payload_len, "lengths as announced");
+    /// The sequence number, or what else the kind keeps in its place.
+    pub fn seq(&self) -> SeqNo {
+        self.seq
+    }
+
+    /// Nanoseconds since 1970 on the sender's clock; 0 for what is no record.
+    pub fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// Checks header and payload against their checksums, without taking the header apart.
+    pub fn check(&self, header: &[u8], payload: &[u8]) -> Result<(), FrameError> {
         if crc32c::crc32c_append(self.running_crc, header) != self.crc {
             return Err(FrameError::Checksum("header"));
         }
-        if crc32c::crc32c(&payload) != self.payload_crc {
+        if crc32c::crc32c(payload) != self.payload_crc {
             return Err(FrameError::Checksum("payload"));
         }
+        Ok(())
+    }
+
+    /// The message, from the header and payload that were read.
+    pub fn message(&self, header: &[u8], payload: Bytes) -> Result<Message, FrameError> {
+        assert!(header.len() == self.header_len && payload.len() == self.payload_len, "lengths as announced");
+        self.check(header, &payload)?;
         Ok(match self.kind {
             Kind::Hello => Message::Hello(parse(header)?),
             Kind::HelloAck => Message::HelloAck(parse(header)?),

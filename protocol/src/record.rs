@@ -110,6 +110,8 @@ pub enum Mark {
     Coherent,
     /// Everything before this is to be made durable now, and acknowledged as durable.
     Barrier,
+    /// The source's daemon was killed, and another goes on: what was deleted and still open is gone.
+    Restarted,
 }
 
 /// One operation with its results. Where data goes with it, it is the payload of the record's frame.

@@ -100,6 +100,7 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("record-rename", record(rename, b"")),
         ("record-ensure", record(Op::Ensure(Box::new(ensure)), b"abc")),
         ("record-mark", record(Op::Mark(Mark::Barrier), b"")),
+        ("record-mark-restarted", record(Op::Mark(Mark::Restarted), b"")),
         ("ack", Message::Ack(ack)),
         ("answer-differs", Message::Answer(SeqNo::new(6), Answer::Differs(vec![0, 63]))),
         (

@@ -1,10 +1,19 @@
-//! What is numbered and not yet applied by the target: frames in order, in memory, within a bound (S3). Pure.
+//! What is numbered and not yet applied by the target: frames in order, within a bound (S3, S5). With a journal each of them is appended to
+//! it before it counts; those that are sent next are in memory besides, and the rest is read back when its turn comes. Without one all are in memory only.
 
-use protocol::{Draft, Frame, SeqNo};
+use journal::{AppendError, Journal, ReadError, Reader, Syncer};
+use protocol::{Draft, Frame, Incarnation, SeqNo};
 use std::collections::VecDeque;
+use std::io;
 
 /// What one frame costs in memory beyond its bytes.
 const FRAME_OVERHEAD_BYTES: u64 = 96;
+
+/// Frames that are kept in memory where a journal has them too, in bytes; at least what may be in flight.
+const KEPT_BYTES: u64 = 16 << 20;
+
+/// Frames that are read back at once, in bytes.
+const READ_BYTES: u64 = 1 << 20;
 
 #[derive(Debug)]
 struct Queued {
@@ -12,17 +21,44 @@ struct Queued {
     stamp: u64,
 }
 
-/// The queue of one target. Numbers in it are contiguous.
+/// Why a record was not queued.
 #[derive(Debug)]
+pub enum Full {
+    /// It is beyond the bound.
+    Bound,
+    /// The journal could not take it.
+    Journal(String),
+}
+
+/// The queue of one target. Numbers in it are contiguous.
 pub struct Backlog {
+    /// The oldest, as many as are in memory.
     frames: VecDeque<Queued>,
+    /// The oldest number that can still be sent; `next` where there is none.
+    oldest: SeqNo,
     /// The number that is given out next.
     next: SeqNo,
     bytes: u64,
+    /// Of those, in memory.
+    kept_bytes: u64,
     limit_bytes: u64,
     /// The number that is sent next; between the oldest and `next`.
     cursor: SeqNo,
     in_flight_bytes: u64,
+    store: Option<Store>,
+}
+
+/// Where frames are that are not in memory.
+struct Store {
+    journal: Journal,
+    /// Stands behind the frames in memory.
+    reader: Option<Reader>,
+}
+
+impl std::fmt::Debug for Backlog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backlog").field("oldest", &self.oldest).field("next", &self.next).finish_non_exhaustive()
+    }
 }
 
 /// Bounds on what is sent and not yet applied (S3).
@@ -39,28 +75,105 @@ fn cost(frame: &Frame) -> u64 {
 }
 
 impl Backlog {
-    /// An empty queue of at most `limit_bytes`, whose first number is 1.
+    /// An empty queue of at most `limit_bytes` in memory, whose first number is 1.
     pub fn new(limit_bytes: u64) -> Self {
         let first = SeqNo::ZERO.next();
-        Self { frames: VecDeque::new(), next: first, bytes: 0, limit_bytes, cursor: first, in_flight_bytes: 0 }
+        Self {
+            frames: VecDeque::new(),
+            oldest: first,
+            next: first,
+            bytes: 0,
+            kept_bytes: 0,
+            limit_bytes,
+            cursor: first,
+            in_flight_bytes: 0,
+            store: None,
+        }
     }
 
-    /// Numbers a record and queues it. `None`: it does not fit; nothing happened.
-    pub fn push(&mut self, draft: Draft, stamp: u64, tolerant: bool) -> Option<SeqNo> {
+    /// A queue in a journal, with what is there already where `resumed`. An error: not all that the journal has can be read.
+    pub fn journaled(journal: Journal, resumed: bool) -> Result<Self, ReadError> {
+        let mut backlog = Self::new(journal.limit_bytes());
+        let (oldest, next) = (journal.oldest(), journal.next());
+        if resumed {
+            let mut reader = journal.reader(oldest);
+            while let Some(entry) = reader.read()? {
+                backlog.bytes += cost(&entry.frame);
+            }
+            (backlog.oldest, backlog.next, backlog.cursor) = (oldest, next, oldest);
+        }
+        backlog.store = Some(Store { journal, reader: None });
+        Ok(backlog)
+    }
+
+    /// A new run of numbers begins. An error: what was in the journal before may come back after a crash.
+    pub fn begin(&mut self, incarnation: Incarnation) -> io::Result<()> {
+        assert!(self.operations() == 0, "a new run of numbers begins with nothing queued");
+        match &mut self.store {
+            Some(store) => {
+                store.reader = None;
+                store.journal.begin(incarnation, self.next)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The journal is given up: what is queued from now on is in memory only. What was queued is gone.
+    pub fn without_journal(&mut self, limit_bytes: u64) {
+        self.clear();
+        self.store = None;
+        self.limit_bytes = limit_bytes;
+    }
+
+    /// The handle that does the journal's slow work beside.
+    pub fn syncer(&self) -> Option<Syncer> {
+        self.store.as_ref().map(|store| store.journal.syncer())
+    }
+
+    /// Where the journal's records are.
+    pub fn areas(&self) -> Vec<journal::AreaStatus> {
+        self.store.as_ref().map(|store| store.journal.areas()).unwrap_or_default()
+    }
+
+    /// Numbers a record and queues it. An error: it does not fit; nothing happened.
+    pub fn push(&mut self, draft: Draft, stamp: u64, tolerant: bool) -> Result<SeqNo, Full> {
         let seq = self.next;
         let frame = draft.number(seq, stamp, tolerant);
-        if self.bytes + cost(&frame) > self.limit_bytes {
-            return None;
+        let cost = cost(&frame);
+        let mut keeps = true;
+        match &mut self.store {
+            Some(store) => {
+                store.journal.append(&frame, seq, stamp).map_err(|error| match error {
+                    AppendError::Full => Full::Bound,
+                    error => Full::Journal(error.to_string()),
+                })?;
+                // What is sent next must be read without a gap.
+                keeps = self.loaded() == seq && self.kept_bytes + cost <= KEPT_BYTES;
+            }
+            None if self.bytes + cost > self.limit_bytes => return Err(Full::Bound),
+            None => {}
         }
-        self.bytes += cost(&frame);
-        self.frames.push_back(Queued { frame, stamp });
+        self.bytes += cost;
         self.next = seq.next();
-        Some(seq)
+        if keeps {
+            self.keep(Queued { frame, stamp });
+        }
+        Ok(seq)
+    }
+
+    fn keep(&mut self, queued: Queued) {
+        self.kept_bytes += cost(&queued.frame);
+        self.frames.push_back(queued);
+    }
+
+    /// The first number that is not in memory.
+    fn loaded(&self) -> SeqNo {
+        SeqNo::new(self.oldest.get() + self.frames.len() as u64)
     }
 
     /// The oldest number that can still be sent; the next number where there is none.
     pub fn oldest(&self) -> SeqNo {
-        SeqNo::new(self.next.get() - self.frames.len() as u64)
+        self.oldest
     }
 
     /// The newest number given out.
@@ -68,60 +181,103 @@ impl Backlog {
         self.next.prev()
     }
 
-    /// Everything up to `applied` is done with. Numbers that were never given out are ignored.
-    pub fn acknowledge(&mut self, applied: SeqNo) {
-        while self.oldest() <= applied {
-            let oldest = self.oldest();
-            let Some(done) = self.frames.pop_front() else { break };
-            self.bytes -= cost(&done.frame);
-            if oldest < self.cursor {
-                self.in_flight_bytes -= cost(&done.frame);
+    /// Everything up to `applied` is done with. Numbers that were never given out are ignored. An error: the journal cannot be read.
+    pub fn acknowledge(&mut self, applied: SeqNo) -> Result<(), ReadError> {
+        while self.oldest <= applied && self.oldest < self.next {
+            if self.frames.is_empty() {
+                self.load()?;
             }
+            let Some(done) = self.frames.pop_front() else { break };
+            let cost = cost(&done.frame);
+            self.bytes -= cost;
+            self.kept_bytes -= cost;
+            if self.oldest < self.cursor {
+                self.in_flight_bytes -= cost;
+            }
+            self.oldest = self.oldest.next();
         }
-        self.cursor = self.cursor.max(self.oldest());
+        self.cursor = self.cursor.max(self.oldest);
+        if let Some(store) = &mut self.store {
+            store.journal.trim(self.oldest.prev());
+        }
+        Ok(())
     }
 
     /// Sending goes on after `applied`, which must be at least the number before the oldest.
-    pub fn rewind(&mut self, applied: SeqNo) {
-        self.acknowledge(applied);
-        self.cursor = self.oldest();
+    pub fn rewind(&mut self, applied: SeqNo) -> Result<(), ReadError> {
+        self.acknowledge(applied)?;
+        self.cursor = self.oldest;
         self.in_flight_bytes = 0;
+        Ok(())
     }
 
-    /// The next frame to send, if there is one and the window has room for it. One frame always fits an empty window.
-    pub fn take(&mut self, window: Window) -> Option<Frame> {
-        let index = usize::try_from(self.cursor.since(self.oldest())).ok()?;
-        let queued = self.frames.get(index)?;
+    /// The next frame to send, if there is one and the window has room for it. One frame always fits an empty window. An error: the
+    /// journal cannot be read.
+    pub fn take(&mut self, window: Window) -> Result<Option<Frame>, ReadError> {
+        if self.cursor == self.loaded() && self.cursor < self.next {
+            self.load()?;
+        }
+        let Ok(index) = usize::try_from(self.cursor.since(self.oldest)) else { return Ok(None) };
+        let Some(queued) = self.frames.get(index) else { return Ok(None) };
         let full = index as u64 >= window.operations || self.in_flight_bytes + cost(&queued.frame) > window.bytes;
         if full && index > 0 {
-            return None;
+            return Ok(None);
         }
         self.in_flight_bytes += cost(&queued.frame);
         self.cursor = self.cursor.next();
-        Some(queued.frame.clone())
+        Ok(Some(queued.frame.clone()))
+    }
+
+    /// Reads back what comes after the frames in memory.
+    fn load(&mut self) -> Result<(), ReadError> {
+        let from = self.loaded();
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let mut reader = match store.reader.take() {
+            Some(reader) if reader.next_seq() == from => reader,
+            _ => store.journal.reader(from),
+        };
+        let mut read = 0;
+        while read < READ_BYTES
+            && let Some(entry) = reader.read()?
+        {
+            read += cost(&entry.frame);
+            self.keep(Queued { frame: entry.frame, stamp: entry.stamp });
+        }
+        if let Some(store) = &mut self.store {
+            store.reader = Some(reader);
+        }
+        Ok(())
     }
 
     /// Throws everything away; numbers go on (R1: a backlog is swallowed whole or not at all).
     pub fn clear(&mut self) {
         self.frames.clear();
-        self.bytes = 0;
-        self.in_flight_bytes = 0;
-        self.cursor = self.next;
+        (self.bytes, self.kept_bytes, self.in_flight_bytes) = (0, 0, 0);
+        (self.cursor, self.oldest) = (self.next, self.next);
+        if let Some(store) = &mut self.store {
+            store.reader = None;
+            store.journal.trim(self.next.prev());
+        }
     }
 
-    /// Bytes queued, as counted against the bound.
+    /// Bytes queued.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
+    /// Bytes as counted against the bound: of a journal they are given back in larger pieces.
+    pub fn used_bytes(&self) -> u64 {
+        self.store.as_ref().map_or(self.bytes, |store| store.journal.bytes())
+    }
+
     /// The bound in bytes.
     pub fn limit_bytes(&self) -> u64 {
-        self.limit_bytes
+        self.store.as_ref().map_or(self.limit_bytes, |store| store.journal.limit_bytes())
     }
 
     /// Operations queued.
     pub fn operations(&self) -> u64 {
-        self.frames.len() as u64
+        self.next.get() - self.oldest.get()
     }
 
     /// When the oldest queued operation was numbered: nanoseconds since 1970 on the source's clock.
@@ -147,23 +303,23 @@ mod tests {
     fn numbers_are_contiguous_and_sent_once_each() {
         let mut backlog = Backlog::new(1 << 20);
         for n in 1..=3 {
-            assert_eq!(backlog.push(draft(10), n, false), Some(SeqNo::new(n)));
+            assert_eq!(backlog.push(draft(10), n, false).unwrap(), SeqNo::new(n));
         }
-        assert_eq!((0..5).filter_map(|_| backlog.take(WIDE)).count(), 3);
-        backlog.acknowledge(SeqNo::new(2));
+        assert_eq!((0..5).filter_map(|_| backlog.take(WIDE).unwrap()).count(), 3);
+        backlog.acknowledge(SeqNo::new(2)).unwrap();
         assert_eq!((backlog.oldest(), backlog.operations()), (SeqNo::new(3), 1));
-        backlog.rewind(SeqNo::new(2));
-        assert!(backlog.take(WIDE).is_some() && backlog.take(WIDE).is_none());
-        backlog.acknowledge(SeqNo::new(3));
+        backlog.rewind(SeqNo::new(2)).unwrap();
+        assert!(backlog.take(WIDE).unwrap().is_some() && backlog.take(WIDE).unwrap().is_none());
+        backlog.acknowledge(SeqNo::new(3)).unwrap();
         assert_eq!((backlog.bytes(), backlog.oldest_stamp()), (0, None));
     }
 
     #[test]
     fn the_bound_holds_and_refusing_changes_nothing() {
         let mut backlog = Backlog::new(2000);
-        assert!(backlog.push(draft(1000), 1, false).is_some());
+        assert!(backlog.push(draft(1000), 1, false).is_ok());
         let before = backlog.bytes();
-        assert_eq!(backlog.push(draft(1000), 2, false), None);
+        assert!(matches!(backlog.push(draft(1000), 2, false), Err(Full::Bound)));
         assert_eq!((backlog.bytes(), backlog.newest()), (before, SeqNo::new(1)));
     }
 
@@ -174,10 +330,10 @@ mod tests {
             backlog.push(draft(1000), n, false).unwrap();
         }
         let narrow = Window { bytes: 100, operations: 10 };
-        assert!(backlog.take(narrow).is_some());
-        assert!(backlog.take(narrow).is_none());
-        backlog.acknowledge(SeqNo::new(1));
-        assert!(backlog.take(narrow).is_some());
+        assert!(backlog.take(narrow).unwrap().is_some());
+        assert!(backlog.take(narrow).unwrap().is_none());
+        backlog.acknowledge(SeqNo::new(1)).unwrap();
+        assert!(backlog.take(narrow).unwrap().is_some());
     }
 
     #[test]
@@ -186,7 +342,77 @@ mod tests {
         backlog.push(draft(1), 1, false).unwrap();
         backlog.clear();
         assert_eq!(backlog.oldest(), SeqNo::new(2));
-        assert_eq!(backlog.push(draft(1), 2, false), Some(SeqNo::new(2)));
-        assert!(backlog.take(WIDE).is_some());
+        assert_eq!(backlog.push(draft(1), 2, false).unwrap(), SeqNo::new(2));
+        assert!(backlog.take(WIDE).unwrap().is_some());
+    }
+
+    fn journal(dir: &std::path::Path, bytes: u64) -> (Journal, journal::Recovered) {
+        let area = journal::AreaConfig { dir: dir.to_owned(), bytes, kind: journal::AreaKind::Memory };
+        let config = journal::Config { boot: [1; 16], areas: vec![area] };
+        Journal::open(std::sync::Arc::new(journal::RealDisk), config).unwrap()
+    }
+
+    #[test]
+    fn more_than_memory_keeps_is_read_back_in_order_also_by_the_next_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = journal(dir.path(), 64 << 20);
+        let mut backlog = Backlog::journaled(store, false).unwrap();
+        backlog.begin(Incarnation::from_bytes([7; 16])).unwrap();
+        let payload = 100_000;
+        let n = 2 * KEPT_BYTES / payload as u64;
+        for seq in 1..=n {
+            backlog.push(draft(payload), seq, false).unwrap();
+        }
+        assert!(backlog.kept_bytes <= KEPT_BYTES && backlog.bytes() > KEPT_BYTES);
+        let window = Window { bytes: 1 << 20, operations: 100 };
+        let mut sent = 0;
+        while sent < n / 2 {
+            while let Some(frame) = backlog.take(window).unwrap() {
+                sent += 1;
+                assert_eq!(frame.front[16..24], sent.to_le_bytes(), "in order");
+            }
+            backlog.acknowledge(SeqNo::new(sent)).unwrap();
+        }
+        assert_eq!(backlog.operations(), n - sent);
+        let bytes = backlog.bytes();
+        drop(backlog);
+        // As after a kill.
+        let (store, found) = journal(dir.path(), 64 << 20);
+        assert_eq!((found.next, found.damage), (SeqNo::new(n + 1), vec![]));
+        let mut backlog = Backlog::journaled(store, true).unwrap();
+        assert!(backlog.oldest() <= SeqNo::new(sent + 1));
+        backlog.rewind(SeqNo::new(sent)).unwrap();
+        assert_eq!((backlog.operations(), backlog.bytes()), (n - sent, bytes));
+        while backlog.operations() > 0 {
+            while let Some(frame) = backlog.take(window).unwrap() {
+                sent += 1;
+                assert_eq!(frame.front[16..24], sent.to_le_bytes(), "in order");
+            }
+            backlog.acknowledge(SeqNo::new(sent)).unwrap();
+        }
+        assert_eq!((sent, backlog.bytes(), backlog.kept_bytes), (n, 0, 0));
+        assert_eq!(backlog.push(draft(1), 1, false).unwrap(), SeqNo::new(n + 1));
+        assert!(backlog.take(window).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_full_journal_refuses_and_what_it_has_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = journal(dir.path(), 8 << 20);
+        let mut backlog = Backlog::journaled(store, false).unwrap();
+        backlog.begin(Incarnation::from_bytes([7; 16])).unwrap();
+        let mut queued = 0;
+        while backlog.push(draft(500_000), 1, false).is_ok() {
+            queued += 1;
+        }
+        assert!((8..=16).contains(&queued), "{queued}");
+        assert!(backlog.used_bytes() <= backlog.limit_bytes());
+        assert_eq!((backlog.operations(), backlog.newest()), (queued, SeqNo::new(queued)));
+        backlog.acknowledge(SeqNo::new(queued)).unwrap();
+        assert!(backlog.push(draft(500_000), 1, false).is_ok());
+        backlog.clear();
+        assert_eq!((backlog.operations(), backlog.bytes()), (0, 0));
+        backlog.begin(Incarnation::from_bytes([8; 16])).unwrap();
+        assert_eq!(backlog.push(draft(5), 1, false).unwrap(), SeqNo::new(queued + 2));
     }
 }

@@ -2,12 +2,13 @@
 //! connection. Transitions stand here; reading, sending and waiting do not.
 
 use crate::Config;
-use crate::backlog::Backlog;
+use crate::backlog::{Backlog, Full};
 use crate::commit::{Commit, Marks};
 use crate::lanes::Lanes;
 use crate::map::Progress;
 use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
 use crate::replies::{Replies, Reply};
+use crate::stand::Stand;
 use crate::status::CommitMode;
 use platform::tree::Node;
 use platform::{random, sys};
@@ -49,6 +50,11 @@ pub(crate) struct Core {
     /// Replies that the clock thread gives because their mode degraded under somebody's lock.
     pub released: Vec<Reply>,
     pub incarnation: Incarnation,
+    /// What the next daemon is to know if this one is killed; with a journal only.
+    pub stand: Option<crate::stand::StandFile>,
+    /// How many daemons had this run of numbers before.
+    pub daemon: u32,
+    pub boot: [u8; 16],
     /// Changes whenever the connection must begin anew.
     pub generation: u64,
     pub link: Link,
@@ -146,6 +152,9 @@ impl Core {
             replies: Replies::default(),
             released: Vec::new(),
             incarnation: new_incarnation()?,
+            stand: None,
+            daemon: 0,
+            boot: [0; 16],
             generation: 1,
             link: Link::Setup,
             replica: config.replica,
@@ -193,15 +202,22 @@ impl Core {
         let tolerant = matches!(self.gate, Gate::Pass(_));
         let word = draft.word();
         let (now, before) = (sys::now_ns(), self.backlog.bytes());
-        if let Some(seq) = self.backlog.push(draft, now, tolerant) {
-            self.marks.numbered(seq, self.backlog.bytes() - before, now);
-            *self.sent_operations.entry(word).or_default() += 1;
-            return Some(seq);
-        }
+        let full = match self.backlog.push(draft, now, tolerant) {
+            Ok(seq) => {
+                self.marks.numbered(seq, self.backlog.bytes() - before, now);
+                *self.sent_operations.entry(word).or_default() += 1;
+                return Some(seq);
+            }
+            Err(Full::Bound) => "the backlog is full".to_owned(),
+            Err(Full::Journal(error)) => {
+                self.last_error = Some(error.clone());
+                error
+            }
+        };
         match self.gate {
-            Gate::Clean => self.hold("the backlog is full; what changes from here on is remembered, and mended later"),
+            Gate::Clean => self.hold(&format!("{full}; what changes from here on is remembered, and mended later")),
             Gate::Held(_) => {}
-            Gate::Due | Gate::Pass(_) => self.all_dirty("the backlog is full; source and target will be compared"),
+            Gate::Due | Gate::Pass(_) => self.lose(&format!("{full}; source and target will be compared")),
         }
         None
     }
@@ -213,6 +229,8 @@ impl Core {
         self.gate = Gate::Held(Box::new(Held::new(self.held_limit)));
         self.same_before = Some(seconds() - 2);
         self.coherent_at = None;
+        // The next daemon knows from when on changes are in no journal.
+        self.note_stand(self.same_before);
         self.release_replies();
     }
 
@@ -248,6 +266,8 @@ impl Core {
         let queued = self.backlog.oldest_stamp().map(|ns| i64::try_from(ns / 1_000_000_000).unwrap_or(0) - 2);
         let held = match self.gate {
             Gate::Held(_) => self.same_before,
+            // One that trusts what is older: so does the next.
+            Gate::Pass(_) if !by_content => self.same_before,
             Gate::Clean if self.is_coherent() => Some(seconds() - 2),
             _ => None,
         };
@@ -255,6 +275,24 @@ impl Core {
         self.all_dirty(why);
         if since.is_some() {
             (self.same_before, self.by_content) = (since, by_content);
+        }
+    }
+
+    /// The journal cannot be read: what was queued may be missing on the target.
+    pub fn journal_failed(&mut self, error: &journal::ReadError) {
+        let queued = self.backlog.oldest_stamp();
+        tracing::error!(event = "journal-damaged", %error, ?queued, "the journal is damaged");
+        self.all_dirty(&format!("the journal is damaged ({error}); source and target will be compared"));
+    }
+
+    /// Writes down what the next daemon is to know: since when changes may be nowhere but on the source. `None`: that is not known, and content is to be
+    /// compared.
+    pub fn note_stand(&mut self, since: Option<i64>) {
+        let Some(file) = &mut self.stand else { return };
+        let stand = Stand { incarnation: self.incarnation, daemon: self.daemon, since, boot: self.boot };
+        if let Err(error) = file.write(stand) {
+            tracing::error!(event = "journal-stand", %error, "the journal serves no later daemon any more");
+            self.stand = None;
         }
     }
 
@@ -270,6 +308,8 @@ impl Core {
             self.absorbed_bytes += self.backlog.bytes();
             self.absorbed_since = self.absorbed_since.or(since);
         }
+        // Before anything of it may be used again.
+        self.note_stand(None);
         self.backlog.clear();
         self.marks = Marks::default();
         if !matches!(self.gate, Gate::Due) {
@@ -307,6 +347,17 @@ impl Core {
         }
         self.applied = self.backlog.newest();
         self.durable = self.backlog.newest();
+        self.daemon = 0;
+        match self.backlog.begin(self.incarnation) {
+            Ok(()) => self.note_stand(None),
+            Err(error) => {
+                tracing::error!(event = "journal", %error, "the journal cannot begin anew; the backlog is in memory only");
+                self.last_error =
+                    Some(format!("the journal cannot begin anew ({error}); the backlog is in memory only"));
+                self.stand = None;
+                self.backlog.without_journal(crate::MEMORY_ONLY_BYTES);
+            }
+        }
     }
 
     /// A pass over everything begins. `continuous`: the target has what it had acknowledged.
@@ -351,7 +402,7 @@ impl Core {
         match self.commit.mode {
             CommitMode::Sync => seq,
             CommitMode::Near => self.marks.needed(seq, sys::now_ns(), self.commit.near),
-            CommitMode::Real => SeqNo::ZERO,
+            CommitMode::Real | CommitMode::Local => SeqNo::ZERO,
         }
     }
 

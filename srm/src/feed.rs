@@ -101,7 +101,10 @@ impl Srm {
                 core.all_dirty("the target does not have what it had acknowledged; all will be compared");
                 return Err(Rejected::Again);
             };
-            core.backlog.rewind(position.applied);
+            if let Err(error) = core.backlog.rewind(position.applied) {
+                core.journal_failed(&error);
+                return Err(Rejected::Again);
+            }
             core.applied = position.applied;
             core.durable = core.durable.max(position.durable).min(position.applied);
             // Their answers were sent before the acknowledgement that was lost with them.
@@ -129,7 +132,15 @@ impl Srm {
         if core.generation != generation {
             return Err(Restart);
         }
-        let frame = core.backlog.take(WINDOW);
+        let frame = match core.backlog.take(WINDOW) {
+            Ok(frame) => frame,
+            Err(error) => {
+                core.journal_failed(&error);
+                drop(core);
+                self.changed.notify_all();
+                return Err(Restart);
+            }
+        };
         if let Some(frame) = &frame {
             core.sent_bytes += frame.len() as u64;
         }
@@ -156,11 +167,14 @@ impl Srm {
         if applied > core.applied {
             core.applied = applied;
             core.progress_at = Instant::now();
-            core.backlog.acknowledge(applied);
+            if let Err(error) = core.backlog.acknowledge(applied) {
+                core.journal_failed(&error);
+            }
             core.marks.applied(applied);
         }
         core.durable = core.durable.max(ack.durable.min(applied));
         if core.degraded
+            && core.commit.mode.waits()
             && matches!(core.link, Link::Up)
             && core.is_coherent()
             && core.backlog.operations() <= CAUGHT_UP_OPERATIONS

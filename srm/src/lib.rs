@@ -2,7 +2,7 @@
 //!
 //! `backlog`, `commit`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
-//! repairs; `verify` compares; `clock` watches time.
+//! repairs; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
 //! is read or waited for.
@@ -17,13 +17,16 @@ mod ensure;
 mod feed;
 pub mod lanes;
 mod live;
+mod local;
 pub mod map;
 mod member;
 mod names;
 mod pass;
 mod replies;
+mod restart;
 mod room;
 pub mod set;
+mod stand;
 pub mod status;
 pub mod verify;
 mod watch;
@@ -31,9 +34,11 @@ mod watch;
 pub use crate::commit::Commit;
 pub use crate::core::Ticket;
 pub use feed::{Rejected, Restart};
+pub use journal::{AreaConfig, AreaKind};
 pub use live::NotClean;
 pub use names::{Gone, Renamed};
 pub use pass::{Again, Readiness};
+pub use restart::boot;
 pub use room::Admission;
 pub use set::OnRemove;
 pub use watch::Left;
@@ -44,8 +49,10 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use platform::tree::Tree;
 use protocol::{Name, ReplicaId};
 use status::CommitMode;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The smallest bound of a backlog: room for what the threads of a pass have in hand beside live operations.
@@ -66,8 +73,10 @@ pub struct Config {
     pub commit: Commit,
     /// How long a reply waits for a target that does not answer.
     pub degrade_after: Duration,
-    /// Bound of the backlog in bytes, at least [`MIN_BACKLOG_BYTES`].
+    /// Bound in bytes of a backlog that is in memory only, because there is no journal; at least [`MIN_BACKLOG_BYTES`].
     pub backlog_bytes: u64,
+    /// Where what is queued survives this process.
+    pub journal: Option<JournalConfig>,
     /// Take over a directory on the target that is not empty and belongs to nobody.
     pub adopt: bool,
     /// The replica known from before.
@@ -84,6 +93,22 @@ pub struct Config {
     pub bypassed: bool,
     /// How files that exist on both sides are compared (S7).
     pub compare: Compare,
+}
+
+/// The bound of a backlog whose journal failed, in bytes.
+pub(crate) const MEMORY_ONLY_BYTES: u64 = 64 << 20;
+
+/// Where what is queued is kept (S5).
+#[derive(Clone, Debug)]
+pub struct JournalConfig {
+    /// A private directory for what the next daemon is to know; in memory, where the system has such a place.
+    pub dir: PathBuf,
+    /// Areas, in the order in which they are used.
+    pub areas: Vec<AreaConfig>,
+    /// The boot id of this machine, as 16 bytes.
+    pub boot: [u8; 16],
+    /// SRC is the directory that it was: what is there may be gone on with.
+    pub may_resume: bool,
 }
 
 /// How files that exist on both sides are compared (S7).
@@ -112,9 +137,13 @@ pub struct Srm {
     changed: Condvar,
     /// Replies were released, or the daemon ends: the clock thread has something to do at once.
     released: Condvar,
+    /// The daemon ends: the journal's thread has nothing to wait for.
+    stopping: Condvar,
+    journal_thread: Mutex<Option<JoinHandle<()>>>,
     /// Wakes the connection: there is something to send.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     room: room::Room,
+    local: local::Local,
     /// Content that travels beside the ordered stream.
     lanes: Arc<Lanes>,
     /// The set leaves something out.
@@ -136,7 +165,11 @@ impl Srm {
     /// Starts the replication of `tree` with its clock thread. Nothing is sent until a connection feeds from it.
     pub fn start(tree: Arc<Tree>, config: Config) -> std::io::Result<Arc<Self>> {
         let lanes = Arc::new(Lanes::default());
-        let core = Core::new(&config, Arc::clone(&lanes))?;
+        let mut core = Core::new(&config, Arc::clone(&lanes))?;
+        let resumed = config.journal.as_ref().and_then(|journal| restart::open(&mut core, journal));
+        if let Some(resumed) = resumed {
+            tree.number_from(resumed.first_node);
+        }
         let set = Arc::new(config.set.clone());
         let filtered = !set.is_everything();
         tree.set_filter(&mut tree.names().write(), member::filter(&set));
@@ -148,16 +181,24 @@ impl Srm {
             core: Mutex::new(core),
             changed: Condvar::new(),
             released: Condvar::new(),
+            stopping: Condvar::new(),
+            journal_thread: Mutex::default(),
             wake: OnceLock::new(),
             room: room::Room::default(),
+            local: local::Local::default(),
             filtered: AtomicBool::new(filtered),
             dropping: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),
             lanes,
             verifier: verify::Verifier::default(),
         });
+        if let Some(resumed) = resumed {
+            srm.go_on(resumed.since);
+        }
         clock::start(&srm)?;
         room::start(&srm)?;
+        local::start(&srm)?;
+        restart::maintain(&srm)?;
         Ok(srm)
     }
 
@@ -171,6 +212,7 @@ impl Srm {
             commit: Commit::new(CommitMode::Real),
             degrade_after: Duration::from_secs(5),
             backlog_bytes: MIN_BACKLOG_BYTES,
+            journal: None,
             adopt: false,
             replica: None,
             clean_end_secs: None,

@@ -5,6 +5,7 @@ use crate::Srm;
 use crate::core::{Core, Ticket};
 use crate::map::{Gate, Handle, Touch};
 use crate::member::{Membership, nowhere};
+use crate::status::CommitMode;
 use bytes::Bytes;
 use platform::tree::{Names, Node};
 use protocol::{At, Draft, Name, Op, Place};
@@ -241,16 +242,22 @@ impl Srm {
 
     /// Answers the application when its commit mode says so. All locks are dropped before.
     pub fn commit(&self, ticket: Ticket, reply: impl FnOnce() + Send + 'static) {
-        if let Some(seq) = ticket.0 {
-            let mut core = self.core.lock();
-            if core.waits() {
-                let needed = core.needed(seq);
-                if core.applied < needed {
-                    core.replies.wait(needed, Instant::now(), Box::new(reply));
-                    return;
-                }
+        let mut core = self.core.lock();
+        // Also what is not sent: it is to survive all the same.
+        if core.commit.mode == CommitMode::Local {
+            drop(core);
+            return self.wait_for_disk(Box::new(reply));
+        }
+        if let Some(seq) = ticket.0
+            && core.waits()
+        {
+            let needed = core.needed(seq);
+            if core.applied < needed {
+                core.replies.wait(needed, Instant::now(), Box::new(reply));
+                return;
             }
         }
+        drop(core);
         reply();
     }
 

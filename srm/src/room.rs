@@ -78,7 +78,7 @@ impl Srm {
         let core = self.core.lock();
         let limit = core.backlog.limit_bytes();
         let most = limit - RESERVE_BYTES.min(limit / 4);
-        let fits = core.backlog.bytes() + self.room.admitted.load(Ordering::Relaxed) + bytes <= most
+        let fits = core.backlog.used_bytes() + self.room.admitted.load(Ordering::Relaxed) + bytes <= most
             || !matches!(core.link, Link::Up)
             || matches!(core.gate, Gate::Due | Gate::Held(_))
             || core.progress_at.elapsed() >= self.config.degrade_after

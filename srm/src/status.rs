@@ -15,12 +15,14 @@ pub enum CommitMode {
     Near,
     /// After it is queued.
     Real,
+    /// After it is durable on the source.
+    Local,
 }
 
 impl CommitMode {
     /// Whether an application may have to wait for the target.
     pub fn waits(self) -> bool {
-        self != Self::Real
+        matches!(self, Self::Sync | Self::Near)
     }
 }
 
@@ -32,8 +34,9 @@ impl std::str::FromStr for CommitMode {
             "sync" => Ok(Self::Sync),
             "near" => Ok(Self::Near),
             "real" => Ok(Self::Real),
-            "local" | "remote" => Err(format!("commit mode '{text}' does not exist yet; use sync, near or real")),
-            _ => Err(format!("unknown commit mode '{text}'; use sync, near or real")),
+            "local" => Ok(Self::Local),
+            "remote" => Err(format!("commit mode '{text}' does not exist yet; use sync, near, real or local")),
+            _ => Err(format!("unknown commit mode '{text}'; use sync, near, real or local")),
         }
     }
 }
@@ -44,6 +47,7 @@ impl std::fmt::Display for CommitMode {
             Self::Sync => "sync",
             Self::Near => "near",
             Self::Real => "real",
+            Self::Local => "local",
         })
     }
 }
@@ -184,6 +188,21 @@ pub struct FsiStatus {
     pub descriptors: u64,
 }
 
+/// A place of the journal (S5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalArea {
+    /// Its directory.
+    pub dir: String,
+    /// `memory`: survives the daemon, not the machine; `disk`; `extension`: used when those before it are nearly full.
+    pub kind: String,
+    /// What is in it, in bytes.
+    pub used_bytes: u64,
+    /// Its bound in bytes.
+    pub limit_bytes: u64,
+    /// Why it could not be used lately.
+    pub trouble: Option<String>,
+}
+
 /// A source: one mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
@@ -203,6 +222,12 @@ pub struct SourceStatus {
     /// An application waits for a target that does not answer, however long.
     #[serde(default)]
     pub strict: bool,
+    /// Times that the source's disk was waited for in `local`.
+    #[serde(default)]
+    pub local_syncs: u64,
+    /// Applications that were answered after that.
+    #[serde(default)]
+    pub local_answered: u64,
     /// Operations by kind since the mount.
     pub operations: BTreeMap<String, u64>,
     /// Bytes written by applications since the mount.
@@ -213,6 +238,9 @@ pub struct SourceStatus {
     pub backlog_bytes: u64,
     /// The bound of the backlog in bytes.
     pub backlog_limit: u64,
+    /// Where what is queued is kept, in the order in which it is used; none where it is in memory only.
+    #[serde(default)]
+    pub journal: Vec<JournalArea>,
     /// The file system layer.
     #[serde(default)]
     pub fsi: FsiStatus,

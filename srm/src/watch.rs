@@ -1,12 +1,14 @@
 //! What is seen and asked from outside: status, "is everything durable on the target", the end.
 
-use crate::Srm;
+use crate::backlog::Backlog;
 use crate::commit::Commit;
 use crate::core::{Core, Link};
 use crate::map::Gate;
 use crate::pass;
-use crate::status::{CommitMode, FsiStatus, Held, Lag, SourceStatus, TargetState, TargetStatus};
+use crate::status::{CommitMode, FsiStatus, Held, JournalArea, Lag, SourceStatus, TargetState, TargetStatus};
+use crate::{MIN_BACKLOG_BYTES, Srm};
 use bytes::Bytes;
+use journal::{AreaKind, AreaStatus};
 use platform::sys;
 use protocol::{Draft, Mark, Op};
 use std::collections::BTreeMap;
@@ -36,6 +38,21 @@ fn lag(core: &Core) -> Lag {
 
 fn left(core: &Core) -> Left {
     Left { lag: lag(core), mirror: !matches!(core.gate, Gate::Clean) }
+}
+
+fn area(area: &AreaStatus) -> JournalArea {
+    let kind = match area.kind {
+        AreaKind::Memory => "memory",
+        AreaKind::Disk => "disk",
+        AreaKind::Extension => "extension",
+    };
+    JournalArea {
+        dir: area.dir.to_string_lossy().into_owned(),
+        kind: kind.to_owned(),
+        used_bytes: area.used_bytes,
+        limit_bytes: area.bound_bytes,
+        trouble: area.trouble.clone(),
+    }
 }
 
 fn named(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
@@ -74,6 +91,7 @@ impl Srm {
     fn status_without_paths(&self) -> SourceStatus {
         let verify = self.verify_status().map(Box::new);
         let fsi = FsiStatus { nodes: self.tree.known() as u64, descriptors: sys::open_descriptors() };
+        let (local_syncs, local_answered) = self.local.counts();
         let core = self.core.lock();
         let state = match (&core.link, &core.gate) {
             (Link::Setup, _) => TargetState::Setup,
@@ -95,7 +113,8 @@ impl Srm {
             mirror_due: matches!(core.gate, Gate::Due),
             coherent,
             incoherent_until: core.coherent_at.filter(|_| !coherent).map(protocol::SeqNo::get),
-            degraded: core.commit.mode.waits() && !core.waits(),
+            degraded: (core.commit.mode.waits() && !core.waits())
+                || (core.commit.mode == CommitMode::Local && core.degraded),
             lag: lag(&core),
             applied: core.applied.get(),
             durable: core.durable.get(),
@@ -118,11 +137,14 @@ impl Srm {
             commit: core.commit.mode,
             near: (core.commit.mode == CommitMode::Near).then_some(core.commit.near),
             strict: core.commit.strict,
+            local_syncs,
+            local_answered,
             operations: named(&core.operations),
             written_bytes: core.written_bytes,
             sequence: core.backlog.newest().get(),
-            backlog_bytes: core.backlog.bytes(),
+            backlog_bytes: core.backlog.used_bytes(),
             backlog_limit: core.backlog.limit_bytes(),
+            journal: core.backlog.areas().iter().map(area).collect(),
             fsi,
             submounts: self.config.submounts.clone(),
             verify,
@@ -251,12 +273,15 @@ impl Srm {
         core.stopped = true;
         core.generation += 1;
         core.questions.clear();
-        core.backlog.clear();
+        // What the journal has stays as it is, for the next daemon or to be forgotten.
+        core.stand = None;
+        core.backlog = Backlog::new(MIN_BACKLOG_BYTES);
         core.gate = Gate::Due;
         core.release_replies();
         drop(core);
         self.lanes.end_generation();
         self.released.notify_all();
+        self.stopping.notify_all();
         self.wake();
         self.changed.notify_all();
     }

@@ -118,6 +118,12 @@ impl Home {
     /// Begins a run of numbers after `applied`: nothing is known of the replica, files without a name are gone. Staging
     /// files stay: an interrupted copy goes on with what it has.
     pub fn start(&self, incarnation: Incarnation, applied: u64) -> io::Result<()> {
+        self.forget_orphans()?;
+        self.book.lock().write(State::start(self.boot, incarnation, applied))
+    }
+
+    /// Removes files without a name: nobody on the source has them open any more.
+    pub fn forget_orphans(&self) -> io::Result<()> {
         for orphan in platform::sys::dir::names(self.orphans.as_fd())? {
             match rustix::fs::unlinkat(&self.orphans, orphan.as_bytes(), AtFlags::empty()) {
                 // No file of ours: it stays.
@@ -125,7 +131,7 @@ impl Home {
                 Err(e) => return Err(e.into()),
             }
         }
-        self.book.lock().write(State::start(self.boot, incarnation, applied))
+        Ok(())
     }
 
     /// Notes that record `seq` is being applied, and for a rename the inodes of its names; before anything is done.

@@ -32,6 +32,14 @@ impl Disk {
         rig.unmounts(at);
     }
 
+    /// A copy of what was written to it so far, mounted or not.
+    #[track_caller]
+    pub fn copy(&self, rig: &Rig, name: &str) -> Self {
+        let image = rig.home().join(format!("{name}.img"));
+        tool(rig.home(), "cp", ["--sparse=always".as_ref(), self.image.as_os_str(), image.as_os_str()]);
+        Self { image }
+    }
+
     /// Changes it with debugfs(8) while it is not mounted.
     #[track_caller]
     pub fn edit(&self, request: &str) {

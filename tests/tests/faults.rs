@@ -120,7 +120,7 @@ fn a_backlog_that_overflows_remembers_what_changes(commit: Commit) {
     assert_eq!(due.target().state, "accumulating");
     assert!(!due.target().mirror_due, "what changed is known one by one: {due:?}");
     assert!(due.backlog_bytes <= due.backlog_limit, "the backlog is bounded: {due:?}");
-    assert_eq!(due.backlog_limit, 8 << 20);
+    assert!((7 << 20..=8 << 20).contains(&due.backlog_limit), "headers of segments count too: {due:?}");
     let human = rig.replfs("status", &[]);
     assert!(human.ok().contains("remembered"), "{}", human.stdout);
     rig.link().mend();

@@ -198,7 +198,8 @@ fn the_mount_helper_takes_what_mount_gives_it() {
     rig.mounted(&mut command).ok();
     let line = mounts(&mnt).unwrap();
     assert!(line[3].contains("nodev") && line[3].contains("nosuid"), "{}", line[3]);
-    assert_eq!(rig.status().backlog_limit, 64 << 20);
+    let memory = &rig.status().journal[0];
+    assert_eq!((memory.kind.as_str(), memory.limit_bytes), ("memory", 64 << 20));
     fs::write(mnt.join("file"), "x").unwrap();
     rig.finish();
 }

@@ -43,7 +43,7 @@ pub struct CommitArgs {
     /// Where the source is mounted, or its NAME
     pub mnt: OsString,
     /// sync: after source and target have it; near: once it is queued, unless the target is further behind than a bound; real:
-    /// once it is queued [default: show the present one]
+    /// once it is queued; local: once it is durable on the source's own disk [default: show the present one]
     pub mode: Option<CommitMode>,
     /// The bounds of near.
     #[command(flatten)]

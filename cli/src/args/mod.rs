@@ -138,7 +138,7 @@ pub struct ReplicationArgs {
     #[arg(long, value_name = "FPR")]
     pub target_key: Option<String>,
     /// When a changing call returns: sync, after source and target have it; near, once it is queued, unless the target is further
-    /// behind than a bound; real, once it is queued
+    /// behind than a bound; real, once it is queued; local, once it is durable on the source's own disk
     #[arg(long, value_name = "MODE", default_value = "sync")]
     pub commit: CommitMode,
     /// The bounds of near.
@@ -163,10 +163,17 @@ pub struct ReplicationArgs {
     /// How long the daemon goes on sending after the unmount before it ends
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration)]
     pub drain_timeout: Duration,
-    /// Changes kept in memory for a target that is away or slow, at least 8MiB; beyond it the directories are compared
-    /// when it is back
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = units::size)]
+    /// The journal's part in memory: changes kept for a target that is away or slow, at least 8MiB. It survives the daemon, not the
+    /// machine
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = units::size)]
     pub backlog: u64,
+    /// The journal's part on disk, in the state directory, for what the part in memory does not hold: 0, or at least 8MiB. When all of it is full, what
+    /// changes is remembered by names and ranges and read again when the target takes things
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = units::journal_size)]
+    pub journal_size: u64,
+    /// One more directory for the journal, used when the others are nearly full and given back later; of this journal alone. May be repeated
+    #[arg(long, value_name = "DIR:SIZE", value_parser = units::journal_area)]
+    pub journal_extend: Vec<units::JournalArea>,
     /// Files on both sides are compared by blocks of this size, and only blocks that differ are sent (of large ones, where
     /// few differ, only the 4 KiB that do): 512 to 1MiB, a power of two
     #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = units::block_size)]

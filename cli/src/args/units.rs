@@ -1,5 +1,6 @@
 //! Sizes and durations as people write them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest duration that is accepted: it must be possible to add it to a point in time.
@@ -16,6 +17,36 @@ pub fn block_size(text: &str) -> Result<u32, String> {
     match u32::try_from(bytes) {
         Ok(block) if block.is_power_of_two() && (512..=1 << 20).contains(&block) => Ok(block),
         _ => Err(format!("block size '{text}' does not serve; give a power of two from 512 to 1MiB, such as 16KiB")),
+    }
+}
+
+/// The least that a part of the journal holds, in bytes: a few of the largest records.
+const LEAST_JOURNAL: u64 = 8 << 20;
+
+/// A size of a part of the journal: none, or enough.
+pub fn journal_size(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        bytes if bytes == 0 || bytes >= LEAST_JOURNAL => Ok(bytes),
+        _ => Err(format!("journal size '{text}' is too small; give 0, or at least 8MiB")),
+    }
+}
+
+/// A directory for the journal with its bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalArea {
+    /// The directory.
+    pub dir: PathBuf,
+    /// In bytes.
+    pub bytes: u64,
+}
+
+/// `DIR:SIZE`.
+pub fn journal_area(text: &str) -> Result<JournalArea, String> {
+    let (dir, bytes) = text.rsplit_once(':').ok_or_else(|| format!("'{text}' has no size; write DIR:SIZE"))?;
+    match journal_size(bytes)? {
+        _ if dir.is_empty() => Err(format!("'{text}' has no directory; write DIR:SIZE")),
+        0 => Err(format!("'{text}' holds nothing; give at least 8MiB")),
+        bytes => Ok(JournalArea { dir: dir.into(), bytes }),
     }
 }
 
@@ -93,6 +124,17 @@ mod tests {
         assert_eq!(block_size("1MiB"), Ok(1 << 20));
         for wrong in ["0", "256", "513", "2MiB", "8GiB", "x"] {
             assert!(block_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn parts_of_the_journal_are_not_too_small() {
+        assert_eq!((journal_size("0"), journal_size("64MiB")), (Ok(0), Ok(64 << 20)));
+        assert!(journal_size("1MiB").unwrap_err().contains("8MiB"));
+        let area = journal_area("/var/spool/a:b:2GiB").unwrap();
+        assert_eq!((area.dir, area.bytes), ("/var/spool/a:b".into(), 2 << 30));
+        for wrong in ["/var/spool", ":1GiB", "/x:0", "/x:1k", "/x:"] {
+            assert!(journal_area(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -4,6 +4,7 @@
 mod asked;
 mod feed;
 mod identity;
+mod journal;
 mod lanes;
 pub mod local;
 mod locks;

@@ -6,7 +6,7 @@ use super::identity::{self, Identity};
 use super::locks::Locks;
 use super::memory::Memory;
 use super::resolve::Resolved;
-use super::{SetFile, mounts, root};
+use super::{SetFile, journal, mounts, root};
 use crate::args::MountArgs;
 use crate::args::mount_options::MountFlags;
 use crate::args::target_name::TargetPlace;
@@ -14,9 +14,9 @@ use crate::exit::Failure;
 use crate::state::Places;
 use protocol::Name;
 use scm::key::Fingerprint;
-use srm::Commit;
 use srm::set::Set;
 use srm::status::NearBounds;
+use srm::{Commit, JournalConfig};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,8 +44,10 @@ pub struct SourcePlan {
     pub connect_timeout: Duration,
     /// How long the daemon goes on after the unmount.
     pub drain_timeout: Duration,
-    /// Bound of the backlog in bytes.
+    /// Bound of what is queued in memory, in bytes.
     pub backlog_bytes: u64,
+    /// Where what is queued is kept; none without a target.
+    pub journal: Option<JournalConfig>,
     /// Connections at most that copy files beside the ordered one.
     pub lanes: usize,
     /// Take over what is on the target and belongs to nobody.
@@ -107,6 +109,10 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
     if !same {
         memory.clean_end_secs = None;
     }
+    let journal = match resolved.target {
+        TargetPlace::None => None,
+        _ => Some(journal::plan(replication, &resolved.places, &asked.name, &state_dir, same)?),
+    };
     Ok(SourcePlan {
         root: root::open(locks.src(), flags.noatime)?,
         submounts: mounts::below(&resolved.src, &resolved.mnt),
@@ -125,6 +131,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         connect_timeout: replication.connect_timeout,
         drain_timeout: replication.drain_timeout,
         backlog_bytes: replication.backlog,
+        journal,
         lanes: replication.lanes.into(),
         adopt: replication.adopt,
         compare: srm::Compare { block_bytes: replication.block_size, min_size: replication.min_size },

@@ -69,6 +69,9 @@ pub fn run(plan: &SourcePlan, ready: &Ready) -> Result<(), Failure> {
     let outcome = daemon.finish_cleanly(plan);
     control.end(outcome);
     srm.stop();
+    if outcome.is_ok() {
+        srm.forget_journal();
+    }
     if let Some(target) = local {
         runtime.block_on(target.shutdown());
     }
@@ -93,6 +96,7 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
         commit: plan.commit,
         degrade_after: plan.degrade_after,
         backlog_bytes: plan.backlog_bytes,
+        journal: plan.journal.clone(),
         adopt: plan.adopt,
         replica: plan.memory.replica,
         clean_end_secs: plan.memory.clean_end_secs,

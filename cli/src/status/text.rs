@@ -1,7 +1,7 @@
 //! The status for people: one block per source and per target daemon, most important first, numbers with units.
 
 use crate::control::TargetDaemon;
-use srm::status::{SourceStatus, TargetState, TargetStatus};
+use srm::status::{CommitMode, SourceStatus, TargetState, TargetStatus};
 use srm::verify::{VerifyState, VerifyStatus};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,6 +30,11 @@ pub fn source(out: &mut String, source: &SourceStatus) {
         kinds(&source.operations)
     );
     line!(out, "  backlog  {} of {}", bytes(source.backlog_bytes), bytes(source.backlog_limit));
+    for area in &source.journal {
+        let trouble = area.trouble.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
+        let (used, limit) = (bytes(area.used_bytes), bytes(area.limit_bytes));
+        line!(out, "  journal  {} {used} of {limit} in {}{trouble}", area.kind, area.dir);
+    }
     if source.targets.is_empty() {
         line!(out, "  target   none: bypass, nothing is replicated");
     }
@@ -46,7 +51,11 @@ pub fn source(out: &mut String, source: &SourceStatus) {
 
 fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     line!(out, "  target   {}: {}, {}", target.target, state(target), coherence(target));
-    let degraded = if target.degraded { ", degraded: calls do not wait for the target" } else { "" };
+    let degraded = match (target.degraded, source.commit) {
+        (false, _) => "",
+        (true, CommitMode::Local) => ", degraded: the source's disk lost writes",
+        (true, _) => ", degraded: calls do not wait for the target",
+    };
     line!(out, "  commit   {}{degraded}", mode(source));
     line!(
         out,
@@ -234,7 +243,7 @@ pub fn millis(millis: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use srm::status::{CommitMode, Lag, PassProgress};
+    use srm::status::{Lag, PassProgress};
 
     fn example() -> SourceStatus {
         let operations = BTreeMap::from([("write".to_owned(), 1000), ("create".to_owned(), 20)]);
@@ -246,10 +255,13 @@ mod tests {
             commit: CommitMode::Sync,
             near: None,
             strict: false,
+            local_syncs: 0,
+            local_answered: 0,
             operations: operations.clone(),
             written_bytes: 3 << 20,
             sequence: 1020,
             backlog_bytes: 0,
+            journal: Vec::new(),
             backlog_limit: 256 << 20,
             fsi: srm::status::FsiStatus { nodes: 7, descriptors: 30 },
             submounts: Vec::new(),

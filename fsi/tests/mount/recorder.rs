@@ -33,6 +33,7 @@ impl Recorder {
             commit: srm::Commit::new(commit),
             degrade_after: Duration::from_secs(5),
             backlog_bytes: 64 << 20,
+            journal: None,
             adopt: false,
             replica: None,
             clean_end_secs: None,

@@ -117,6 +117,11 @@ impl Tree {
         NodeId::new(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Numbers of nodes begin here at the least: another process gave out those before.
+    pub fn number_from(&self, first: u64) {
+        self.next_id.fetch_max(first, Ordering::Relaxed);
+    }
+
     /// A descriptor (`O_PATH`) of a directory, kept for a while. `ESTALE`: it is gone.
     pub fn directory(&self, names: &Names, node: &Node) -> io::Result<Arc<OwnedFd>> {
         if node.is_root() {

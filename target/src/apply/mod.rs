@@ -122,6 +122,10 @@ impl Applier {
                     tracing::warn!(name = %self.home.name, %error, "cannot remove staging files");
                 }
             }
+            Op::Mark(Mark::Restarted) => {
+                self.idle();
+                self.home.forget_orphans()?;
+            }
             // These change the position only.
             Op::Mark(Mark::Incoherent | Mark::Barrier) => {}
         }

@@ -68,6 +68,11 @@ impl Rig {
         }
         words.extend(["--name".into(), NAME.into(), "--state".into(), text(self.source_state())]);
         words.extend(["--commit".into(), self.commit.as_str().into()]);
+        let has = |option: &str| self.setup.mount.iter().any(|word| word == option);
+        if has("--backlog") && !has("--journal-size") {
+            // A bound that is to be reached is that of all.
+            words.extend(["--journal-size".into(), "0".into()]);
+        }
         words.extend(self.setup.mount.iter().cloned());
         words
     }

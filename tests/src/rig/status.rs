@@ -31,6 +31,12 @@ pub struct Source {
     pub pid: u32,
     /// `sync` or `real`.
     pub commit: String,
+    /// Times that the source's disk was waited for, in `local`.
+    #[serde(default)]
+    pub local_syncs: u64,
+    /// Applications that were answered after that.
+    #[serde(default)]
+    pub local_answered: u64,
     /// Operations by kind.
     pub operations: BTreeMap<String, u64>,
     /// Highest number given out.
@@ -39,12 +45,24 @@ pub struct Source {
     pub backlog_bytes: u64,
     /// Bound of those.
     pub backlog_limit: u64,
+    /// Where that is.
+    #[serde(default)]
+    pub journal: Vec<JournalArea>,
     /// Other file systems below SRC.
     pub submounts: Vec<String>,
     /// What the file system layer holds.
     pub fsi: Fsi,
     /// One today.
     pub targets: Vec<Target>,
+}
+
+/// A place of the journal.
+#[derive(Clone, Debug, Deserialize)]
+pub struct JournalArea {
+    /// `memory`, `disk` or `extension`.
+    pub kind: String,
+    /// Its bound in bytes.
+    pub limit_bytes: u64,
 }
 
 /// What the daemon holds for the kernel.

@@ -1,0 +1,90 @@
+//! Commit mode `local` (S2): an application is answered when what it changed is durable on the source's own disk. Group commit: whoever waits
+//! at the same time shares one `syncfs(2)` of SRC (decision 14). Nothing here waits for a target.
+
+use crate::Srm;
+use crate::replies::Reply;
+use crate::status::CommitMode;
+use parking_lot::{Condvar, Mutex};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How often the thread looks whether the daemon ends.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Who waits for the disk.
+#[derive(Default)]
+pub(crate) struct Local {
+    waiting: Mutex<Vec<Reply>>,
+    filled: Condvar,
+    /// Times that the disk was waited for.
+    syncs: AtomicU64,
+    /// Applications that were answered so.
+    answered: AtomicU64,
+}
+
+impl Local {
+    /// Times that the disk was waited for, and applications that were answered after that.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.syncs.load(Ordering::Relaxed), self.answered.load(Ordering::Relaxed))
+    }
+}
+
+pub(crate) fn start(srm: &Arc<Srm>) -> io::Result<()> {
+    let weak: Weak<Srm> = Arc::downgrade(srm);
+    std::thread::Builder::new().name("local".to_owned()).spawn(move || {
+        while let Some(srm) = weak.upgrade() {
+            if !srm.commit_waiting() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+impl Srm {
+    /// Keeps a reply until everything that was changed before is durable on SRC.
+    pub(crate) fn wait_for_disk(&self, reply: Reply) {
+        self.local.waiting.lock().push(reply);
+        self.local.filled.notify_one();
+    }
+
+    /// One round; `false`: the daemon ends.
+    fn commit_waiting(&self) -> bool {
+        let due = {
+            let mut waiting = self.local.waiting.lock();
+            if waiting.is_empty() {
+                self.local.filled.wait_for(&mut waiting, LOOK_AGAIN);
+            }
+            std::mem::take(&mut *waiting)
+        };
+        if !due.is_empty() {
+            let synced = rustix::fs::syncfs(self.tree.root_fd());
+            self.judge_sync(synced.map_err(io::Error::from));
+            self.local.syncs.fetch_add(1, Ordering::Relaxed);
+            self.local.answered.fetch_add(due.len() as u64, Ordering::Relaxed);
+            for reply in due {
+                reply();
+            }
+        }
+        let core = self.core.lock();
+        !core.stopped || !self.local.waiting.lock().is_empty()
+    }
+
+    /// A disk that lost writes is said; the mode is in force again with the next sync that succeeds.
+    fn judge_sync(&self, result: io::Result<()>) {
+        let mut core = self.core.lock();
+        if core.commit.mode != CommitMode::Local {
+            return;
+        }
+        match result {
+            Ok(()) => core.degraded = false,
+            Err(error) => {
+                tracing::error!(event = "degraded", %error, "the source's disk lost writes; what was acknowledged may not survive a crash");
+                core.degraded = true;
+                core.last_error = Some(format!("the source's disk lost writes: {error}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The journal of a source from one daemon to the next (S5, S6): what a daemon that was killed had queued is sent by the one that comes after it, in
+//! order, and what it had changed without having queued it is found by the change times.
+//!
+//! A change and its number are one step under the namespace lock. So whenever that is free, all that was changed before is numbered, and in the journal: the
+//! clock notes the time now and then ([`Srm::note_settled`]). After a kill everything that did not change since is on the target or in the journal, and the next daemon
+//! compares by content only what did.
+
+use crate::Srm;
+use crate::backlog::Backlog;
+use crate::core::{Core, seconds};
+use crate::map::{Gate, Pass, Scope};
+use crate::stand::{Stand, StandFile};
+use crate::{JournalConfig, MEMORY_ONLY_BYTES};
+use bytes::Bytes;
+use journal::{DamageKind, Journal, RealDisk, Recovered};
+use platform::sys;
+use protocol::{Draft, Mark, Op};
+use std::collections::HashSet;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Change times come from a clock of the kernel's that lags behind by a tick.
+const MARGIN_SECS: i64 = 2;
+
+/// How long the namespace lock is waited for, to note that everything is numbered.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// Between two looks at what the journal needs.
+const MAINTAIN_EVERY: Duration = Duration::from_millis(200);
+
+/// Nodes of one daemon have numbers that no other daemon of the same run of numbers gives out.
+const NODES_EACH: u32 = 40;
+
+/// What is gone on with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resumed {
+    /// What has not changed since is on the target or in the journal.
+    pub since: i64,
+    /// The first number for a node.
+    pub first_node: u64,
+}
+
+/// Opens the journal. What it has is gone on with, if that can be; otherwise it is forgotten. Where it cannot be used at all, the
+/// backlog is in memory only, and the status says why.
+pub(crate) fn open(core: &mut Core, config: &JournalConfig) -> Option<Resumed> {
+    match try_open(core, config) {
+        Ok(resumed) => resumed,
+        Err(error) => {
+            let text = format!("the journal cannot be used ({error}); what is queued is in memory only");
+            tracing::error!(event = "journal", error, "the journal cannot be used; what is queued is in memory only");
+            core.last_error = Some(text);
+            core.backlog = Backlog::new(MEMORY_ONLY_BYTES);
+            None
+        }
+    }
+}
+
+fn try_open(core: &mut Core, config: &JournalConfig) -> Result<Option<Resumed>, String> {
+    let make = |dir: &std::path::Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    make(&config.dir).map_err(|e| format!("{}: {e}", config.dir.display()))?;
+    let path = config.dir.join("stand");
+    let stand = Stand::read(&path).filter(|stand| stand.boot == config.boot && config.may_resume);
+    let areas = journal::Config { boot: config.boot, areas: config.areas.clone() };
+    let (journal, found) = Journal::open(Arc::new(RealDisk), areas).map_err(|e| e.to_string())?;
+    for damage in &found.damage {
+        tracing::warn!(event = "journal-damage", %damage, "the journal is not as it was written");
+    }
+    let stand = stand.filter(|stand| goes_on(stand, &found));
+    let backlog = match &stand {
+        Some(_) => Backlog::journaled(journal, true).map_err(|e| e.to_string())?,
+        None => Backlog::journaled(journal, false).map_err(|e| e.to_string())?,
+    };
+    core.backlog = backlog;
+    core.boot = config.boot;
+    core.stand = Some(StandFile::open(&path).map_err(|e| format!("{}: {e}", path.display()))?);
+    let Some((stand, since)) = stand.and_then(|stand| Some((stand, stand.since?))) else {
+        core.note_stand(None);
+        return Ok(None);
+    };
+    core.incarnation = stand.incarnation;
+    core.daemon = stand.daemon + 1;
+    core.applied = core.backlog.oldest().prev();
+    core.durable = core.applied;
+    core.note_stand(Some(since));
+    let first_node = (u64::from(core.daemon) << NODES_EACH) + 2;
+    let operations = core.backlog.operations();
+    tracing::info!(event = "journal-resumed", operations, "going on where the last daemon ended");
+    Ok(Some(Resumed { since: since - MARGIN_SECS, first_node }))
+}
+
+/// Whether the journal has all that was numbered.
+fn goes_on(stand: &Stand, found: &Recovered) -> bool {
+    let torn = |kind: &DamageKind| matches!(kind, DamageKind::Torn { .. });
+    stand.since.is_some()
+        && stand.daemon < (1 << 20)
+        && found.same_boot
+        && found.incarnation == Some(stand.incarnation)
+        && found.damage.iter().all(|damage| torn(&damage.kind))
+}
+
+/// Does the journal's slow work beside, and notes what is settled.
+pub(crate) fn maintain(srm: &Arc<Srm>) -> io::Result<()> {
+    let Some(syncer) = srm.core.lock().backlog.syncer() else { return Ok(()) };
+    let weak: Weak<Srm> = Arc::downgrade(srm);
+    let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
+        while let Some(srm) = weak.upgrade() {
+            if let Err(error) = syncer.maintain() {
+                tracing::debug!(event = "journal-maintain", %error, "the journal could not be prepared");
+            }
+            srm.note_settled();
+            let mut core = srm.core.lock();
+            if core.stopped {
+                return;
+            }
+            srm.stopping.wait_for(&mut core, MAINTAIN_EVERY);
+        }
+    })?;
+    *srm.journal_thread.lock() = Some(thread);
+    Ok(())
+}
+
+impl Srm {
+    /// Goes on after a daemon that was killed: everything that changed since then is compared, behind what is queued.
+    pub(crate) fn go_on(self: &Arc<Self>, since: i64) {
+        let mut core = self.core.lock();
+        (core.same_before, core.by_content) = (Some(since), false);
+        let mut pass = Pass::new(core.passes_begun + 1, Scope::All(HashSet::new()));
+        (pass.source_clean_secs, pass.trusts_target) = (since, true);
+        let number = core.begin_pass(pass);
+        let marks = [Mark::Incoherent, Mark::Restarted];
+        if marks.into_iter().all(|mark| core.push(Draft::new(&Op::Mark(mark), Bytes::new())).is_some()) {
+            drop(core);
+            self.start_pass(number);
+        }
+    }
+
+    /// Notes that all that was changed before now is numbered, if that is so.
+    fn note_settled(&self) {
+        if !matches!(self.core.lock().gate, Gate::Clean) {
+            return;
+        }
+        let now = seconds();
+        let Some(_still) = self.tree.names().try_write_for(PATIENCE) else { return };
+        let mut core = self.core.lock();
+        if matches!(core.gate, Gate::Clean) && core.stand.as_ref().is_some_and(|file| file.written().is_some()) {
+            core.note_stand(Some(now));
+        }
+    }
+
+    /// Everything is on the target, and the next mount begins anew: what the journal had is not needed. To be called after [`Srm::stop`], or not
+    /// at all: then the next daemon goes on with it.
+    pub fn forget_journal(&self) {
+        let thread = self.journal_thread.lock().take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!(event = "journal", "the journal's thread failed");
+        }
+        if let Some(config) = &self.config.journal {
+            for dir in config.areas.iter().map(|area| &area.dir).chain([&config.dir]) {
+                if let Err(error) = remove_files(dir) {
+                    tracing::warn!(event = "journal-stays", dir = %dir.display(), %error, "the journal's files stay");
+                }
+            }
+        }
+    }
+}
+
+/// Removes a directory of the journal with its files.
+fn remove_files(dir: &std::path::Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    match std::fs::remove_dir(dir) {
+        // An area may lie in the directory of another.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        result => result,
+    }
+}
+
+/// This boot of the machine, as 16 bytes.
+pub fn boot() -> io::Result<[u8; 16]> {
+    let text = sys::boot_id()?.replace('-', "");
+    let id = u128::from_str_radix(&text, 16).map_err(|_| io::Error::other("unreadable boot id"))?;
+    Ok(id.to_le_bytes())
+}
