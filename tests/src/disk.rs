@@ -34,6 +34,7 @@ impl Disk {
 
     /// A copy of what was written to it so far, mounted or not.
     #[track_caller]
+    #[must_use]
     pub fn copy(&self, rig: &Rig, name: &str) -> Self {
         let image = rig.home().join(format!("{name}.img"));
         tool(rig.home(), "cp", ["--sparse=always".as_ref(), self.image.as_os_str(), image.as_os_str()]);

@@ -180,7 +180,7 @@ fn a_journal_extension_is_used_when_the_rest_is_full_and_given_back() {
     fs::write(rig.mnt().join("file"), Random::new(4).bytes(40 << 20)).unwrap();
     let status = rig.status();
     assert_eq!(status.target().held.entries, 0, "nothing was folded: {status:?}");
-    let files = || fs::read_dir(spool.path().join("tree")).map_or(0, |dir| dir.count());
+    let files = || fs::read_dir(spool.path().join("tree")).map_or(0, Iterator::count);
     assert!(files() > 0);
     rig.link().mend();
     rig.settle();
@@ -195,7 +195,7 @@ fn a_journal_extension_is_used_when_the_rest_is_full_and_given_back() {
 fn changes_behind_the_mount_between_two_daemons_are_found() {
     let mut rig = rig(&[]);
     let file = OpenOptions::new().create(true).write(true).truncate(true).open(rig.mnt().join("file")).unwrap();
-    file.write_all_at(&[1; 100_000], 0).unwrap();
+    file.write_all_at(&vec![1; 100_000], 0).unwrap();
     drop(file);
     rig.settle();
     rig.kill_source();

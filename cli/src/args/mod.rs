@@ -167,6 +167,10 @@ pub struct ReplicationArgs {
     /// machine
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = units::size)]
     pub backlog: u64,
+    /// Where that part is: a directory on tmpfs, or a restart after a crash reads it from a disk [default: /run/replfs/journal; for ordinary users
+    /// $XDG_RUNTIME_DIR/replfs/journal; with --state DIR, DIR/run/journal]
+    #[arg(long, value_name = "DIR")]
+    pub journal_memory: Option<PathBuf>,
     /// The journal's part on disk, in the state directory, for what the part in memory does not hold: 0, or at least 8MiB. When all of it is full, what
     /// changes is remembered by names and ranges and read again when the target takes things
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = units::journal_size)]

@@ -16,7 +16,10 @@ pub fn plan(
     state_dir: &Path,
     may_resume: bool,
 ) -> Result<JournalConfig, Failure> {
-    let dir = places.journal(name.as_os_str());
+    let dir = match &replication.journal_memory {
+        Some(dir) => paths::absolute(dir).join(name.as_os_str()),
+        None => places.journal(name.as_os_str()),
+    };
     let mut areas = vec![AreaConfig { dir: dir.join("memory"), bytes: replication.backlog, kind: AreaKind::Memory }];
     if replication.journal_size > 0 {
         let (dir, bytes) = (state_dir.join("journal"), replication.journal_size);

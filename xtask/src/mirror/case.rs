@@ -7,6 +7,7 @@ use replfs_tests::rig::{Commit, Rig, Setup};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// A case.
 pub struct Case {
@@ -180,17 +181,21 @@ fn median(mut samples: Vec<Sample>) -> Sample {
 
 struct Bench {
     rig: Rig,
+    /// Where the journal's part in memory is, as it is on a machine with a /run.
+    memory: TempDir,
 }
 
 impl Bench {
     fn new(case: &Case, scale: u64) -> Result<Self> {
-        let rig = Self::rig();
+        let memory = tempfile::tempdir_in("/dev/shm")?;
+        let rig = Self::rig(&memory);
         (case.make)(&rig.src(), scale)?;
-        Ok(Self { rig })
+        Ok(Self { rig, memory })
     }
 
-    fn rig() -> Rig {
-        let mut rig = Rig::prepare(Commit::Real, Setup::default());
+    fn rig(memory: &TempDir) -> Rig {
+        let setup = Setup::default().option(&["--journal-memory", &memory.path().to_string_lossy()]);
+        let mut rig = Rig::prepare(Commit::Real, setup);
         rig.without_watchdog();
         rig
     }
@@ -201,7 +206,7 @@ impl Bench {
 
     /// The same source with a target that has nothing.
     fn begin_anew(&mut self) -> Result<()> {
-        let next = Self::rig();
+        let next = Self::rig(&self.memory);
         fs::remove_dir(next.src())?;
         fs::rename(self.rig.src(), next.src())?;
         fs::create_dir(self.rig.src())?;
