@@ -67,6 +67,9 @@ const STATE_HELP: &str = "Directory for the key, the sources' state and the sock
 const SET_HELP: &str = "Rules of what is replicated ('replfs help set') [default: /etc/replfs/NAME.toml; for ordinary users \
     $XDG_CONFIG_HOME/replfs/NAME.toml or ~/.config/replfs/NAME.toml; where that is not there, everything]";
 
+const MEMORY_HELP: &str = "Where that part is: a directory on tmpfs, or what is queued goes through a disk's cache [default: \
+    /run/replfs/journal; for ordinary users $XDG_RUNTIME_DIR/replfs/journal; with --state DIR, DIR/run/journal]";
+
 /// Where state is kept, for every command.
 #[derive(Clone, Debug, Default, Args)]
 pub struct StateArgs {
@@ -167,9 +170,8 @@ pub struct ReplicationArgs {
     /// machine
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = units::size)]
     pub backlog: u64,
-    /// Where that part is: a directory on tmpfs, or a restart after a crash reads it from a disk [default: /run/replfs/journal; for ordinary users
-    /// $XDG_RUNTIME_DIR/replfs/journal; with --state DIR, DIR/run/journal]
-    #[arg(long, value_name = "DIR")]
+    /// Where that part is.
+    #[arg(long, value_name = "DIR", help = MEMORY_HELP)]
     pub journal_memory: Option<PathBuf>,
     /// The journal's part on disk, in the state directory, for what the part in memory does not hold: 0, or at least 8MiB. When all of it is full, what
     /// changes is remembered by names and ranges and read again when the target takes things
