@@ -15,7 +15,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-in_both_modes!(what_is_in_the_set_is_exact_under_random_operations);
+in_both_modes!(
+    what_is_in_the_set_is_exact_under_random_operations,
+    a_file_that_crosses_a_size_while_it_is_looked_at_is_exact,
+);
 
 fn rules(rig: &Rig) -> PathBuf {
     rig.home().join("set.toml")
@@ -207,6 +210,39 @@ fn files_leave_and_enter_by_size() {
     rig.settle();
     assert_eq!(fs::read(rig.replica().join("file")).unwrap(), vec![2; 5000]);
     assert_replica_is_the_set(&rig);
+}
+
+/// Its size, as often as the passes that follow from it come to look at it meanwhile.
+fn cross_often(path: &Path, border: u64, times: u64) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    for turn in 0..times {
+        file.set_len(border + 1 + turn).unwrap();
+        file.write_all_at(&turn.to_le_bytes(), turn % border).unwrap();
+        file.set_len(border - turn).unwrap();
+    }
+}
+
+// claim: A151
+fn a_file_that_crosses_a_size_while_it_is_looked_at_is_exact(commit: Commit) {
+    const BORDER: u64 = 8 << 10;
+    let rig = with_rules(
+        commit,
+        "version = 1\n[[rule]]\nexclude = \"*\"\nkind = \"file\"\nlarger = \"8KiB\"\n",
+        |src| fs::write(src.join("file"), "small").unwrap(),
+    );
+    for name in ["a", "b", "c"] {
+        fs::write(rig.mnt().join(name), "small").unwrap();
+        fs::hard_link(rig.mnt().join(name), rig.mnt().join(format!("{name}.link"))).unwrap();
+    }
+    for round in 0..20 {
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "file"] {
+                let path = rig.mnt().join(name);
+                scope.spawn(move || cross_often(&path, BORDER, 20 + round));
+            }
+        });
+        assert_replica_is_the_set(&rig);
+    }
 }
 
 // claim: A152
