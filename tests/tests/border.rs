@@ -229,7 +229,7 @@ fn a_file_that_crosses_a_size_while_it_is_looked_at_is_exact(commit: Commit) {
     const BORDER: u64 = 8 << 10;
     let rig =
         with_rules(commit, "version = 1\n[[rule]]\nexclude = \"*\"\nkind = \"file\"\nlarger = \"8KiB\"\n", |src| {
-            fs::write(src.join("file"), "small").unwrap()
+            fs::write(src.join("file"), "small").unwrap();
         });
     for name in ["a", "b", "c"] {
         fs::write(rig.mnt().join(name), "small").unwrap();
