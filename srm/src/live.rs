@@ -68,7 +68,15 @@ impl Srm {
         let touch = Touch::of(&op, len);
         match self.membership(node, &op, len) {
             Membership::In => {}
-            Membership::Out => return Ticket::NONE,
+            Membership::Out => {
+                let mut core = self.core.lock();
+                // It may come back while its content is on its way.
+                if matches!(core.gate, Gate::Pass(_)) {
+                    let remembered = core.gate.absorb(node, touch);
+                    core.settle_held(remembered);
+                }
+                return Ticket::NONE;
+            }
             Membership::Entered => self.enter(names, node),
         }
         match self.reach(names, node) {
@@ -137,6 +145,7 @@ impl Srm {
             return Err(NotClean);
         }
         core.count(draft.word());
+        crate::member::note_size(to, &op, 0);
         Ok(self.send(&mut core, to, draft, touch, 0))
     }
 

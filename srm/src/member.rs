@@ -30,7 +30,7 @@ pub(crate) fn filter(set: &Arc<Set>) -> Option<Arc<Filter>> {
 }
 
 /// The size of a file after an operation, where that says so: exactly, or that it reaches at least so far.
-fn note_size(node: &Node, op: &Op, payload: usize) {
+pub(crate) fn note_size(node: &Node, op: &Op, payload: usize) {
     match op {
         Op::SetAttr { size: Some(size), .. } => node.set_size(*size),
         Op::Write { offset, .. } => node.grow(offset + payload as u64),
@@ -68,6 +68,19 @@ impl Srm {
                 .is_some_and(|path| self.set().takes(&path, kind_of(node.kind()), node.size()))
     }
 
+    /// As [`Srm::takes_name`], by the size that the file has now: it may have changed behind the mount. The caller has locked
+    /// the node.
+    pub(crate) fn takes_now(&self, names: &Names, dir: &Node, name: &Name, node: &Node) -> bool {
+        if self.is_filtered()
+            && node.kind() == FileType::RegularFile
+            && self.set().depends_on_size()
+            && let Ok(stat) = self.tree.stat(names, node)
+        {
+            node.set_size(stat.st_size.cast_unsigned());
+        }
+        self.takes_name(names, dir, name, node)
+    }
+
     /// Whether what the target has under this name would be replicated.
     pub(crate) fn takes_entry(&self, names: &Names, dir: &Node, name: &Name, entry: Option<&Entry>) -> bool {
         let (kind, size) = match entry.map(|entry| (&entry.kind, entry.size)) {
@@ -87,6 +100,8 @@ impl Srm {
     /// Notes what an operation does to a file's size, and says whether the file is replicated.
     pub(crate) fn membership(&self, node: &Arc<Node>, op: &Op, payload: usize) -> Membership {
         if !self.is_filtered() || node.is_root() {
+            // A set that comes later may ask for it.
+            note_size(node, op, payload);
             return Membership::In;
         }
         let links = |node: &Arc<Node>| Handle::links(node).len();
@@ -104,25 +119,34 @@ impl Srm {
 
     /// What has come into the set is looked at, under all names that it has there. The caller has locked its node, or names.
     pub(crate) fn enter(self: &Arc<Self>, names: &Names, node: &Arc<Node>) {
+        if let Gate::Pass(pass) = &mut self.core.lock().gate {
+            // What was done to it while it was out was not sent, even if the pass had seen to it before.
+            pass.set_gone(node.ino());
+        }
         let again: Vec<Again> = Handle::links(node).into_iter().map(|(dir, name)| Again::Name(dir, name)).collect();
         self.enter_names(names, node, &again);
     }
 
     /// As [`Srm::enter`], under these names.
     pub(crate) fn enter_names(self: &Arc<Self>, names: &Names, node: &Arc<Node>, again: &[Again]) {
-        let mut core = self.core.lock();
-        if let Gate::Held(held) = &mut core.gate {
-            let mut remembered: Result<(), Lost> = Ok(());
-            for again in again {
-                if let Again::Name(dir, name) = again {
-                    remembered = remembered.and(held.named(dir, name, node));
+        loop {
+            let mut core = self.core.lock();
+            if let Gate::Held(held) = &mut core.gate {
+                let mut remembered: Result<(), Lost> = Ok(());
+                for again in again {
+                    if let Again::Name(dir, name) = again {
+                        remembered = remembered.and(held.named(dir, name, node));
+                    }
                 }
+                core.settle_held(remembered);
+                return;
             }
-            core.settle_held(remembered);
-            return;
+            drop(core);
+            // Unless things are held from just now on.
+            if self.look_again(names, again, true) {
+                return;
+            }
         }
-        drop(core);
-        self.look_again(names, again, true);
     }
 
     /// A name that is not replicated changed in a directory that is: its time is told.

@@ -7,15 +7,20 @@ use replfs_tests::compare;
 use replfs_tests::rig::{Commit, Rig, Setup};
 use replfs_tests::roam::Roamers;
 use replfs_tests::seed::seed;
+use replfs_tests::user::{USER, as_user, with_fuse_for_everybody};
+use replfs_tests::wait::{PATIENCE, until};
 use replfs_tests::{command, in_both_modes, tree};
 use srm::set::{Kind, Set};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-in_both_modes!(what_is_in_the_set_is_exact_under_random_operations);
+in_both_modes!(
+    what_is_in_the_set_is_exact_under_random_operations,
+    a_file_that_crosses_a_size_while_it_is_looked_at_is_exact,
+);
 
 fn rules(rig: &Rig) -> PathBuf {
     rig.home().join("set.toml")
@@ -207,6 +212,71 @@ fn files_leave_and_enter_by_size() {
     rig.settle();
     assert_eq!(fs::read(rig.replica().join("file")).unwrap(), vec![2; 5000]);
     assert_replica_is_the_set(&rig);
+}
+
+/// Its size, as often as the passes that follow from it come to look at it meanwhile.
+fn cross_often(path: &Path, border: u64, times: u64) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    for turn in 0..times {
+        file.set_len(border + 1 + turn).unwrap();
+        file.write_all_at(&turn.to_le_bytes(), turn % border).unwrap();
+        file.set_len(border - turn).unwrap();
+    }
+}
+
+// claim: A151
+fn a_file_that_crosses_a_size_while_it_is_looked_at_is_exact(commit: Commit) {
+    const BORDER: u64 = 8 << 10;
+    let rig =
+        with_rules(commit, "version = 1\n[[rule]]\nexclude = \"*\"\nkind = \"file\"\nlarger = \"8KiB\"\n", |src| {
+            fs::write(src.join("file"), "small").unwrap();
+        });
+    for name in ["a", "b", "c"] {
+        fs::write(rig.mnt().join(name), "small").unwrap();
+        fs::hard_link(rig.mnt().join(name), rig.mnt().join(format!("{name}.link"))).unwrap();
+    }
+    for round in 0..20 {
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "file"] {
+                let path = rig.mnt().join(name);
+                scope.spawn(move || cross_often(&path, BORDER, 20 + round));
+            }
+        });
+        assert_replica_is_the_set(&rig);
+    }
+}
+
+/// What was seen to once is not right for ever: while it is out, nothing of it is sent.
+// claim: A151
+#[test]
+fn a_file_that_comes_back_while_everything_is_compared_is_compared_too() {
+    with_fuse_for_everybody(|| {
+        let mut rig = Rig::prepare(Commit::Real, Setup::default().user(USER));
+        let text = "version = 1\n[[rule]]\nexclude = \"*\"\nkind = \"file\"\nlarger = \"1KiB\"\n";
+        fs::write(rules(&rig), text).unwrap();
+        let (src, mnt, replica, file) = (rig.src(), rig.mnt(), rig.replica(), rules(&rig));
+        as_user(USER, &[], || {
+            fs::write(src.join("file"), "small").unwrap();
+            fs::write(src.join("closed"), "closed").unwrap();
+            // Tried again and again: that is how long the comparison lasts.
+            fs::set_permissions(src.join("closed"), Permissions::from_mode(0o000)).unwrap();
+        });
+        rig.try_mount(&["--set", file.to_str().unwrap()]).ok();
+        let comes = |what: &[u8]| {
+            until("the file on the target", PATIENCE, || {
+                fs::read(replica.join("file")).is_ok_and(|there| there == what).then_some(())
+            });
+        };
+        comes(b"small");
+        rig.wait_status("what cannot be read", |s| s.target().pass.unreadable == 1);
+        as_user(USER, &[], || {
+            let file = OpenOptions::new().write(true).open(mnt.join("file")).unwrap();
+            file.write_all_at(&[7; 2000], 0).unwrap();
+            file.set_len(500).unwrap();
+        });
+        comes(&[7; 500]);
+        assert_eq!(rig.status().target().passes, 0, "all of that was in the first one");
+    });
 }
 
 // claim: A152

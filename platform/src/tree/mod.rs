@@ -229,14 +229,13 @@ impl Tree {
     }
 
     /// The node with this inode number and handle, made known if it is not. An inode number that the file system has used
-    /// again makes a new node.
+    /// again makes a new node. Of one that is known nothing changes: `stat` was read without its lock.
     fn insert(&self, stat: &Stat, handle: Option<Handle>, lookups: u64) -> Arc<Node> {
         let mut table = self.table.lock();
         if let Some(node) = table.get(&stat.st_ino)
             && node.handle() == handle.as_ref()
         {
             node.remember(lookups);
-            node.set_size(stat.st_size.cast_unsigned());
             return Arc::clone(node);
         }
         let node = Arc::new(Node::new(stat, self.fresh_id(), handle));

@@ -35,7 +35,8 @@ pub struct Node {
     pub(super) links: Mutex<Links>,
     lookups: AtomicU64,
     opens: AtomicU32,
-    /// The size in bytes as far as it was seen; only rules that ask for sizes look at it.
+    /// The size in bytes after the last operation that was told of; only rules that ask for sizes look at it. Changed under
+    /// `lock` only: what is replicated before and after an operation has to differ by that operation.
     size: AtomicU64,
     root: OnceLock<Box<Root>>,
 }
@@ -75,17 +76,17 @@ impl Node {
         self.root.get().and_then(|root| root.filter.read().clone())
     }
 
-    /// The size in bytes, as it was seen last.
+    /// The size in bytes, as it was noted last.
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// The size is this now.
+    /// The size is this now. The caller holds the node's lock, or the names exclusively.
     pub fn set_size(&self, size: u64) {
         self.size.store(size, Ordering::Relaxed);
     }
 
-    /// The file reaches at least this far now.
+    /// The file reaches at least this far now. The caller holds the node's lock.
     pub fn grow(&self, size: u64) {
         self.size.fetch_max(size, Ordering::Relaxed);
     }

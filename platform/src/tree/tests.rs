@@ -84,3 +84,21 @@ fn a_node_without_a_name_is_an_orphan_or_nowhere() {
     f.set_orphan(true);
     assert_eq!(f.place(&names).unwrap().at, At::Orphan);
 }
+
+#[test]
+fn a_size_is_what_was_told_of_whatever_a_lookup_sees() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("f");
+    fs::write(&file, "12345").unwrap();
+    let tree = tree(dir.path());
+    let names = tree.names().read();
+    let (f, _) = tree.lookup(&names, tree.root(), &name("f"), 1).unwrap();
+    assert_eq!(f.size(), 5);
+    // As between a truncation and its record: whoever looks the file up then holds no lock of it.
+    fs::write(&file, "1").unwrap();
+    let (same, stat) = tree.lookup(&names, tree.root(), &name("f"), 1).unwrap();
+    assert_eq!((same.id(), stat.st_size), (f.id(), 1));
+    assert_eq!(f.size(), 5, "only the operation says so");
+    f.set_size(1);
+    assert_eq!(same.size(), 1);
+}

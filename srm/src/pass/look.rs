@@ -221,22 +221,22 @@ impl Srm {
             }
             Err(error) => return Err(unreadable(dir, names, error)),
         };
-        if !self.takes_name(names, dir, name, &node) {
-            let away = self.left_out(there, deleted);
-            let cleared = away.map_or(Ok(()), |away| self.clear_name(number, names, dir, name, away));
-            self.tree.settle(node);
-            cleared?;
-            return settled();
-        }
         let result = {
+            // Also over a file that is left out: one that comes in by its size, and then waits for a look, must not be
+            // taken for settled by this one.
             let _still = node.lock.lock();
-            match self.bring(number, names, dir, name, &node, (there, lanes)) {
-                Ok(None) => {
-                    self.core.lock().progress.entries += 1;
-                    settled()
+            if self.takes_now(names, dir, name, &node) {
+                match self.bring(number, names, dir, name, &node, (there, lanes)) {
+                    Ok(None) => {
+                        self.core.lock().progress.entries += 1;
+                        settled()
+                    }
+                    Ok(Some(way)) => return Ok(Looked::Stage(Arc::clone(&node), way)),
+                    Err(stop) => Err(stop),
                 }
-                Ok(Some(way)) => return Ok(Looked::Stage(Arc::clone(&node), way)),
-                Err(stop) => Err(stop),
+            } else {
+                let away = self.left_out(there, deleted);
+                away.map_or(Ok(()), |away| self.clear_name(number, names, dir, name, away)).and_then(|()| settled())
             }
         };
         self.tree.settle(node);
