@@ -12,7 +12,9 @@ fn usage_errors_end_with_1() {
     let home = Home::new();
     run(&mut replfs()).is(1, &["--help"]);
     run(replfs().arg("frobnicate")).is(1, &["frobnicate"]);
-    home.mount(&["--commit", "near"]).is(1, &["does not exist yet"]);
+    home.mount(&["--commit", "remote"]).is(1, &["does not exist yet"]);
+    home.mount(&["--journal-size", "1MiB"]).is(1, &["at least 8MiB"]);
+    home.mount(&["--journal-extend", "/nowhere:1GiB"]).is(1, &["is not a directory"]);
     home.mount(&["--target", "second"]).is(1, &["more than one target"]);
     home.mount(&["--backlog", "12potatoes"]).is(1, &["12potatoes"]);
     home.mount(&["--name", "a/b"]).is(1, &["a/b"]);

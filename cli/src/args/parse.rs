@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(replication.degrade_after, Duration::from_secs(5));
         assert_eq!(replication.connect_timeout, Duration::from_secs(5));
         assert_eq!(replication.drain_timeout, Duration::from_secs(60));
-        assert_eq!(replication.backlog, 256 << 20);
+        assert_eq!((replication.backlog, replication.journal_size), (64 << 20, 1 << 30));
         assert_eq!(replication.lanes, 4);
         assert!(!replication.adopt && !replication.foreground && !args.fake);
         assert_eq!(flags, MountFlags::default());

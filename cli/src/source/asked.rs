@@ -31,6 +31,11 @@ impl Asked {
             [] => return Err(Failure::usage("no target; give --target HOST[:7420] or --target DIRECTORY/ (or none)")),
             _ => return Err(Failure::usage("more than one target does not exist yet; give one")),
         };
+        if let Some(missing) = replication.journal_extend.iter().find(|area| !area.dir.is_dir()) {
+            let dir = missing.dir.display();
+            let text = format!("--journal-extend: {dir} is not a directory; make one for this journal alone");
+            return Err(Failure::usage(text));
+        }
         let target = TargetPlace::parse(text)?;
         let target_key =
             replication.target_key.as_deref().map(|key| keys::fingerprint("target-key", key)).transpose()?;

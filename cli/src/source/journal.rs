@@ -26,14 +26,8 @@ pub fn plan(
         areas.push(AreaConfig { dir, bytes, kind: AreaKind::Disk });
     }
     for extension in &replication.journal_extend {
-        let dir = paths::absolute(&extension.dir);
-        if !dir.is_dir() {
-            return Err(Failure::usage(format!(
-                "--journal-extend: {} is not a directory; make one for this journal alone",
-                dir.display()
-            )));
-        }
-        areas.push(AreaConfig { dir: dir.join(name.as_os_str()), bytes: extension.bytes, kind: AreaKind::Extension });
+        let dir = paths::absolute(&extension.dir).join(name.as_os_str());
+        areas.push(AreaConfig { dir, bytes: extension.bytes, kind: AreaKind::Extension });
     }
     let boot = srm::boot().map_err(|e| Failure::io(Code::System, "cannot read this machine's boot id", &e))?;
     Ok(JournalConfig { dir, areas, boot, may_resume })
