@@ -8,23 +8,50 @@ use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the thread looks whether the daemon ends.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a group is waited for at the most.
+const LONGEST_GATHERING: Duration = Duration::from_millis(5);
 
 /// Who waits for the disk.
 #[derive(Default)]
 pub(crate) struct Local {
     waiting: Mutex<Vec<Reply>>,
     filled: Condvar,
+    /// How the last round was.
+    last: Mutex<Round>,
     /// Times that the disk was waited for.
     syncs: AtomicU64,
     /// Applications that were answered so.
     answered: AtomicU64,
 }
 
+/// Who shared a wait for the disk, and how long it took.
+#[derive(Clone, Copy, Default)]
+struct Round {
+    replies: usize,
+    took: Duration,
+}
+
 impl Local {
+    /// Who waits now. Those who were answered together will come back together: they are waited for, as long as the disk took at the most, and not
+    /// at all where there was one.
+    fn gather(&self) -> Vec<Reply> {
+        let mut waiting = self.waiting.lock();
+        if waiting.is_empty() {
+            self.filled.wait_for(&mut waiting, LOOK_AGAIN);
+        }
+        if !waiting.is_empty() {
+            let last = *self.last.lock();
+            let until = Instant::now() + last.took.min(LONGEST_GATHERING);
+            while waiting.len() < last.replies && !self.filled.wait_until(&mut waiting, until).timed_out() {}
+        }
+        std::mem::take(&mut *waiting)
+    }
+
     /// Times that the disk was waited for, and applications that were answered after that.
     pub fn counts(&self) -> (u64, u64) {
         (self.syncs.load(Ordering::Relaxed), self.answered.load(Ordering::Relaxed))
@@ -52,15 +79,11 @@ impl Srm {
 
     /// One round; `false`: the daemon ends.
     fn commit_waiting(&self) -> bool {
-        let due = {
-            let mut waiting = self.local.waiting.lock();
-            if waiting.is_empty() {
-                self.local.filled.wait_for(&mut waiting, LOOK_AGAIN);
-            }
-            std::mem::take(&mut *waiting)
-        };
+        let due = self.local.gather();
         if !due.is_empty() {
+            let start = Instant::now();
             let synced = rustix::fs::syncfs(self.tree.root_fd());
+            *self.local.last.lock() = Round { replies: due.len(), took: start.elapsed() };
             self.judge_sync(synced.map_err(io::Error::from));
             self.local.syncs.fetch_add(1, Ordering::Relaxed);
             self.local.answered.fetch_add(due.len() as u64, Ordering::Relaxed);
