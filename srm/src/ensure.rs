@@ -6,24 +6,9 @@ use crate::map::Gate;
 use bytes::Bytes;
 use platform::sys::attr;
 use platform::tree::{Names, Node, Snapshot};
-use protocol::{Content, Draft, Ensure, Entry, Name, Op, RelPath, Time};
+use protocol::{Content, Draft, Ensure, Name, Op, RelPath, Time};
 use std::io;
 use std::sync::Arc;
-
-/// The first 16 bytes of BLAKE3.
-pub(crate) fn digest16(bytes: &[u8]) -> [u8; 16] {
-    let mut out = [0; 16];
-    out.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
-    out
-}
-
-/// The digest that a target's [`Entry`] has of the same attributes.
-pub(crate) fn xattr_digest(xattrs: &[(Vec<u8>, Vec<u8>)]) -> [u8; 16] {
-    if xattrs.is_empty() {
-        return [0; 16];
-    }
-    digest16(&Entry::xattr_digest_input(&mut xattrs.to_vec()))
-}
 
 /// Modification time of a directory now; the caller holds the namespace lock.
 pub(crate) fn mtime_of(srm: &Srm, names: &Names, dir: &Node) -> io::Result<Time> {

@@ -38,7 +38,6 @@ pub use journal::{AreaConfig, AreaKind};
 pub use live::NotClean;
 pub use names::{Gone, Renamed};
 pub use pass::{Again, Readiness};
-pub use restart::boot;
 pub use room::Admission;
 pub use set::OnRemove;
 pub use watch::Left;

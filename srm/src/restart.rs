@@ -13,7 +13,6 @@ use crate::stand::{Stand, StandFile};
 use crate::{JournalConfig, MEMORY_ONLY_BYTES};
 use bytes::Bytes;
 use journal::{DamageKind, Journal, RealDisk, Recovered};
-use platform::sys;
 use protocol::{Draft, Mark, Op};
 use std::collections::HashSet;
 use std::io;
@@ -179,11 +178,4 @@ fn remove_files(dir: &std::path::Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         result => result,
     }
-}
-
-/// This boot of the machine, as 16 bytes.
-pub fn boot() -> io::Result<[u8; 16]> {
-    let text = sys::boot_id()?.replace('-', "");
-    let id = u128::from_str_radix(&text, 16).map_err(|_| io::Error::other("unreadable boot id"))?;
-    Ok(id.to_le_bytes())
 }

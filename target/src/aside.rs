@@ -50,7 +50,7 @@ impl Aside {
         let bytes = name.as_bytes();
         stored.extend_from_slice(&bytes[..bytes.len().min(KEPT_NAME_BYTES)]);
         // Listed before it moves: a line too many is harmless, a line too few hides somebody's file.
-        let when = utc(platform::sys::now_ns() / 1_000_000_000);
+        let when = platform::sys::utc(platform::sys::now_ns() / 1_000_000_000);
         let line = format!("{when} {seq} {} {}/{}\n", escaped(path.as_bytes()), session.name, escaped(&stored));
         session.index.write_all(line.as_bytes())?;
         tracing::info!(name = %self.home.name, %path, "set aside as {}/{}", session.name, escaped(&stored));
@@ -60,7 +60,7 @@ impl Aside {
 
 impl Session {
     fn begin(aside: BorrowedFd<'_>) -> io::Result<Self> {
-        let time = utc(platform::sys::now_ns() / 1_000_000_000);
+        let time = platform::sys::utc(platform::sys::now_ns() / 1_000_000_000);
         let mut name = time.clone();
         for again in 1.. {
             match rustix::fs::mkdirat(aside, &name, Mode::RWXU) {
@@ -86,21 +86,6 @@ pub(crate) fn count(meta: BorrowedFd<'_>) -> u64 {
     BufReader::new(File::from(index)).split(b'\n').take_while(Result::is_ok).count() as u64
 }
 
-/// Seconds since 1970 as `20261231T235959Z`.
-fn utc(secs: u64) -> String {
-    let (days, rest) = (secs / 86_400, secs % 86_400);
-    // Days of the Gregorian calendar, counted in eras of 400 years from 0000-03-01.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
 fn escaped(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for byte in bytes {
@@ -121,8 +106,5 @@ mod tests {
     #[test]
     fn index_lines_hold_any_path() {
         assert_eq!(escaped(b"a b\n\\\xff/c"), "a\\x20b\\x0a\\x5c\\xff/c");
-        assert_eq!(utc(0), "19700101T000000Z");
-        assert_eq!(utc(951_782_400), "20000229T000000Z");
-        assert_eq!(utc(1_798_761_599), "20261231T235959Z");
     }
 }

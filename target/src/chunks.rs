@@ -1,8 +1,8 @@
 //! Content-defined chunks of what the replica has, for a staging file that is to be much like it: their list, and copies of
 //! them. Files are only read here, at any moment of the stream: what is told or copied of one is checked by its hash.
 
-use crate::apply::{Fault, write_all};
-use platform::sys::content::{hash, open_to_read, read_up_to};
+use crate::apply::Fault;
+use platform::sys::content::{hash, open_to_read, read_up_to, write_all};
 use platform::sys::cut::Cutter;
 use platform::sys::resolve::open_beneath;
 use protocol::{MAX_CHUNKS, PieceAnswer, RelPath};

@@ -29,9 +29,7 @@ pub(crate) struct Boot([u8; 16]);
 impl Boot {
     /// The present one.
     pub fn current() -> io::Result<Self> {
-        let text = platform::sys::boot_id()?.replace('-', "");
-        let id = u128::from_str_radix(&text, 16).map_err(|_| io::Error::other("unreadable boot id"))?;
-        Ok(Self(id.to_le_bytes()))
+        Ok(Self(platform::sys::boot()?))
     }
 
     #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Staging files: ROOT/.replfs/NAME/stage, content on its way that no name of the replica shows. The lanes fill them, the
 //! applier places or removes them. Nothing here knows of messages.
 
-use crate::apply::{Fault, differing, punch, read_size, write_all};
+use crate::apply::{Fault, differing, punch, read_size};
 use crate::chunks;
 use parking_lot::Mutex;
+use platform::sys::content::write_all;
 use protocol::{PieceAnswer, PieceOp, StageId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;

@@ -124,23 +124,8 @@ fn numbered(name: &Name, number: u32) -> Name {
 pub(super) fn default_place(state: &Path, name: &OsStr, now_secs: u64) -> PathBuf {
     let mut last = name.as_bytes().to_vec();
     last.truncate(KEPT_NAME_BYTES - 20);
-    last.extend_from_slice(format!("-{}", utc(now_secs)).as_bytes());
+    last.extend_from_slice(format!("-{}", platform::sys::utc(now_secs)).as_bytes());
     state.join("aside").join(OsStr::from_bytes(&last))
-}
-
-/// Seconds since 1970 as `20261231T235959Z`.
-fn utc(secs: u64) -> String {
-    let (days, rest) = (secs / 86_400, secs % 86_400);
-    // Days of the Gregorian calendar, counted in eras of 400 years from 0000-03-01.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use super::engine::Engine;
 use super::fault::Fault;
 use super::remote;
-use platform::sys::content::hash;
 use platform::sys::{attr, xattr};
 use protocol::{Entry, RelPath};
 use rustix::fs::{FileType, Stat, XattrFlags};
@@ -25,7 +24,7 @@ impl Engine {
         Ok(self.privileged && !owned
             || attr::mtime(&stat) != entry.attrs.mtime
             || !is_link(&stat) && attr::perm(&stat) != self.mode(&stat, entry)
-            || comparable(xattr::all(fd)?) != entry.xattrs)
+            || xattr::digest(&xattr::all(fd)?) != entry.xattrs)
     }
 
     /// Makes everything but the content what `entry` says, in the order in which they do not undo each other.
@@ -77,7 +76,7 @@ impl Engine {
 
     fn settle_xattrs(&self, fd: BorrowedFd<'_>, entry: &Entry, path: &RelPath) -> Result<(), Fault> {
         let present = xattr::all(fd)?;
-        if comparable(present.clone()) == entry.xattrs {
+        if xattr::digest(&present) == entry.xattrs {
             return Ok(());
         }
         let wanted = match entry.xattrs {
@@ -100,11 +99,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// The digest of extended attributes as a target takes it.
-fn comparable(mut pairs: Vec<xattr::Pair>) -> [u8; 16] {
-    if pairs.is_empty() { [0; 16] } else { hash(&Entry::xattr_digest_input(&mut pairs)) }
 }
 
 fn xattr_fault(name: &[u8], error: &io::Error) -> Fault {

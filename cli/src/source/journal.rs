@@ -29,6 +29,7 @@ pub fn plan(
         let dir = paths::absolute(&extension.dir).join(name.as_os_str());
         areas.push(AreaConfig { dir, bytes: extension.bytes, kind: AreaKind::Extension });
     }
-    let boot = srm::boot().map_err(|e| Failure::io(Code::System, "cannot read this machine's boot id", &e))?;
+    let boot =
+        platform::sys::boot().map_err(|e| Failure::io(Code::System, "cannot read this machine's boot id", &e))?;
     Ok(JournalConfig { dir, areas, boot, may_resume })
 }

@@ -38,7 +38,7 @@ pub fn read_up_to(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<u
 pub fn write_all(fd: impl AsFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::pwrite(&fd, bytes, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::WriteZero, "the file takes no more")),
             Ok(written) => {
                 bytes = &bytes[written..];
                 offset += written as u64;

@@ -1,7 +1,8 @@
 //! Extended attributes by descriptor, `O_PATH` descriptors and symbolic links included.
 
+use super::content::{HASH_BYTES, hash};
 use super::proc_path;
-use protocol::Name;
+use protocol::{Entry, Name};
 use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -111,6 +112,11 @@ fn list_at(dir: BorrowedFd<'_>, name: &CStr, buffer: &mut [u8]) -> rustix::io::R
         libc::syscall(LISTXATTRAT, fd, name.as_ptr(), flags, buffer.as_mut_ptr(), buffer.len())
     };
     usize::try_from(got).map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
+}
+
+/// The digest of attributes that an [`Entry`] has: zeros where there are none.
+pub fn digest(pairs: &[Pair]) -> [u8; HASH_BYTES] {
+    if pairs.is_empty() { [0; HASH_BYTES] } else { hash(&Entry::xattr_digest_input(&mut pairs.to_vec())) }
 }
 
 /// Sets one attribute; `flags` as `setxattr(2)` has them.

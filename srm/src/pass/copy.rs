@@ -3,11 +3,11 @@
 
 use super::{Stop, is_gone, unreadable};
 use crate::Srm;
-use crate::ensure::digest16;
 use crate::live::place_by;
 use crate::map::Source;
 use bytes::Bytes;
 use platform::sys::attr;
+use platform::sys::content::hash;
 use platform::sys::extent::{self, Segment};
 use platform::tree::{Names, Node};
 use protocol::{AllocateMode, Answer, CHUNK_BYTES, Draft, Op, Place, Time};
@@ -142,7 +142,7 @@ impl Srm {
                 }
                 (false, Source::Unknown) => {
                     let data = read(fd.as_fd(), segment.offset, segment.len).map_err(bad)?;
-                    let hashes = data.chunks(block_bytes as usize).flat_map(digest16).collect();
+                    let hashes = data.chunks(block_bytes as usize).flat_map(hash).collect();
                     let op = Op::Compare {
                         place,
                         offset: segment.offset,

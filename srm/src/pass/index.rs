@@ -2,8 +2,8 @@
 //! of it is in `shift`.
 
 use super::shift::Old;
-use crate::ensure::digest16;
 use crate::lanes::{Chunk, LaneError, Lanes};
+use platform::sys::content::hash;
 use platform::sys::cut::Cutter;
 use protocol::StageId;
 use std::collections::{HashMap, VecDeque};
@@ -90,7 +90,7 @@ impl<'a> Index<'a> {
                 if chunk.offset > start || start == 0 {
                     let bytes = chunk.data.len() as u64;
                     looked_at += bytes;
-                    found += self.find(digest16(chunk.data)).map_or(0, |_| bytes);
+                    found += self.find(hash(chunk.data)).map_or(0, |_| bytes);
                 }
             }
         }

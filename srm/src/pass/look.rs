@@ -6,10 +6,11 @@ use super::stage::STAGED_ABOVE_BYTES;
 use super::{Stop, is_gone, unreadable};
 use crate::Srm;
 use crate::core::Core;
-use crate::ensure::{How, digest16, ensure, mtime_of, xattr_digest};
+use crate::ensure::{How, ensure, mtime_of};
 use crate::map::{Dirt, Hint, Known, Source, Work};
 use bytes::Bytes;
-use platform::sys::{attr, extent};
+use platform::sys::content::hash;
+use platform::sys::{attr, extent, xattr};
 use platform::tree::{Names, Node, Snapshot};
 use protocol::{At, CHUNK_BYTES, Content, Draft, Entry, Name, NodeId, Op, Place, RelPath, Replaced};
 use rustix::fs::{FileType, OFlags};
@@ -495,7 +496,7 @@ impl Srm {
         drop(core);
         let attributes = theirs.attrs == attr::attrs(&mine.stat)
             && theirs.kind == mine.kind
-            && theirs.xattrs == xattr_digest(&mine.xattrs);
+            && theirs.xattrs == xattr::digest(&mine.xattrs);
         if !is_file {
             return Ok(if attributes { Verdict::Same } else { Verdict::Attributes { fresh: false } });
         }
@@ -525,7 +526,7 @@ impl Srm {
             return None;
         }
         let fd = self.tree.open(names, node, OFlags::RDONLY).ok()?;
-        Some(digest16(&super::copy::read(fd.as_fd(), 0, size).ok()?))
+        Some(hash(&super::copy::read(fd.as_fd(), 0, size).ok()?))
     }
 }
 

@@ -9,8 +9,8 @@ use super::look::path_of;
 use super::stage::{Failed, STAGED_ABOVE_BYTES};
 use super::{Stop, is_gone, unreadable};
 use crate::Srm;
-use crate::ensure::digest16;
 use crate::lanes::{Asked, CopyFrom};
+use platform::sys::content::hash;
 use platform::sys::cut::Cutter;
 use platform::sys::{attr, content, extent};
 use platform::tree::Node;
@@ -136,7 +136,7 @@ impl Srm {
         for index in 0..SAMPLES {
             let offset = size / SAMPLES * index;
             if content::read_up_to(&fd, &mut buffer, offset)? == SAMPLE_BYTES && buffer.iter().any(|byte| *byte != 0) {
-                out.push((offset, digest16(&buffer)));
+                out.push((offset, hash(&buffer)));
             }
         }
         Ok(out)
@@ -160,7 +160,7 @@ impl Srm {
         {
             known.come_to(chunk.offset)?;
             let len = chunk.data.len() as u64;
-            let from = known.find(digest16(chunk.data));
+            let from = known.find(hash(chunk.data));
             if let Some(done) = run.take_if(|run| !run.goes_on(from, len)) {
                 self.copy_run(&mut copying, done)?;
             }
@@ -202,7 +202,7 @@ impl Srm {
             let hash = if (offset, offset + len) == (range.start, range.end) {
                 whole
             } else {
-                digest16(&self.read_staged(fd, offset, len)?)
+                hash(&self.read_staged(fd, offset, len)?)
             };
             if copying.asked.len() >= COPIES
                 && let Some((range, asked)) = copying.asked.pop_front()

@@ -163,7 +163,7 @@ impl Srm {
                 let range = at..there.end.min(at + CHUNK_BYTES);
                 at = range.end;
                 let data = super::copy::read(fd.as_fd(), range.start, range.end - range.start)?;
-                let hashes = data.chunks(block_bytes as usize).flat_map(crate::ensure::digest16).collect();
+                let hashes = data.chunks(block_bytes as usize).flat_map(platform::sys::content::hash).collect();
                 let question =
                     self.lanes.ask(number, stage, range.start, range.end - range.start, block_bytes, hashes)?;
                 asked.push_back((range, question));

@@ -6,8 +6,8 @@ use super::is_elsewhere;
 use super::judge::{self, Mine};
 use super::name::{open_to_read, size_of};
 use super::run::{Ended, Found, Run};
-use crate::ensure::digest16;
 use crate::pass::{is_gone, read};
+use platform::sys::content::hash;
 use platform::tree::Node;
 use protocol::{Answer, At, CHUNK_BYTES, Name, NodeId, NodeKind, Op, Place, RelPath};
 use std::collections::VecDeque;
@@ -101,7 +101,7 @@ impl Run {
     ) -> Result<Option<Asked>, Ended> {
         self.pace(len)?;
         let Ok(data) = read(fd.as_fd(), offset, len) else { return Ok(None) };
-        let hash = digest16(&data);
+        let hash = hash(&data);
         loop {
             self.wait_ready()?;
             let names = self.srm.tree.names().read();
@@ -162,7 +162,7 @@ impl Run {
                 }
                 let len = CHUNK_BYTES.min(size - offset);
                 let fd = open_to_read(snapshot.fd.as_fd())?;
-                Ok(Some((Mine::of(&snapshot), len, digest16(&read(fd.as_fd(), offset, len)?))))
+                Ok(Some((Mine::of(&snapshot), len, hash(&read(fd.as_fd(), offset, len)?))))
             };
             match read() {
                 Ok(None) => Moment::Over,

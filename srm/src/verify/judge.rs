@@ -2,8 +2,8 @@
 //! no difference, and numbers of links neither: `links` looks at those.
 
 use super::FindingKind;
-use crate::ensure::xattr_digest;
 use platform::sys::attr;
+use platform::sys::xattr;
 use platform::tree::Snapshot;
 use protocol::{Attrs, Entry, NodeKind};
 
@@ -24,7 +24,7 @@ impl Mine {
             kind: snapshot.kind.clone(),
             attrs: attr::attrs(&snapshot.stat),
             size: if is_file { snapshot.stat.st_size.cast_unsigned() } else { 0 },
-            xattrs: xattr_digest(&snapshot.xattrs),
+            xattrs: xattr::digest(&snapshot.xattrs),
         }
     }
 }

@@ -4,8 +4,8 @@ use super::judge::{self, Mine};
 use super::run::{Ended, Found, Run};
 use super::status::FindingKind;
 use super::{is_elsewhere, kind_of};
-use crate::ensure::digest16;
 use crate::pass::is_gone;
+use platform::sys::content::hash;
 use platform::sys::proc_path;
 use platform::tree::{Names, Node, Snapshot};
 use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Op, RelPath};
@@ -165,7 +165,7 @@ impl Run {
         }
         let digest = if content && mine.kind == NodeKind::File && mine.size <= CHUNK_BYTES {
             let fd = open_to_read(snapshot.fd.as_fd())?;
-            Some(digest16(&crate::pass::read(fd.as_fd(), 0, mine.size)?))
+            Some(hash(&crate::pass::read(fd.as_fd(), 0, mine.size)?))
         } else {
             None
         };

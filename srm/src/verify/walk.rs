@@ -8,8 +8,8 @@ use super::run::{Ended, Found, Run};
 use super::status::FindingKind;
 use super::{is_elsewhere, kind_of, sample};
 use crate::Again;
-use crate::ensure::digest16;
 use crate::pass::{is_gone, path_of, read};
+use platform::sys::content::hash;
 use platform::tree::{Node, Opened};
 use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Op, Page, RelPath};
 use std::collections::BTreeMap;
@@ -203,7 +203,7 @@ impl Run {
         self.pace(size)?;
         let data = open_to_read(peeked.fd.as_fd()).and_then(|fd| read(fd.as_fd(), 0, size));
         let Ok(data) = data else { return self.look_at(dir, name) };
-        let digest = digest16(&data);
+        let digest = hash(&data);
         drop(data);
         let asked = loop {
             self.wait_ready()?;

@@ -1,8 +1,7 @@
 //! Repair: which blocks of a file differ from hashes that the source sent (R7).
 
-use super::data::read_up_to;
-use super::list::digest;
 use super::{Applier, Fault};
+use platform::sys::content::{hash as digest, read_up_to};
 use platform::sys::resolve::open_beneath;
 use platform::sys::{attr, extent};
 use protocol::{At, Place};

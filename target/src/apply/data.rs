@@ -2,6 +2,7 @@
 
 use super::attrs::after_data;
 use super::{Applier, Fault};
+use platform::sys::content::{read_up_to, write_all};
 use platform::sys::{attr, dir, extent};
 use protocol::{AllocateMode, NodeId, Place, Time};
 use rustix::fs::{FallocateFlags, FileType};
@@ -11,36 +12,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// Piece in which bytes are copied or zeroed where the kernel does not do it.
 const PIECE_BYTES: u64 = 1 << 20;
-
-/// Writes all of it.
-pub(crate) fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> Result<(), Fault> {
-    while !bytes.is_empty() {
-        match rustix::io::pwrite(fd, bytes, offset) {
-            Ok(0) => return Err(Fault::retry("the file takes no more")),
-            Ok(written) => {
-                bytes = &bytes[written..];
-                offset += written as u64;
-            }
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(())
-}
-
-/// Reads until `buffer` is full or the file ends; answers how much there was.
-pub(super) fn read_up_to(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
-    let mut got = 0;
-    while got < buffer.len() {
-        match rustix::io::pread(fd, &mut buffer[got..], offset + got as u64) {
-            Ok(0) => break,
-            Ok(read) => got += read,
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(got)
-}
 
 impl Applier {
     pub(super) fn write(

@@ -2,6 +2,7 @@
 
 use super::node::open_name;
 use super::{Applier, Fault};
+use platform::sys::content::{hash, read_up_to};
 use platform::sys::resolve::open_beneath;
 use platform::sys::{attr, dir, proc_path, xattr};
 use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Own, Page, RelPath, Time};
@@ -118,23 +119,19 @@ impl Applier {
         let suspects = |changed| self.home.clean.as_ref().is_none_or(|clean| clean.suspects(changed));
         let stat = attr::stat_at(directory, name.as_os_str())?;
         let kind = attr::kind_at(directory, name, &stat)?;
-        Ok(described(name, &stat, kind, xattr::all_at(directory, name)?, suspects))
+        Ok(described(name, &stat, kind, &xattr::all_at(directory, name)?, suspects))
     }
-}
-
-fn xattr_digest(mut pairs: Vec<xattr::Pair>) -> [u8; 16] {
-    if pairs.is_empty() { [0; 16] } else { digest(&Entry::xattr_digest_input(&mut pairs)) }
 }
 
 /// What a directory is itself.
 fn own(directory: BorrowedFd<'_>) -> io::Result<Own> {
-    Ok(Own { attrs: attr::attrs(&attr::stat(directory)?), xattrs: xattr_digest(xattr::all(directory)?) })
+    Ok(Own { attrs: attr::attrs(&attr::stat(directory)?), xattrs: xattr::digest(&xattr::all(directory)?) })
 }
 
 /// A node as a reader is told of it.
 pub(crate) fn entry(name: &Name, node: BorrowedFd<'_>) -> io::Result<Entry> {
     let stat = attr::stat(node)?;
-    Ok(described(name, &stat, attr::kind(node, &stat)?, xattr::all(node)?, |_| false))
+    Ok(described(name, &stat, attr::kind(node, &stat)?, &xattr::all(node)?, |_| false))
 }
 
 /// `suspects`: whether a change at that time makes its attributes prove nothing.
@@ -142,7 +139,7 @@ fn described(
     name: &Name,
     stat: &Stat,
     kind: NodeKind,
-    xattrs: Vec<xattr::Pair>,
+    xattrs: &[xattr::Pair],
     suspects: impl FnOnce(Time) -> bool,
 ) -> Entry {
     let is_file = kind == NodeKind::File;
@@ -155,18 +152,11 @@ fn described(
         blocks: only_file(stat.st_blocks),
         links: stat.st_nlink,
         inode: stat.st_ino,
-        xattrs: xattr_digest(xattrs),
+        xattrs: xattr::digest(xattrs),
         suspect: suspects(attr::ctime(stat)),
         content: None,
         kind,
     }
-}
-
-/// The first 16 bytes of BLAKE3.
-pub(super) fn digest(bytes: &[u8]) -> [u8; 16] {
-    let mut out = [0; 16];
-    out.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
-    out
 }
 
 /// Hash of a small file's content. `None`: it cannot be read, and so is not what the source has.
@@ -174,6 +164,6 @@ fn content_hash(applier: &Applier, node: BorrowedFd<'_>, size: u64) -> Option<[u
     let fd = applier.open_to_read(node).ok()?;
     // One byte more than it had, to notice that it has grown: then it is another file, and the hash says so.
     let mut buffer = vec![0; usize::try_from(size).unwrap_or(0) + 1];
-    let got = super::data::read_up_to(fd.as_fd(), &mut buffer, 0).ok()?;
-    Some(digest(&buffer[..got]))
+    let got = read_up_to(&fd, &mut buffer, 0).ok()?;
+    Some(hash(&buffer[..got]))
 }

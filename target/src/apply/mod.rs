@@ -15,7 +15,7 @@ mod rename;
 mod xattrs;
 
 pub(crate) use compare::differing;
-pub(crate) use data::{punch, read_size, write_all};
+pub(crate) use data::{punch, read_size};
 pub(crate) use fault::{Fault, FaultKind};
 pub(crate) use list::{MAX_ENTRIES, MAX_TEXT_BYTES, entry};
 
