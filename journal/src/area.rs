@@ -2,6 +2,7 @@
 
 use crate::header::{DATA_AT, Header};
 use crate::segment::SlotId;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The smallest area in bytes: four of the smallest segments.
@@ -135,6 +136,25 @@ pub fn file_name(index: u32) -> String {
 pub fn parse_name(name: &str) -> Option<u32> {
     let index = name.strip_prefix(PREFIX)?.parse().ok()?;
     (file_name(index) == name).then_some(index)
+}
+
+/// Removes the segments in a directory that is an area of no open journal any more, and the directory where nothing else is in it. One that is not there is
+/// as good.
+pub fn erase(dir: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| parse_name(name).is_some()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    match std::fs::remove_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        result => result,
+    }
 }
 
 impl AreaConfig {

@@ -25,7 +25,7 @@ mod sync;
 mod tests;
 
 pub use append::{AppendError, Journal};
-pub use area::{AreaConfig, AreaError, AreaKind, AreaStatus, MIN_AREA_BYTES};
+pub use area::{AreaConfig, AreaError, AreaKind, AreaStatus, MIN_AREA_BYTES, erase};
 pub use damage::{Damage, DamageKind};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use open::{Config, Recovered};

@@ -41,6 +41,7 @@ pub struct Backlog {
     bytes: u64,
     /// Of those, in memory.
     kept_bytes: u64,
+    /// The bound where there is no journal, which has its own.
     limit_bytes: u64,
     /// The number that is sent next; between the oldest and `next`.
     cursor: SeqNo,
@@ -91,9 +92,10 @@ impl Backlog {
         }
     }
 
-    /// A queue in a journal, with what is there already where `resumed`. An error: not all that the journal has can be read.
-    pub fn journaled(journal: Journal, resumed: bool) -> Result<Self, ReadError> {
-        let mut backlog = Self::new(journal.limit_bytes());
+    /// A queue in a journal, with what is there already where `resumed`; `limit_bytes` counts if the journal is given up. An error: not all that the journal has
+    /// can be read.
+    pub fn journaled(journal: Journal, resumed: bool, limit_bytes: u64) -> Result<Self, ReadError> {
+        let mut backlog = Self::new(limit_bytes);
         let (oldest, next) = (journal.oldest(), journal.next());
         if resumed {
             let mut reader = journal.reader(oldest);
@@ -119,10 +121,9 @@ impl Backlog {
     }
 
     /// The journal is given up: what is queued from now on is in memory only. What was queued is gone.
-    pub fn without_journal(&mut self, limit_bytes: u64) {
+    pub fn without_journal(&mut self) {
         self.clear();
         self.store = None;
-        self.limit_bytes = limit_bytes;
     }
 
     /// The handle that does the journal's slow work beside.
@@ -356,7 +357,7 @@ mod tests {
     fn more_than_memory_keeps_is_read_back_in_order_also_by_the_next_daemon() {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = journal(dir.path(), 64 << 20);
-        let mut backlog = Backlog::journaled(store, false).unwrap();
+        let mut backlog = Backlog::journaled(store, false, 0).unwrap();
         backlog.begin(Incarnation::from_bytes([7; 16])).unwrap();
         let payload = 100_000;
         let n = 2 * KEPT_BYTES / payload as u64;
@@ -379,7 +380,7 @@ mod tests {
         // As after a kill.
         let (store, found) = journal(dir.path(), 64 << 20);
         assert_eq!((found.next, found.damage), (SeqNo::new(n + 1), vec![]));
-        let mut backlog = Backlog::journaled(store, true).unwrap();
+        let mut backlog = Backlog::journaled(store, true, 0).unwrap();
         assert!(backlog.oldest() <= SeqNo::new(sent + 1));
         backlog.rewind(SeqNo::new(sent)).unwrap();
         assert_eq!((backlog.operations(), backlog.bytes()), (n - sent, bytes));
@@ -399,7 +400,7 @@ mod tests {
     fn a_full_journal_refuses_and_what_it_has_stays() {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = journal(dir.path(), 8 << 20);
-        let mut backlog = Backlog::journaled(store, false).unwrap();
+        let mut backlog = Backlog::journaled(store, false, 0).unwrap();
         backlog.begin(Incarnation::from_bytes([7; 16])).unwrap();
         let mut queued = 0;
         while backlog.push(draft(500_000), 1, false).is_ok() {

@@ -8,7 +8,7 @@ use crate::lanes::Lanes;
 use crate::map::Progress;
 use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
 use crate::replies::{Replies, Reply};
-use crate::stand::Stand;
+use crate::stand::StandFile;
 use crate::status::CommitMode;
 use platform::tree::Node;
 use platform::{random, sys};
@@ -51,10 +51,7 @@ pub(crate) struct Core {
     pub released: Vec<Reply>,
     pub incarnation: Incarnation,
     /// What the next daemon is to know if this one is killed; with a journal only.
-    pub stand: Option<crate::stand::StandFile>,
-    /// How many daemons had this run of numbers before.
-    pub daemon: u32,
-    pub boot: [u8; 16],
+    pub stand: Option<StandFile>,
     /// Changes whenever the connection must begin anew.
     pub generation: u64,
     pub link: Link,
@@ -153,8 +150,6 @@ impl Core {
             released: Vec::new(),
             incarnation: new_incarnation()?,
             stand: None,
-            daemon: 0,
-            boot: [0; 16],
             generation: 1,
             link: Link::Setup,
             replica: config.replica,
@@ -229,8 +224,7 @@ impl Core {
         self.gate = Gate::Held(Box::new(Held::new(self.held_limit)));
         self.same_before = Some(seconds() - 2);
         self.coherent_at = None;
-        // The next daemon knows from when on changes are in no journal.
-        self.note_stand(self.same_before);
+        // What was noted last stays: an operation that is under way may have changed something before now, and is not queued.
         self.release_replies();
     }
 
@@ -280,8 +274,7 @@ impl Core {
 
     /// The journal cannot be read: what was queued may be missing on the target.
     pub fn journal_failed(&mut self, error: &journal::ReadError) {
-        let queued = self.backlog.oldest_stamp();
-        tracing::error!(event = "journal-damaged", %error, ?queued, "the journal is damaged");
+        tracing::error!(event = "journal-damaged", %error, "the journal is damaged");
         self.all_dirty(&format!("the journal is damaged ({error}); source and target will be compared"));
     }
 
@@ -289,8 +282,7 @@ impl Core {
     /// compared.
     pub fn note_stand(&mut self, since: Option<i64>) {
         let Some(file) = &mut self.stand else { return };
-        let stand = Stand { incarnation: self.incarnation, daemon: self.daemon, since, boot: self.boot };
-        if let Err(error) = file.write(stand) {
+        if let Err(error) = file.note(self.incarnation, since) {
             tracing::error!(event = "journal-stand", %error, "the journal serves no later daemon any more");
             self.stand = None;
         }
@@ -347,7 +339,6 @@ impl Core {
         }
         self.applied = self.backlog.newest();
         self.durable = self.backlog.newest();
-        self.daemon = 0;
         match self.backlog.begin(self.incarnation) {
             Ok(()) => self.note_stand(None),
             Err(error) => {
@@ -355,7 +346,7 @@ impl Core {
                 self.last_error =
                     Some(format!("the journal cannot begin anew ({error}); the backlog is in memory only"));
                 self.stand = None;
-                self.backlog.without_journal(crate::MEMORY_ONLY_BYTES);
+                self.backlog.without_journal();
             }
         }
     }

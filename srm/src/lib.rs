@@ -94,9 +94,6 @@ pub struct Config {
     pub compare: Compare,
 }
 
-/// The bound of a backlog whose journal failed, in bytes.
-pub(crate) const MEMORY_ONLY_BYTES: u64 = 64 << 20;
-
 /// Where what is queued is kept (S5).
 #[derive(Clone, Debug)]
 pub struct JournalConfig {
@@ -165,7 +162,7 @@ impl Srm {
     pub fn start(tree: Arc<Tree>, config: Config) -> std::io::Result<Arc<Self>> {
         let lanes = Arc::new(Lanes::default());
         let mut core = Core::new(&config, Arc::clone(&lanes))?;
-        let resumed = config.journal.as_ref().and_then(|journal| restart::open(&mut core, journal));
+        let resumed = restart::open(&mut core, &config);
         if let Some(resumed) = resumed {
             tree.number_from(resumed.first_node);
         }

@@ -10,7 +10,7 @@ use crate::backlog::Backlog;
 use crate::core::{Core, seconds};
 use crate::map::{Gate, Pass, Scope};
 use crate::stand::{Stand, StandFile};
-use crate::{JournalConfig, MEMORY_ONLY_BYTES};
+use crate::{Config, JournalConfig};
 use bytes::Bytes;
 use journal::{DamageKind, Journal, RealDisk, Recovered};
 use protocol::{Draft, Mark, Op};
@@ -19,6 +19,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+/// The file beside the journal that says where its daemon stood.
+const STAND: &str = "stand";
 
 /// Change times come from a clock of the kernel's that lags behind by a tick.
 const MARGIN_SECS: i64 = 2;
@@ -32,6 +35,9 @@ const MAINTAIN_EVERY: Duration = Duration::from_millis(200);
 /// Nodes of one daemon have numbers that no other daemon of the same run of numbers gives out.
 const NODES_EACH: u32 = 40;
 
+/// Daemons of one run of numbers.
+const MOST_DAEMONS: u32 = 1 << 20;
+
 /// What is gone on with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resumed {
@@ -43,47 +49,43 @@ pub(crate) struct Resumed {
 
 /// Opens the journal. What it has is gone on with, if that can be; otherwise it is forgotten. Where it cannot be used at all, the
 /// backlog is in memory only, and the status says why.
-pub(crate) fn open(core: &mut Core, config: &JournalConfig) -> Option<Resumed> {
-    match try_open(core, config) {
+pub(crate) fn open(core: &mut Core, config: &Config) -> Option<Resumed> {
+    let journal = config.journal.as_ref()?;
+    match try_open(core, journal, config.backlog_bytes) {
         Ok(resumed) => resumed,
         Err(error) => {
             let text = format!("the journal cannot be used ({error}); what is queued is in memory only");
             tracing::error!(event = "journal", error, "the journal cannot be used; what is queued is in memory only");
             core.last_error = Some(text);
-            core.backlog = Backlog::new(MEMORY_ONLY_BYTES);
             None
         }
     }
 }
 
-fn try_open(core: &mut Core, config: &JournalConfig) -> Result<Option<Resumed>, String> {
+fn try_open(core: &mut Core, config: &JournalConfig, limit_bytes: u64) -> Result<Option<Resumed>, String> {
     let make = |dir: &std::path::Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     make(&config.dir).map_err(|e| format!("{}: {e}", config.dir.display()))?;
-    let path = config.dir.join("stand");
+    let path = config.dir.join(STAND);
     let stand = Stand::read(&path).filter(|stand| stand.boot == config.boot && config.may_resume);
     let areas = journal::Config { boot: config.boot, areas: config.areas.clone() };
     let (journal, found) = Journal::open(Arc::new(RealDisk), areas).map_err(|e| e.to_string())?;
     for damage in &found.damage {
         tracing::warn!(event = "journal-damage", %damage, "the journal is not as it was written");
     }
-    let stand = stand.filter(|stand| goes_on(stand, &found));
-    let backlog = match &stand {
-        Some(_) => Backlog::journaled(journal, true).map_err(|e| e.to_string())?,
-        None => Backlog::journaled(journal, false).map_err(|e| e.to_string())?,
-    };
-    core.backlog = backlog;
-    core.boot = config.boot;
-    core.stand = Some(StandFile::open(&path).map_err(|e| format!("{}: {e}", path.display()))?);
-    let Some((stand, since)) = stand.and_then(|stand| Some((stand, stand.since?))) else {
+    let stand = stand.filter(|stand| goes_on(stand, &found)).and_then(|stand| Some((stand, stand.since?)));
+    let daemon = stand.map_or(0, |(stand, _)| stand.daemon + 1);
+    let file = StandFile::open(&path, config.boot, daemon).map_err(|e| format!("{}: {e}", path.display()))?;
+    core.backlog = Backlog::journaled(journal, stand.is_some(), limit_bytes).map_err(|e| e.to_string())?;
+    core.stand = Some(file);
+    let Some((stand, since)) = stand else {
         core.note_stand(None);
         return Ok(None);
     };
     core.incarnation = stand.incarnation;
-    core.daemon = stand.daemon + 1;
     core.applied = core.backlog.oldest().prev();
     core.durable = core.applied;
     core.note_stand(Some(since));
-    let first_node = (u64::from(core.daemon) << NODES_EACH) + 2;
+    let first_node = (u64::from(daemon) << NODES_EACH) + 2;
     let operations = core.backlog.operations();
     tracing::info!(event = "journal-resumed", operations, "going on where the last daemon ended");
     Ok(Some(Resumed { since: since - MARGIN_SECS, first_node }))
@@ -92,8 +94,7 @@ fn try_open(core: &mut Core, config: &JournalConfig) -> Result<Option<Resumed>, 
 /// Whether the journal has all that was numbered.
 fn goes_on(stand: &Stand, found: &Recovered) -> bool {
     let torn = |kind: &DamageKind| matches!(kind, DamageKind::Torn { .. });
-    stand.since.is_some()
-        && stand.daemon < (1 << 20)
+    stand.daemon < MOST_DAEMONS
         && found.same_boot
         && found.incarnation == Some(stand.incarnation)
         && found.damage.iter().all(|damage| torn(&damage.kind))
@@ -143,7 +144,7 @@ impl Srm {
         let now = seconds();
         let Some(_still) = self.tree.names().try_write_for(PATIENCE) else { return };
         let mut core = self.core.lock();
-        if matches!(core.gate, Gate::Clean) && core.stand.as_ref().is_some_and(|file| file.written().is_some()) {
+        if matches!(core.gate, Gate::Clean) {
             core.note_stand(Some(now));
         }
     }
@@ -155,27 +156,13 @@ impl Srm {
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!(event = "journal", "the journal's thread failed");
         }
-        if let Some(config) = &self.config.journal {
-            for dir in config.areas.iter().map(|area| &area.dir).chain([&config.dir]) {
-                if let Err(error) = remove_files(dir) {
-                    tracing::warn!(event = "journal-stays", dir = %dir.display(), %error, "the journal's files stay");
-                }
+        let Some(config) = &self.config.journal else { return };
+        for area in &config.areas {
+            if let Err(error) = journal::erase(&area.dir) {
+                tracing::warn!(event = "journal-stays", dir = %area.dir.display(), %error, "the journal's files stay");
             }
         }
-    }
-}
-
-/// Removes a directory of the journal with its files.
-fn remove_files(dir: &std::path::Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    match std::fs::remove_dir(dir) {
-        // An area may lie in the directory of another.
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-        result => result,
+        // Neither is there where the journal could not be opened.
+        let _none = std::fs::remove_file(config.dir.join(STAND)).and_then(|()| std::fs::remove_dir(&config.dir));
     }
 }

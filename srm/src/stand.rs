@@ -6,7 +6,7 @@
 //! ```text
 //!  0  8  magic "RFSTND" and the version of the format, 1, in two bytes
 //!  8 16  incarnation
-//! 24  4  which daemon of this incarnation wrote it, from 0
+//! 24  4  how many daemons went on with a journal before the one that wrote it
 //! 28  4  1: the next field counts; 0: nothing is known, everything is to be compared by content
 //! 32  8  seconds since 1970 on the source's clock
 //! 40 16  boot id
@@ -30,7 +30,7 @@ const CRC_AT: usize = BYTES - 4;
 pub struct Stand {
     /// The run of numbers.
     pub incarnation: Incarnation,
-    /// Counts the daemons of that run.
+    /// How many daemons went on with a journal before the one that wrote this.
     pub daemon: u32,
     /// What has not changed since is on the target or in the journal: seconds since 1970.
     pub since: Option<i64>,
@@ -75,32 +75,30 @@ impl Stand {
     }
 }
 
-/// The file, open.
+/// The file of one daemon, open.
 #[derive(Debug)]
 pub struct StandFile {
     file: File,
+    boot: [u8; 16],
+    daemon: u32,
     written: Option<Stand>,
 }
 
 impl StandFile {
-    /// Makes it, or takes the one that is there.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// Makes it, or takes the one that is there. `daemon`: how many went on with the journal before.
+    pub fn open(path: &Path, boot: [u8; 16], daemon: u32) -> io::Result<Self> {
         let file = File::options().write(true).create(true).truncate(false).open(path)?;
-        Ok(Self { file, written: None })
+        Ok(Self { file, boot, daemon, written: None })
     }
 
     /// Writes what has changed.
-    pub fn write(&mut self, stand: Stand) -> io::Result<()> {
+    pub fn note(&mut self, incarnation: Incarnation, since: Option<i64>) -> io::Result<()> {
+        let stand = Stand { incarnation, daemon: self.daemon, since, boot: self.boot };
         if self.written != Some(stand) {
             self.file.write_all_at(&stand.encode(), 0)?;
             self.written = Some(stand);
         }
         Ok(())
-    }
-
-    /// What was written last.
-    pub fn written(&self) -> Option<Stand> {
-        self.written
     }
 }
 
@@ -118,9 +116,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stand");
         assert_eq!(Stand::read(&path), None);
-        let mut file = StandFile::open(&path).unwrap();
+        let mut file = StandFile::open(&path, [9; 16], 2).unwrap();
         for since in [Some(1_764_000_000), None, Some(-5)] {
-            file.write(stand(since)).unwrap();
+            file.note(Incarnation::from_bytes([3; 16]), since).unwrap();
             assert_eq!(Stand::read(&path), Some(stand(since)));
         }
         let good = std::fs::read(&path).unwrap();
