@@ -7,7 +7,7 @@ use crate::exit::{Code, Failure};
 use crate::out;
 use crate::state::Places;
 use serde::Serialize;
-use srm::status::{CommitMode, NearBounds, SourceStatus};
+use srm::status::{CommitMode, NearBounds, NearChange, SourceStatus};
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -25,7 +25,7 @@ pub fn run(args: &CommitArgs) -> Result<(), Failure> {
     let mut daemon = client::source_at(&places, &args.mnt)?;
     match args.mode {
         Some(mode) => change(args, mode, &mut daemon)?,
-        None if args.near.is_given() => {
+        None if args.near.change() != NearChange::default() => {
             return Err(Failure::usage("bounds belong to a mode: write 'near' before them"));
         }
         None => {}
@@ -34,14 +34,7 @@ pub fn run(args: &CommitArgs) -> Result<(), Failure> {
 }
 
 fn change(args: &CommitArgs, mode: CommitMode, daemon: &mut Client) -> Result<(), Failure> {
-    let near = args.near;
-    let request = CommitRequest {
-        mode,
-        operations: near.operations,
-        bytes: near.bytes,
-        millis: near.time.map(crate::control::millis),
-        strict: args.strict,
-    };
+    let request = CommitRequest { mode, near: args.near.change(), strict: args.strict };
     match daemon.ask(Request::Commit(request))? {
         Response::Done => Ok(()),
         Response::Failed(failure) => Err(failure),

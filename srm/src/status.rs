@@ -70,6 +70,28 @@ impl NearBounds {
     }
 }
 
+/// Bounds of which some may be left as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearChange {
+    /// Operations.
+    pub operations: Option<u64>,
+    /// Bytes.
+    pub bytes: Option<u64>,
+    /// Milliseconds.
+    pub millis: Option<u64>,
+}
+
+impl NearChange {
+    /// The bounds after it.
+    pub fn over(self, before: NearBounds) -> NearBounds {
+        NearBounds {
+            operations: self.operations.unwrap_or(before.operations),
+            bytes: self.bytes.unwrap_or(before.bytes),
+            millis: self.millis.unwrap_or(before.millis),
+        }
+    }
+}
+
 impl Default for NearBounds {
     fn default() -> Self {
         Self { operations: 1000, bytes: 16 << 20, millis: 5000 }

@@ -187,6 +187,27 @@ pub fn acl_value(uid: u32, perm: u16) -> Vec<u8> {
     value
 }
 
+/// One of six things that happen to the name of a file while it is copied: it is renamed, moved, deleted, replaced, linked, emptied. The files are named after
+/// what becomes of them.
+#[track_caller]
+pub fn change_name(root: &Path, round: u64, random: &mut Random) {
+    let at = |name: &str| root.join(name);
+    match round {
+        1 => fs::rename(at("renamed"), at("another name")).unwrap(),
+        2 => {
+            fs::create_dir(at("dir")).unwrap();
+            fs::rename(at("another name"), at("dir/moved")).unwrap();
+        }
+        3 => fs::remove_file(at("deleted")).unwrap(),
+        4 => {
+            fs::write(at("new"), random.bytes(3 << 20)).unwrap();
+            fs::rename(at("new"), at("replaced")).unwrap();
+        }
+        5 => fs::hard_link(at("linked"), at("dir/link")).unwrap(),
+        _ => fs::write(at("emptied"), "").unwrap(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -314,20 +314,7 @@ fn big_files_that_are_touched_during_their_copy_come_out_exact() {
         }
         shorter.set_len(12 * MIB - round * 2 * MIB + 77).unwrap();
         longer.write_all_at(&random.bytes(300_000), 12 * MIB + round * MIB).unwrap();
-        match round {
-            1 => fs::rename(mnt.join("renamed"), mnt.join("another name")).unwrap(),
-            2 => {
-                fs::create_dir(mnt.join("dir")).unwrap();
-                fs::rename(mnt.join("another name"), mnt.join("dir/moved")).unwrap();
-            }
-            3 => fs::remove_file(mnt.join("deleted")).unwrap(),
-            4 => {
-                fs::write(mnt.join("new"), random.bytes(3 << 20)).unwrap();
-                fs::rename(mnt.join("new"), mnt.join("replaced")).unwrap();
-            }
-            5 => fs::hard_link(mnt.join("linked"), mnt.join("dir/link")).unwrap(),
-            _ => fs::write(mnt.join("emptied"), "").unwrap(),
-        }
+        tree::change_name(&mnt, round, &mut random);
     }
     assert!(!rig.status().target().coherent, "all of that was in the first mirror");
     rig.link().delay(Duration::ZERO);

@@ -4,6 +4,7 @@
 
 use replfs_tests::rig::{Commit, NAME, Rig, Setup};
 use replfs_tests::seed::{Random, seed};
+use replfs_tests::tree;
 use replfs_tests::wait::{PATIENCE, until};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -164,20 +165,7 @@ fn a_shifted_file_that_is_touched_while_it_is_made_anew_is_exact() {
         }
         shorter.set_len(28 * MIB - round * 3 * MIB + 77).unwrap();
         longer.write_all_at(&random.bytes(300_000), 28 * MIB + round * MIB).unwrap();
-        match round {
-            1 => fs::rename(mnt.join("renamed"), mnt.join("another name")).unwrap(),
-            2 => {
-                fs::create_dir(mnt.join("dir")).unwrap();
-                fs::rename(mnt.join("another name"), mnt.join("dir/moved")).unwrap();
-            }
-            3 => fs::remove_file(mnt.join("deleted")).unwrap(),
-            4 => {
-                fs::write(mnt.join("new"), random.bytes(3 << 20)).unwrap();
-                fs::rename(mnt.join("new"), mnt.join("replaced")).unwrap();
-            }
-            5 => fs::hard_link(mnt.join("linked"), mnt.join("dir/link")).unwrap(),
-            _ => fs::write(mnt.join("emptied"), "").unwrap(),
-        }
+        tree::change_name(&mnt, round, &mut random);
     }
     assert!(!rig.status().target().coherent, "all of that was while they were compared");
     rig.link().delay(Duration::ZERO);

@@ -1,8 +1,9 @@
 //! The words of `replfs commit`, and the bounds of `near` that a mount takes too.
 
 use super::{StateArgs, units};
+use crate::control::millis;
 use clap::Args;
-use srm::status::{CommitMode, NearBounds};
+use srm::status::{CommitMode, NearChange};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -21,19 +22,9 @@ pub struct NearArgs {
 }
 
 impl NearArgs {
-    /// Whether there are any.
-    pub fn is_given(&self) -> bool {
-        self.operations.is_some() || self.bytes.is_some() || self.time.is_some()
-    }
-
-    /// These bounds, or those of `before` where none is given.
-    pub fn or(&self, before: NearBounds) -> NearBounds {
-        let millis = self.time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-        NearBounds {
-            operations: self.operations.unwrap_or(before.operations),
-            bytes: self.bytes.unwrap_or(before.bytes),
-            millis: millis.unwrap_or(before.millis),
-        }
+    /// As the mount takes them.
+    pub fn change(&self) -> NearChange {
+        NearChange { operations: self.operations, bytes: self.bytes, millis: self.time.map(millis) }
     }
 }
 

@@ -9,7 +9,7 @@ mod socket;
 use crate::exit::Failure;
 use serde::{Deserialize, Serialize};
 use srm::OnRemove;
-use srm::status::{CommitMode, SourceStatus};
+use srm::status::{CommitMode, NearChange, SourceStatus};
 use srm::verify::VerifyOptions;
 use std::time::Duration;
 use target::TargetStatus;
@@ -73,12 +73,8 @@ pub enum Request {
 pub struct CommitRequest {
     /// The mode.
     pub mode: CommitMode,
-    /// Bounds of `near`; as before where they are not given.
-    pub operations: Option<u64>,
-    /// In bytes.
-    pub bytes: Option<u64>,
-    /// In milliseconds.
-    pub millis: Option<u64>,
+    /// Bounds of `near`.
+    pub near: NearChange,
     /// The mode does not degrade for a target that does not answer.
     pub strict: bool,
 }

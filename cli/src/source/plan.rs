@@ -124,7 +124,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         target_key: asked.target_key,
         commit: Commit {
             mode: replication.commit,
-            near: replication.near.or(NearBounds::default()),
+            near: replication.near.change().over(NearBounds::default()),
             strict: replication.strict,
         },
         degrade_after: replication.degrade_after,

@@ -5,7 +5,6 @@ use crate::control::{CommitRequest, Control, Left, SetInForce, Status, Unfinishe
 use crate::exit::{Code, Failure};
 use parking_lot::Mutex;
 use srm::set::changes;
-use srm::status::NearBounds;
 use srm::verify::{VerifyOptions, VerifyRefused};
 use srm::{Commit, OnRemove, Srm};
 use std::os::unix::ffi::OsStrExt;
@@ -62,12 +61,7 @@ impl Control for SourceDaemon {
             let text = "this mount has no target, so there is nothing to wait for; mount it with --target";
             return Err(Unfinished::Failed(Failure::usage(text)));
         }
-        let before = self.srm.commit_mode().near;
-        let near = NearBounds {
-            operations: request.operations.unwrap_or(before.operations),
-            bytes: request.bytes.unwrap_or(before.bytes),
-            millis: request.millis.unwrap_or(before.millis),
-        };
+        let near = request.near.over(self.srm.commit_mode().near);
         self.srm.set_commit_mode(Commit { mode: request.mode, near, strict: request.strict });
         Ok(())
     }
