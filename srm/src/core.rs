@@ -79,8 +79,6 @@ pub(crate) struct Core {
     pub bypass: bool,
     /// A thread is about to begin catching up.
     pub catching_up: bool,
-    /// Entries that may be remembered while nothing is sent.
-    held_limit: usize,
     /// What the target found damaged lately.
     pub damages: crate::damage::Damages,
     /// What is beside the ordered stream; locked after this.
@@ -167,7 +165,6 @@ impl Core {
             left: None,
             bypass: false,
             catching_up: false,
-            held_limit: held_limit(config.backlog_bytes),
             damages: crate::damage::Damages::default(),
             lanes,
             not_before: None,
@@ -221,7 +218,7 @@ impl Core {
     pub fn hold(&mut self, why: &str) {
         assert!(matches!(self.gate, Gate::Clean), "only what is clean can be held");
         tracing::warn!(event = "held", why, "changes are remembered");
-        self.gate = Gate::Held(Box::new(Held::new(self.held_limit)));
+        self.gate = Gate::Held(Box::new(Held::new(held_limit(self.backlog.limit_bytes()))));
         self.same_before = Some(seconds() - 2);
         self.coherent_at = None;
         // What was noted last stays: an operation that is under way may have changed something before now, and is not queued.

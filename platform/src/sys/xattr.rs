@@ -91,7 +91,10 @@ fn names_at(dir: BorrowedFd<'_>, name: &Name) -> io::Result<Vec<Vec<u8>>> {
     let short = CString::new(name.as_bytes())?;
     if !NO_LISTXATTRAT.load(Ordering::Relaxed) {
         match names_by(|buffer| list_at(dir, &short, buffer)) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => NO_LISTXATTRAT.store(true, Ordering::Relaxed),
+            // A filter of system calls that does not know it answers EPERM.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                NO_LISTXATTRAT.store(true, Ordering::Relaxed);
+            }
             result => return result,
         }
     }

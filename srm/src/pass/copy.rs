@@ -63,16 +63,19 @@ struct Asked {
 }
 
 impl Srm {
+    /// Opens a file to read its content; `None`: it is gone.
+    pub(super) fn open_to_copy(&self, node: &Arc<Node>) -> Result<Option<OwnedFd>, Stop> {
+        let names = self.tree.names().read();
+        match self.tree.open(&names, node, OFlags::RDONLY) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(unreadable(node, &names, error)),
+        }
+    }
+
     /// Brings a file's content over.
     pub(super) fn copy(&self, number: u64, node: &Arc<Node>, source: Source) -> Result<(), Stop> {
-        let fd = {
-            let names = self.tree.names().read();
-            match self.tree.open(&names, node, OFlags::RDONLY) {
-                Ok(fd) => fd,
-                Err(error) if is_gone(&error) => return Ok(()),
-                Err(error) => return Err(unreadable(node, &names, error)),
-            }
-        };
+        let Some(fd) = self.open_to_copy(node)? else { return Ok(()) };
         let mut offset = Some(0);
         let mut asked: VecDeque<Asked> = VecDeque::new();
         loop {

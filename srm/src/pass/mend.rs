@@ -7,7 +7,7 @@ use crate::map::Dirt;
 use bytes::Bytes;
 use platform::tree::Node;
 use protocol::{At, CHUNK_BYTES, Content, Draft};
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::FileType;
 use std::sync::Arc;
 
 impl Srm {
@@ -16,14 +16,7 @@ impl Srm {
         if !self.mend_attributes(number, node)? || dirt.data.is_empty() || node.kind() != FileType::RegularFile {
             return Ok(());
         }
-        let fd = {
-            let names = self.tree.names().read();
-            match self.tree.open(&names, node, OFlags::RDONLY) {
-                Ok(fd) => fd,
-                Err(error) if is_gone(&error) => return Ok(()),
-                Err(error) => return Err(unreadable(node, &names, error)),
-            }
-        };
+        let Some(fd) = self.open_to_copy(node)? else { return Ok(()) };
         for range in dirt.data.iter() {
             let mut at = range.start;
             // To the end, wherever that is by now.
