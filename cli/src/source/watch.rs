@@ -34,7 +34,10 @@ impl SourceDaemon {
             let until = self.until.lock().map_or(own, |asked| asked.max(own));
             match self.srm.drain(until.saturating_duration_since(Instant::now())) {
                 Ok(()) => return Ok(()),
+                // Before the time was over: nothing more will be sent, whoever waits for it.
+                Err(left) if Instant::now() < until => return Err(left.into()),
                 Err(left) if self.until.lock().is_none_or(|asked| asked <= Instant::now()) => return Err(left.into()),
+                // Somebody began to wait meanwhile.
                 Err(_) => {}
             }
         }
