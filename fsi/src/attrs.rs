@@ -201,6 +201,9 @@ impl Fs {
         if *wanted == Wanted::default() {
             self.check_kill(node, caller, &before)?;
         }
+        if wanted.size.is_some() {
+            self.srm.heat_content(names, node);
+        }
         let result = apply(target, wanted, kill, &before);
         let stat = attr::stat(target.fd())?;
         // Of several changes the first ones may have been made before one failed; ctime tells whether any was.

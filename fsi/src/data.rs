@@ -120,6 +120,7 @@ impl Fs {
         let fd = file.fd.as_fd();
         let names = self.tree.names().read();
         let lock = file.node.lock.lock();
+        self.srm.heat_content(&names, &file.node);
         let before = self.perm_before(fd)?;
         let written = writing_as(caller.ids(), || rustix::io::pwrite(fd, data, offset))??;
         let ticket = if before.is_none() && !kills && self.srm.is_bypassed() {

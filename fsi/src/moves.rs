@@ -78,6 +78,7 @@ impl Fs {
     }
 
     fn remove_found(&self, names: &mut Names, side: &Side, found: &Found, flags: AtFlags) -> Result<Done<()>, Failed> {
+        self.srm.heat_names(names, &side.dir);
         rustix::fs::unlinkat(&side.fd, side.name.as_os_str(), flags)?;
         let parent_mtime = self.parent_mtime(side.fd.as_fd())?;
         let gone = self.lost_name(names, side, found);
@@ -138,6 +139,13 @@ impl Fs {
     ) -> Result<Done<()>, Failed> {
         let rename =
             || Ok(rustix::fs::renameat_with(&from.fd, from.name.as_os_str(), &to.fd, to.name.as_os_str(), flags)?);
+        for side in [from, to] {
+            self.srm.heat_names(names, &side.dir);
+        }
+        self.srm.heat_moved(names, &moved.node);
+        if let (RenameKind::Exchange, Some(there)) = (kind, there) {
+            self.srm.heat_moved(names, &there.node);
+        }
         let whiteout = flags.contains(RenameFlags::WHITEOUT);
         // A whiteout belongs to who makes it.
         if whiteout {

@@ -81,6 +81,7 @@ impl Fs {
         let mut names = self.tree.names().write();
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;
+        self.srm.heat_names(&names, &dir);
         let how = backing_flags(flags) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let created = new.make(fd.as_fd(), || Ok(rustix::fs::openat(&fd, name.as_os_str(), how, new.perm())?));
         let mut place = Place { names: &mut names, dir, fd, name };
@@ -164,6 +165,7 @@ impl Fs {
         let mut names = self.tree.names().write();
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;
+        self.srm.heat_names(&names, &dir);
         new.make(fd.as_fd(), || make(fd.as_fd(), &name))?;
         let found = self.tree.lookup_at(&names, fd.as_fd(), &dir, &name, 1)?;
         let (_, entry, ticket) = self.made(&mut Place { names: &mut names, dir, fd, name }, found, kind)?;
@@ -178,6 +180,7 @@ impl Fs {
         kind: NodeKind,
     ) -> io::Result<(Arc<Node>, Entry, Ticket)> {
         let Place { names, dir, fd, name } = place;
+        self.srm.born(&node);
         let parent_mtime = self.parent_mtime(fd.as_fd())?;
         let ticket = self.srm.created(names, dir, name, &node, kind, attr::attrs(&stat), parent_mtime);
         let entry = Entry::new(&node, stat);
@@ -200,6 +203,7 @@ impl Fs {
         let mut names = self.tree.names().write();
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;
+        self.srm.heat_names(&names, &dir);
         let file = self.path_fd(&names, &node)?;
         // By way of /proc, because AT_EMPTY_PATH asks for a capability that ordinary users do not have.
         let path = proc_path(file.as_fd());

@@ -61,6 +61,9 @@ pub struct HelloAck {
     /// The replica is known to differ from what was applied to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damaged: bool,
+    /// It differs only because the target's machine lost power: what was applied after the position may be there in part.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub power_lost: bool,
 }
 
 /// Why a target does not let a source in.

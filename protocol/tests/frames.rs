@@ -59,8 +59,10 @@ fn samples() -> Vec<(&'static str, Message)> {
         clean: true,
         empty: false,
         damaged: false,
+        power_lost: false,
     };
     let damaged = HelloAck { damaged: true, ..welcome.clone() };
+    let power_lost = HelloAck { power_lost: true, ..damaged.clone() };
     let look = Op::Look { path: path("a"), name: name("b"), hash: true };
     let ensure = Ensure {
         path: path("a/b"),
@@ -88,6 +90,7 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("hello", Message::Hello(hello)),
         ("hello-ack", Message::HelloAck(welcome)),
         ("hello-ack-damaged", Message::HelloAck(damaged)),
+        ("hello-ack-power-lost", Message::HelloAck(power_lost)),
         ("record-look", record(look, b"")),
         ("refused", Message::Refused(Refused { code: RefusalCode::Owned, text: "no".into() })),
         (

@@ -76,13 +76,14 @@ impl Srm {
             return Ok(());
         }
         if matches!(core.gate, Gate::Due) {
-            let left = core.left.take();
+            let left = std::mem::take(&mut core.left);
             let known = Known {
                 target_empty: ack.empty,
                 target_clean: ack.clean,
-                continuous: !ack.damaged
-                    && left.zip(ack.position).is_some_and(|((incarnation, applied), position)| {
-                        position.incarnation == incarnation && position.applied >= applied
+                continuous: (!ack.damaged || ack.power_lost && core.power_was_lost)
+                    && ack.position.is_some_and(|position| {
+                        let has = |(run, applied): &_| position.incarnation == *run && position.applied >= *applied;
+                        left.iter().any(has)
                     }),
                 clean_end_secs: self.config.clean_end_secs,
             };
@@ -92,6 +93,9 @@ impl Srm {
             }
             pass = Some(number);
         } else {
+            if ack.power_lost && ack.position.is_some_and(|position| core.target_lost_power(position)) {
+                return Err(Rejected::Again);
+            }
             let position = ack.position.filter(|position| {
                 position.incarnation == core.incarnation
                     && position.applied >= core.backlog.oldest().prev()

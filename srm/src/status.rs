@@ -256,6 +256,12 @@ pub struct SourceStatus {
     pub written_bytes: u64,
     /// Highest number given out.
     pub sequence: u64,
+    /// Everything up to this number is durable on source and target; `None`: after a power cut everything would be compared by content.
+    #[serde(default)]
+    pub checkpoint: Option<u64>,
+    /// Files and directories that would be compared by content after a power cut, besides those whose change times tell.
+    #[serde(default)]
+    pub hot: u64,
     /// Bytes in the backlog and its bound.
     pub backlog_bytes: u64,
     /// The bound of the backlog in bytes.

@@ -142,6 +142,8 @@ impl Srm {
             operations: named(&core.operations),
             written_bytes: core.written_bytes,
             sequence: core.backlog.newest().get(),
+            checkpoint: self.hot.checkpoint().map(|checkpoint| checkpoint.seq.get()),
+            hot: self.hot.len() as u64,
             backlog_bytes: core.backlog.used_bytes(),
             backlog_limit: core.backlog.limit_bytes(),
             journal: core.backlog.areas().iter().map(area).collect(),

@@ -144,7 +144,7 @@ impl Worker {
     fn report_old_damage(&self) {
         let Some(state) = self.job.home.state().filter(|s| s.damage != 0) else { return };
         // A repair that was numbered before this session is not the answer to it.
-        if let Err(e) = self.job.home.damaged(self.job.newest) {
+        if let Err(e) = self.job.home.stays_damaged(self.job.newest) {
             self.job.facts.error(format!("cannot write the position: {}", crate::error::text(&e)));
         }
         let text = "the replica was damaged earlier, or its machine restarted without a clean end: it needs repair";
@@ -188,12 +188,15 @@ impl Worker {
             Ok(worker.job.home.applied(seq, |state| {
                 match record.op {
                     Op::Mark(Mark::Incoherent) => state.coherent = false,
-                    Op::Mark(Mark::Coherent) if seq > state.damage => (state.coherent, state.damage) = (true, 0),
+                    Op::Mark(Mark::Coherent) if seq > state.damage => {
+                        (state.coherent, state.damage, state.power_lost) = (true, 0, false);
+                    }
                     _ => {}
                 }
                 if let Some(seq) = damage {
                     state.damage = state.damage.max(seq);
                     state.coherent = false;
+                    state.power_lost = false;
                 }
             })?)
         })?;

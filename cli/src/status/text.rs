@@ -260,6 +260,8 @@ mod tests {
             operations: operations.clone(),
             written_bytes: 3 << 20,
             sequence: 1020,
+            checkpoint: None,
+            hot: 0,
             backlog_bytes: 0,
             journal: Vec::new(),
             backlog_limit: 256 << 20,

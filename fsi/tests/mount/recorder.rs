@@ -57,6 +57,7 @@ impl Recorder {
             clean: false,
             empty: true,
             damaged: false,
+            power_lost: false,
         };
         srm.welcomed(generation, &ack).unwrap();
         let records = Arc::new(Mutex::new(Vec::new()));

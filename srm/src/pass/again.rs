@@ -56,6 +56,9 @@ impl Srm {
         let all = again.iter().any(|again| matches!(again, Again::All));
         // What the target keeps without a name is as it is on the source: no name leads to it, so nothing would come to it.
         let kept = if all { self.tree.orphans(names) } else { Vec::new() };
+        if !trusting {
+            self.hot.forget("some of it is compared by content");
+        }
         let mut core = self.core.lock();
         let begun = match core.gate {
             Gate::Due => return true,

@@ -66,6 +66,7 @@ impl Srm {
     /// Opens a file to read its content; `None`: it is gone.
     pub(super) fn open_to_copy(&self, node: &Arc<Node>) -> Result<Option<OwnedFd>, Stop> {
         let names = self.tree.names().read();
+        self.heat_content(&names, node);
         match self.tree.open(&names, node, OFlags::RDONLY) {
             Ok(fd) => Ok(Some(fd)),
             Err(error) if is_gone(&error) => Ok(None),

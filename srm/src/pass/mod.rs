@@ -192,6 +192,7 @@ impl Srm {
         core.absorbed_since = None;
         core.by_content = false;
         core.same_before = None;
+        core.power_was_lost = false;
         core.last_error = None;
         self.swept();
         core.progress.scanning = false;

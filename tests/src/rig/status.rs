@@ -41,6 +41,12 @@ pub struct Source {
     pub operations: BTreeMap<String, u64>,
     /// Highest number given out.
     pub sequence: u64,
+    /// Up to this everything is durable on both sides.
+    #[serde(default)]
+    pub checkpoint: Option<u64>,
+    /// What would be compared by content after a power cut.
+    #[serde(default)]
+    pub hot: u64,
     /// Bytes kept.
     pub backlog_bytes: u64,
     /// Bound of those.
