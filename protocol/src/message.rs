@@ -44,6 +44,7 @@ pub struct Hello {
 
 /// First answer of a target that lets the source in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // independent facts about a replica
 pub struct HelloAck {
     /// Protocol version of the target.
     pub version: u8,

@@ -119,11 +119,16 @@ impl Srm {
         core.blocked = None;
         core.progress_at = Instant::now();
         let due = take_applied(&mut core);
+        let by = match &core.gate {
+            Gate::Pass(pass) if pass.trusts_target => "attributes, and content of what changed",
+            Gate::Pass(pass) if !pass.by_content => "attributes",
+            _ => "content",
+        };
         drop(core);
         run(due);
         self.lanes.link(true);
         if let Some(number) = pass {
-            tracing::info!(event = "pass-begin", number, "comparing source and target");
+            tracing::info!(event = "pass-begin", number, by, "comparing source and target");
             self.start_pass(number);
         }
         self.changed.notify_all();

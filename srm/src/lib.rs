@@ -46,9 +46,9 @@ pub use set::OnRemove;
 pub use watch::Left;
 
 use crate::core::Core;
+use crate::hot::Kind;
 use crate::lanes::Lanes;
 use parking_lot::{Condvar, Mutex, RwLock};
-use crate::hot::Kind;
 use platform::tree::{Names, Node, Tree};
 use protocol::{Name, ReplicaId};
 use status::CommitMode;
@@ -239,7 +239,8 @@ impl Srm {
 
     /// The content of a file is about to change: noted for the time after a power cut. The caller holds the namespace lock.
     pub fn heat_content(&self, names: &Names, node: &Arc<Node>) {
-        self.hot.heat(names, node, Kind::Content, || self.tree.stat(names, node).map_or(true, |stat| stat.st_nlink > 1));
+        self.hot
+            .heat(names, node, Kind::Content, || self.tree.stat(names, node).map_or(true, |stat| stat.st_nlink > 1));
     }
 
     /// Names of a directory are about to change: noted for the time after a power cut. The caller holds the namespace lock.

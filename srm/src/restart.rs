@@ -51,9 +51,8 @@ pub(crate) struct Resumed {
 /// backlog is in memory only, and the status says why.
 pub(crate) fn open(core: &mut Core, config: &Config) -> Option<Resumed> {
     let journal = config.journal.as_ref()?;
-    let checkpoint = core.hot.open(&journal.hot, |checkpoint| {
-        journal.may_resume && config.replica == Some(checkpoint.replica)
-    });
+    let checkpoint =
+        core.hot.open(&journal.hot, |checkpoint| journal.may_resume && config.replica == Some(checkpoint.replica));
     let checkpoint = checkpoint.unwrap_or_else(|error| {
         tracing::error!(event = "hot", path = %journal.hot.display(), %error, "after a power cut everything will be compared by content");
         None

@@ -6,8 +6,8 @@ use crate::disk::admin;
 use crate::rig::Rig;
 use crate::seed::Random;
 use fuser::{
-    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
-    OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
+    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
 use std::ffi::OsStr;
 use std::mem::ManuallyDrop;
@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-const SECTOR: usize = 512;
+/// Written whole or not at all, as by disks of this century: ext4 relies on that for its superblock.
+const SECTOR: usize = 4096;
 const ROOT: u64 = 1;
 const DISK: u64 = 2;
 const NAME: &str = "disk";
@@ -42,7 +43,11 @@ impl Server {
     }
 
     fn attr(&self, ino: u64) -> FileAttr {
-        let (kind, size) = if ino == ROOT { (FileType::Directory, 0) } else { (FileType::RegularFile, self.content().now.len() as u64) };
+        let (kind, size) = if ino == ROOT {
+            (FileType::Directory, 0)
+        } else {
+            (FileType::RegularFile, self.content().now.len() as u64)
+        };
         FileAttr {
             ino: INodeNo(ino),
             size,
@@ -150,7 +155,7 @@ impl VolatileDisk {
     #[track_caller]
     pub fn format(rig: &mut Rig, name: &str, mib: usize) -> Self {
         let disk = Self::serve(rig, name, vec![0; mib << 20]);
-        let words = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+        let words = ["-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
         crate::command::run(admin("mkfs.ext4").args(words).arg(disk.path())).ok();
         disk
     }
@@ -180,7 +185,11 @@ impl VolatileDisk {
     #[track_caller]
     pub fn mount(&self, rig: &mut Rig, at: &Path, options: &str) {
         let options = format!("loop{}{options}", if options.is_empty() { "" } else { "," });
-        tool(rig.home(), "mount", ["-t".as_ref(), "ext4".as_ref(), "-o".as_ref(), options.as_ref(), self.path().as_os_str(), at.as_os_str()]);
+        tool(
+            rig.home(),
+            "mount",
+            ["-t".as_ref(), "ext4".as_ref(), "-o".as_ref(), options.as_ref(), self.path().as_os_str(), at.as_os_str()],
+        );
         rig.unmounts(at);
     }
 
@@ -211,7 +220,12 @@ impl VolatileDisk {
                 }
             }
         }
-        println!("power cut at {}: {} writes in the cache, {kept} sectors kept, {} flushes before", self.at.display(), content.cached.len(), content.flushes);
+        println!(
+            "power cut at {}: {} writes in the cache, {kept} sectors kept, {} flushes before",
+            self.at.display(),
+            content.cached.len(),
+            content.flushes
+        );
         Image(image)
     }
 

@@ -88,7 +88,11 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
     if plan.journal.is_none() {
         // What this mount changes is noted nowhere.
         srm::forget_hot(&plan.state_dir.join(super::journal::HOT)).map_err(|e| {
-            Failure::io(Code::System, format!("cannot remove {}", plan.state_dir.join(super::journal::HOT).display()), &e)
+            Failure::io(
+                Code::System,
+                format!("cannot remove {}", plan.state_dir.join(super::journal::HOT).display()),
+                &e,
+            )
         })?;
     }
     let system = |what: &str, e: &std::io::Error| Failure::io(Code::System, what, e);

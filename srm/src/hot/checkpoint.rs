@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Between two checkpoints. Writing back is what the kernel does by itself in this time.
 const EVERY: Duration = Duration::from_secs(30);
+/// By less than this a clock that is kept right may go back.
+const CLOCK_SECS: i64 = 1;
 /// Where nothing was changed for so many looks, there is one at once.
 const QUIET: u32 = 2;
 /// Between two looks at whether one is due.
@@ -18,7 +20,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long the namespace lock is waited for, so that nobody waits long behind this.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How long the target is waited for.
-const PATIENCE_WITH_TARGET: Duration = Duration::from_mins(1);
+const PATIENCE_WITH_TARGET: Duration = Duration::from_secs(60);
 
 pub(crate) fn start(srm: &Arc<Srm>) -> io::Result<()> {
     if srm.config.bypassed || srm.config.journal.is_none() {
@@ -26,9 +28,14 @@ pub(crate) fn start(srm: &Arc<Srm>) -> io::Result<()> {
     }
     let weak: Weak<Srm> = Arc::downgrade(srm);
     std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || {
-        let mut seen = Seen { last: None, newest: SeqNo::ZERO, quiet: 0 };
+        let mut seen = Seen { last: None, newest: SeqNo::ZERO, quiet: 0, clock: seconds() };
         while let Some(srm) = weak.upgrade() {
             srm.hot.flush();
+            let now = seconds();
+            if now + CLOCK_SECS < seen.clock {
+                srm.hot.forget("the clock was set back: change times do not tell what came later");
+            }
+            seen.clock = now;
             if srm.is_checkpoint_due(&mut seen)
                 && let Some(seq) = srm.take_checkpoint()
             {
@@ -53,6 +60,8 @@ struct Seen {
     newest: SeqNo,
     /// Looks since the newest number changed.
     quiet: u32,
+    /// Seconds since 1970.
+    clock: i64,
 }
 
 /// Both sides are the same, and the connection stands.

@@ -189,6 +189,12 @@ impl HotFile {
         Ok(at + bytes.len() as u64)
     }
 
+    /// One on something else.
+    #[cfg(test)]
+    pub(super) fn of(file: File) -> Self {
+        Self { file, seed: 0 }
+    }
+
     /// It tells of nothing any more, durably; for when it cannot be removed.
     pub fn void(&self) -> io::Result<()> {
         self.file.write_all_at(&[0; HEADER_BYTES], 0)?;

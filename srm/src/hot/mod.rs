@@ -10,6 +10,8 @@
 
 pub(crate) mod checkpoint;
 mod file;
+#[cfg(test)]
+mod tests;
 
 pub use file::{Checkpoint, Kind, remove as forget};
 
@@ -93,7 +95,8 @@ impl HotSet {
     }
 
     fn is_below(&self, dir: &Arc<Node>) -> bool {
-        !self.below.is_empty() && (self.below.contains(&dir.ino()) || above(dir).any(|dir| self.below.contains(&dir.ino())))
+        !self.below.is_empty()
+            && (self.below.contains(&dir.ino()) || above(dir).any(|dir| self.below.contains(&dir.ino())))
     }
 }
 

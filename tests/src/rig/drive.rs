@@ -258,7 +258,8 @@ impl Rig {
     pub fn unmount_now(&mut self, at: &Path) {
         until("nobody to use it any more", PATIENCE, || match rustix::mount::unmount(at, UnmountFlags::empty()) {
             Err(rustix::io::Errno::BUSY) => None,
-            result => Some(result.unwrap_or_else(|e| panic!("cannot unmount {}: {e}", at.display()))),
+            Ok(()) => Some(()),
+            Err(error) => panic!("cannot unmount {}: {error}", at.display()),
         });
         self.mounts.retain(|mount| mount != at);
     }
