@@ -50,7 +50,9 @@ fn samples() -> Vec<(&'static str, Message)> {
         newest: SeqNo::new(42),
         replica: Some(replica),
         adopt: false,
+        retry_ms: None,
     };
+    let bounded = Hello { retry_ms: Some(60_000), ..hello.clone() };
     let welcome = HelloAck {
         version: 1,
         software: "0.1.0".into(),
@@ -86,6 +88,7 @@ fn samples() -> Vec<(&'static str, Message)> {
     };
     vec![
         ("hello", Message::Hello(hello)),
+        ("hello-bounded", Message::Hello(bounded)),
         ("hello-ack", Message::HelloAck(welcome)),
         ("hello-ack-damaged", Message::HelloAck(damaged)),
         ("record-look", record(look, b"")),
@@ -108,6 +111,15 @@ fn samples() -> Vec<(&'static str, Message)> {
             Message::Trouble(Trouble {
                 seq: SeqNo::new(7),
                 kind: TroubleKind::Blocked,
+                path: Some(path("full")),
+                text: "no space".into(),
+            }),
+        ),
+        (
+            "trouble-skipped",
+            Message::Trouble(Trouble {
+                seq: SeqNo::new(8),
+                kind: TroubleKind::Skipped,
                 path: Some(path("full")),
                 text: "no space".into(),
             }),

@@ -81,6 +81,8 @@ pub(crate) struct Core {
     pub catching_up: bool,
     /// What the target found damaged lately.
     pub damages: crate::damage::Damages,
+    /// What the target could not carry out.
+    pub flags: crate::flags::Flags,
     /// What is beside the ordered stream; locked after this.
     lanes: Arc<Lanes>,
     /// The next pass begins no sooner (a replica that damages again and again is not compared without pause).
@@ -166,6 +168,7 @@ impl Core {
             bypass: false,
             catching_up: false,
             damages: crate::damage::Damages::default(),
+            flags: crate::flags::Flags::default(),
             lanes,
             not_before: None,
             pause: FIRST_PAUSE,
@@ -309,6 +312,7 @@ impl Core {
         self.by_content = true;
         self.same_before = None;
         self.blocked = None;
+        self.flags.clear();
         // The senders are dropped: who waits for an answer learns that none comes.
         self.questions.clear();
         self.lanes.end_generation();

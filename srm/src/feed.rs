@@ -51,6 +51,7 @@ impl Srm {
             newest: core.backlog.newest(),
             replica: core.replica,
             adopt: self.config.adopt,
+            retry_ms: self.config.retry_after.map(|bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX)),
         };
         (hello, core.generation)
     }
@@ -150,7 +151,7 @@ impl Srm {
     /// Nothing more will come and everything has been applied: it is time to say goodbye.
     pub fn wants_bye(&self) -> bool {
         let core = self.core.lock();
-        core.closing && core.backlog.operations() == 0 && matches!(core.gate, Gate::Clean)
+        core.closing && core.backlog.operations() == 0 && matches!(core.gate, Gate::Clean) && core.flags.is_empty()
     }
 
     /// The target said goodbye: everything is there and durable.
@@ -171,6 +172,9 @@ impl Srm {
                 core.journal_failed(&error);
             }
             core.marks.applied(applied);
+            if core.flags.applied(applied) {
+                tracing::info!(event = "healed", "the target has what it could not carry out before");
+            }
         }
         core.durable = core.durable.max(ack.durable.min(applied));
         if core.degraded
@@ -224,6 +228,10 @@ impl Srm {
             TroubleKind::Over => {
                 tracing::info!(event = "unblocked", "the target goes on");
                 core.blocked = None;
+            }
+            TroubleKind::Skipped => {
+                drop(core);
+                return self.passed_over(trouble);
             }
             TroubleKind::Damaged => {
                 drop(core);

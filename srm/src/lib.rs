@@ -15,12 +15,14 @@ mod core;
 mod damage;
 mod ensure;
 mod feed;
+mod flags;
 pub mod lanes;
 mod live;
 mod local;
 pub mod map;
 mod member;
 mod names;
+mod passed;
 mod pass;
 mod replies;
 mod restart;
@@ -72,6 +74,8 @@ pub struct Config {
     pub commit: Commit,
     /// How long a reply waits for a target that does not answer.
     pub degrade_after: Duration,
+    /// How long the target tries an operation that it cannot carry out, before it goes on without it; `None`: for ever.
+    pub retry_after: Option<Duration>,
     /// Bound in bytes of a backlog that is in memory only, because there is no journal; at least [`MIN_BACKLOG_BYTES`].
     pub backlog_bytes: u64,
     /// Where what is queued survives this process.
@@ -207,6 +211,7 @@ impl Srm {
             target: String::new(),
             commit: Commit::new(CommitMode::Real),
             degrade_after: Duration::from_secs(5),
+            retry_after: None,
             backlog_bytes: MIN_BACKLOG_BYTES,
             journal: None,
             adopt: false,

@@ -20,6 +20,7 @@ mod home;
 mod inbox;
 mod lane;
 mod outbox;
+mod passed;
 mod owner;
 mod position;
 mod queue;

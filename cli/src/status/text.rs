@@ -14,6 +14,9 @@ const MOST_KINDS: usize = 8;
 /// Findings of a verification shown; the rest is in the JSON document.
 const MOST_FINDINGS: usize = 8;
 
+/// Flagged places shown; more are in the JSON document.
+const MOST_FLAGGED: usize = 8;
+
 /// Writing to a string does not fail.
 macro_rules! line {
     ($out:expr, $($arg:tt)*) => {{ let _ = writeln!($out, $($arg)*); }};
@@ -96,8 +99,27 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     if let Some(blocked) = &target.blocked {
         line!(out, "  blocked: {blocked}");
     }
+    flagged_of(out, target);
     if let Some(error) = &target.last_error {
         line!(out, "  last error: {error}");
+    }
+}
+
+/// What the target could not carry out.
+fn flagged_of(out: &mut String, target: &TargetStatus) {
+    if target.flagged_count == 0 {
+        return;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let shown = target.flagged.len().min(MOST_FLAGGED);
+    line!(out, "  flagged  {} places that the target could not bring up to date; tried again by itself", target.flagged_count);
+    for flag in &target.flagged[..shown] {
+        let since = millis(now.saturating_sub(flag.since_ms));
+        line!(out, "    {}: {}, for {since}, {} operations", flag.path, flag.reason, flag.operations);
+    }
+    if target.flagged_count > shown as u64 {
+        line!(out, "    ... 'replfs status --json' shows more");
     }
 }
 
