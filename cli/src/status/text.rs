@@ -172,10 +172,12 @@ fn state(target: &TargetStatus) -> String {
 }
 
 fn coherence(target: &TargetStatus) -> String {
-    match (target.coherent, target.incoherent_until) {
-        (true, _) => "coherent".to_owned(),
-        (false, Some(until)) => format!("incoherent until {until}"),
-        (false, None) => "incoherent".to_owned(),
+    match (target.coherent, target.incoherent_from, target.incoherent_until) {
+        (true, ..) => "coherent".to_owned(),
+        (false, Some(from), None) => format!("incoherent from {from}"),
+        (false, Some(from), Some(until)) => format!("incoherent from {from} until {until}"),
+        (false, None, Some(until)) => format!("incoherent until {until}"),
+        (false, None, None) => "incoherent".to_owned(),
     }
 }
 
@@ -308,6 +310,9 @@ mod tests {
                 pass: PassProgress::default(),
                 passes: 1,
                 unreadable: Vec::new(),
+                flagged: Vec::new(),
+                flagged_count: 0,
+                incoherent_from: None,
             }],
         }
     }
@@ -318,6 +323,20 @@ mod tests {
         let mut out = String::new();
         source(&mut out, &status);
         out
+    }
+
+    #[test]
+    fn what_the_target_could_not_carry_out_is_named() {
+        let text = shown(|target| {
+            (target.coherent, target.incoherent_from, target.flagged_count) = (false, Some(977), 12);
+            let reason = "write: no space left on device".to_owned();
+            let flag = srm::status::Flagged { path: "a/big".to_owned(), reason, since_ms: 0, seq: 977, operations: 3 };
+            target.flagged = vec![flag];
+        });
+        assert!(text.contains("backup:7420: connected, incoherent from 977\n"), "{text}");
+        assert!(text.contains("flagged  12 places"), "{text}");
+        assert!(text.contains("    a/big: write: no space left on device, for "), "{text}");
+        assert!(text.contains("shows more"), "{text}");
     }
 
     #[test]
