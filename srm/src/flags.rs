@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A place that is not on the target as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Flag {
-    /// Why, in the target's words; the latest.
+    /// Why, in the target's words, of that one: what came later may only follow from it.
     pub reason: String,
     /// Milliseconds since 1970.
     pub since_ms: u64,
@@ -185,9 +185,10 @@ impl Flags {
             None => self.at.entry(path).or_insert(Flag { operations: 0, ..flag.clone() }),
         };
         there.operations += flag.operations;
-        there.reason = flag.reason;
         there.since_ms = there.since_ms.min(flag.since_ms);
-        there.seq = there.seq.min(flag.seq);
+        if flag.seq < there.seq {
+            (there.seq, there.reason) = (flag.seq, flag.reason);
+        }
     }
 
     /// Too many are taken together by the directories that they are in.
@@ -313,5 +314,109 @@ impl Flags {
     /// Whether the pass that runs tried this place in vain.
     pub fn is_in_vain(&self, path: &RelPath) -> bool {
         self.in_vain.contains(path)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).unwrap()
+    }
+
+    fn seq(n: u64) -> SeqNo {
+        SeqNo::new(n)
+    }
+
+    fn at(flags: &Flags) -> Vec<String> {
+        flags.iter().map(|(path, _)| path.to_string()).collect()
+    }
+
+    fn tell(flags: &mut Flags, number: u64, at: &str) -> bool {
+        flags.tell(seq(number), &path(at), "no space", 7)
+    }
+
+    fn rename(flags: &mut Flags, from: &str, to: &str, number: u64) {
+        assert!(flags.moved(Moved::To(path(from), path(to)), seq(number - 1), seq(number)));
+    }
+
+    #[test]
+    fn a_flag_stands_where_the_file_is_now() {
+        let mut flags = Flags::default();
+        rename(&mut flags, "d", "e", 5);
+        rename(&mut flags, "e/f", "g", 6);
+        assert!(tell(&mut flags, 4, "d/f") && tell(&mut flags, 5, "d/x") && tell(&mut flags, 7, "d/f"));
+        assert_eq!(at(&flags), ["d/f", "d/x", "g"]);
+        rename(&mut flags, "g", "h", 8);
+        assert!(flags.moved(Moved::Exchanged(path("h"), path("d/x")), seq(8), seq(9)));
+        assert_eq!(at(&flags), ["d/f", "d/x", "h"]);
+        assert!(flags.moved(Moved::Left(path("h"), vec![path("i")]), seq(9), seq(10)));
+        assert_eq!(at(&flags), ["d/f", "d/x", "h", "i"]);
+        // What is in a place that is flagged as a whole and leaves it is flagged as well.
+        assert!(tell(&mut flags, 11, "whole"));
+        rename(&mut flags, "whole/part", "part", 12);
+        assert!(at(&flags).contains(&"part".to_owned()));
+    }
+
+    #[test]
+    fn a_rename_that_was_passed_over_leaves_both_names_wrong() {
+        let mut told_before = Flags::default();
+        assert!(tell(&mut told_before, 5, "a") && tell(&mut told_before, 5, "b"));
+        rename(&mut told_before, "a", "b", 5);
+        let mut told_after = Flags::default();
+        rename(&mut told_after, "a", "b", 5);
+        assert!(tell(&mut told_after, 5, "a") && tell(&mut told_after, 5, "b"));
+        assert_eq!((at(&told_before), at(&told_after)), (vec!["a".into(), "b".into()], vec!["a".into(), "b".into()]));
+    }
+
+    #[test]
+    fn many_are_taken_together_by_their_directories() {
+        let mut flags = Flags::default();
+        for n in 0..MOST * 4 {
+            assert!(tell(&mut flags, n as u64 + 1, &format!("dir{}/sub/{n}", n % 3)));
+            assert!(flags.count() <= MOST);
+        }
+        assert_eq!(at(&flags), ["dir0/sub", "dir1/sub", "dir2/sub"]);
+        assert_eq!(flags.iter().map(|(_, flag)| flag.operations).sum::<u64>(), MOST as u64 * 4);
+        assert_eq!(flags.first(), Some(seq(1)));
+        for n in 0..MOST * 2 {
+            assert!(tell(&mut flags, 1, &n.to_string()));
+        }
+        assert_eq!(at(&flags), [""], "all of it");
+    }
+
+    #[test]
+    fn only_a_pass_that_heard_of_nothing_proves_that_all_is_well() {
+        let (mut flags, now) = (Flags::default(), Instant::now());
+        assert!(tell(&mut flags, 3, "a"));
+        flags.schedule(now);
+        assert!(!flags.take_due(now) && flags.take_due(now + FIRST_PAUSE) && !flags.take_due(now + LONGEST_PAUSE));
+        let (paths, told) = flags.begin();
+        assert_eq!(paths, [path("a")]);
+        flags.cover(1, told);
+        assert!(flags.are_settled_by(1) && !flags.are_settled_by(2));
+        assert!(tell(&mut flags, 4, "a") && flags.is_in_vain(&path("a")));
+        assert!(!flags.are_settled_by(1));
+        flags.schedule(now);
+        assert!(!flags.take_due(now + FIRST_PAUSE) && flags.take_due(now + FIRST_PAUSE * 2));
+        let (_, told) = flags.begin();
+        flags.cover(2, told);
+        assert!(flags.are_settled_by(2) && !flags.is_in_vain(&path("a")));
+        flags.proof = Some(seq(9));
+        assert!(!flags.applied(seq(8)) && !flags.is_empty());
+        assert!(flags.applied(seq(9)) && flags.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_remembers_is_not_guessed() {
+        let mut flags = Flags::default();
+        for n in 1..=MOST_MOVES as u64 + 1 {
+            rename(&mut flags, "x", "y", n + 1);
+        }
+        assert!(!tell(&mut flags, 2, "a") && tell(&mut flags, 3, "a"));
+        flags.forget_until(seq(10));
+        assert!(!tell(&mut flags, 10, "a"));
     }
 }

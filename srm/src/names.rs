@@ -181,11 +181,8 @@ impl Srm {
     /// A name has moved, replaced another or changed places with it.
     pub fn renamed(self: &Arc<Self>, names: &mut Names, rename: &Renamed<'_>) -> Ticket {
         let before = self.core.lock().backlog.newest();
-        let ticket = if self.is_filtered() {
-            self.renamed_in_set(names, rename)
-        } else {
-            self.renamed_within(names, rename)
-        };
+        let ticket =
+            if self.is_filtered() { self.renamed_in_set(names, rename) } else { self.renamed_within(names, rename) };
         if let Some(gone) = &rename.replaced {
             self.note_left(names, (rename.to_dir, rename.to), gone, before);
         }

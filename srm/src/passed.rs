@@ -189,7 +189,9 @@ impl Srm {
             }
         };
         if !known {
-            core.all_dirty("what the target could not carry out was moved where it cannot be followed; all will be compared");
+            core.all_dirty(
+                "what the target could not carry out was moved where it cannot be followed; all will be compared",
+            );
             drop(core);
             self.wake();
             self.changed.notify_all();

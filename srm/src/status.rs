@@ -216,7 +216,7 @@ pub struct TargetStatus {
 pub struct Flagged {
     /// Where it is on the source now, below SRC; a directory where there are too many to be known one by one.
     pub path: String,
-    /// The operation and why it failed, the latest.
+    /// What the first operation that was passed over here was, and why it failed.
     pub reason: String,
     /// Since when, in milliseconds since 1970.
     pub since_ms: u64,

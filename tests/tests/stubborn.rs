@@ -161,13 +161,14 @@ fn a_read_only_replica_is_probed_and_caught_up_with(commit: Commit) {
         fs::write(mnt.join(format!("file{n}")), format!("content {n}")).unwrap();
     }
     fs::rename(mnt.join("before"), mnt.join("after")).unwrap();
-    let shown = rig.wait_status("it to be held", |s| s.target().held.entries > 0 && s.target().flagged_count > 0);
+    rig.wait_status("nothing to be sent", |s| s.target().state == "accumulating" && s.target().flagged_count > 0);
+    fs::write(mnt.join("while-held"), vec![7; 2 * MIB]).unwrap();
+    let shown = rig.wait_status("it to be held", |s| s.target().held.entries > 0 && s.target().lag.operations > 0);
     assert!(shown.target().flagged_count <= 300, "bounded: {shown:?}");
     assert!(shown.target().flagged[0].reason.contains("read-only"), "{shown:?}");
     assert!(begun.elapsed() < Duration::from_secs(60), "not a bound for each: {:?}", begun.elapsed());
     assert!(rig.replica().join("before").exists());
     let sent = shown.target().sent_bytes;
-    fs::write(mnt.join("while-held"), vec![7; 2 * MIB]).unwrap();
     assert!(bind("rw"));
     rig.assert_equal();
     let after = rig.status();

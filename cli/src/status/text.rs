@@ -113,7 +113,11 @@ fn flagged_of(out: &mut String, target: &TargetStatus) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let shown = target.flagged.len().min(MOST_FLAGGED);
-    line!(out, "  flagged  {} places that the target could not bring up to date; tried again by itself", target.flagged_count);
+    line!(
+        out,
+        "  flagged  {} places that the target could not bring up to date; tried again by itself",
+        target.flagged_count
+    );
     for flag in &target.flagged[..shown] {
         let since = millis(now.saturating_sub(flag.since_ms));
         line!(out, "    {}: {}, for {since}, {} operations", flag.path, flag.reason, flag.operations);
