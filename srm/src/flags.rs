@@ -213,8 +213,9 @@ impl Flags {
     pub fn moved(&mut self, moved: Moved, before: SeqNo, seq: SeqNo) -> bool {
         let mut all_known = true;
         let concerned: Vec<RelPath> = self.at.keys().filter(|path| moved.concerns(path)).cloned().collect();
-        for path in concerned {
-            let Some(flag) = self.at.remove(&path) else { continue };
+        // All of them first: one may come to where another was.
+        let concerned: Vec<_> = concerned.into_iter().filter_map(|path| self.at.remove_entry(&path)).collect();
+        for (path, flag) in concerned {
             match moved.apply(&path) {
                 Some(paths) => paths.into_iter().for_each(|path| self.add(path, flag.clone())),
                 None => all_known = false,
