@@ -162,7 +162,8 @@ fn a_read_only_replica_is_probed_and_caught_up_with(commit: Commit) {
     }
     fs::rename(mnt.join("before"), mnt.join("after")).unwrap();
     rig.wait_status("nothing to be sent", |s| s.target().state == "accumulating" && s.target().flagged_count > 0);
-    fs::write(mnt.join("while-held"), vec![7; 2 * MIB]).unwrap();
+    // Small enough to travel with its record: a staging file would lie beyond the bind mount.
+    fs::write(mnt.join("while-held"), vec![7; MIB / 2]).unwrap();
     let shown = rig.wait_status("it to be held", |s| s.target().held.entries > 0 && s.target().lag.operations > 0);
     assert!(shown.target().flagged_count <= 300, "bounded: {shown:?}");
     assert!(shown.target().flagged[0].reason.contains("read-only"), "{shown:?}");
