@@ -122,6 +122,9 @@ pub enum TroubleKind {
     /// It did not pass within the bound that the source had given ([`Hello::retry_ms`]), or it follows from such a record: the
     /// target goes on with the next one, and what this one would have changed needs repair once the cause is gone.
     Skipped,
+    /// It did not pass within the bound, and no other record would fare better (the replica is read-only, or the target cannot
+    /// write where it is): the target stays at this one and tries again, until it says [`TroubleKind::Over`].
+    Halted,
 }
 
 /// A record that could not be applied.

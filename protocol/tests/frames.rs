@@ -124,6 +124,15 @@ fn samples() -> Vec<(&'static str, Message)> {
                 text: "no space".into(),
             }),
         ),
+        (
+            "trouble-halted",
+            Message::Trouble(Trouble {
+                seq: SeqNo::new(9),
+                kind: TroubleKind::Halted,
+                path: None,
+                text: "read-only file system".into(),
+            }),
+        ),
         ("heartbeat", Message::Heartbeat),
         ("bye", Message::Bye),
         ("bye-ack", Message::ByeAck(ack)),

@@ -90,6 +90,8 @@ pub(crate) struct Core {
     pub pause: Duration,
     pub progress: Progress,
     pub blocked: Option<String>,
+    /// The target has tried for the retry bound and can carry out nothing at all.
+    pub halted: Option<crate::flags::Flag>,
     pub last_error: Option<String>,
     pub connections: u64,
     pub operations: BTreeMap<&'static str, u64>,
@@ -174,6 +176,7 @@ impl Core {
             pause: FIRST_PAUSE,
             progress: Progress::default(),
             blocked: None,
+            halted: None,
             last_error: None,
             connections: 0,
             operations: BTreeMap::new(),
@@ -312,6 +315,7 @@ impl Core {
         self.by_content = true;
         self.same_before = None;
         self.blocked = None;
+        self.halted = None;
         self.flags.clear();
         // The senders are dropped: who waits for an answer learns that none comes.
         self.questions.clear();

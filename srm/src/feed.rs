@@ -6,6 +6,7 @@ use crate::core::{Core, Known, Link};
 use crate::map::Gate;
 use crate::replies::Reply;
 use bytes::Bytes;
+use platform::sys;
 use protocol::{Ack, Answer, Draft, Frame, Hello, HelloAck, Mark, Op, Refused, SeqNo, Trouble, TroubleKind, VERSION};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -113,7 +114,7 @@ impl Srm {
         }
         core.link = Link::Up;
         core.connections += 1;
-        core.blocked = None;
+        (core.blocked, core.halted) = (None, None);
         core.progress_at = Instant::now();
         let due = take_applied(&mut core);
         drop(core);
@@ -180,6 +181,7 @@ impl Srm {
         if core.degraded
             && core.commit.mode.waits()
             && matches!(core.link, Link::Up)
+            && core.blocked.is_none()
             && core.is_coherent()
             && core.backlog.operations() <= CAUGHT_UP_OPERATIONS
         {
@@ -227,12 +229,13 @@ impl Srm {
             }
             TroubleKind::Over => {
                 tracing::info!(event = "unblocked", "the target goes on");
-                core.blocked = None;
+                (core.blocked, core.halted) = (None, None);
             }
             TroubleKind::Skipped => {
                 drop(core);
                 return self.passed_over(trouble);
             }
+            TroubleKind::Halted => core.halt(trouble, sys::now_ns() / 1_000_000),
             TroubleKind::Damaged => {
                 drop(core);
                 let why = format!("the replica is not what it should be at {text}; it will be compared");
@@ -266,7 +269,7 @@ impl Srm {
             Link::Down(_) => {}
         }
         core.last_error = Some(reason.to_owned());
-        core.blocked = None;
+        (core.blocked, core.halted) = (None, None);
         drop(core);
         self.lanes.link(false);
         self.changed.notify_all();

@@ -3,7 +3,7 @@
 
 use crate::core::{Core, Link};
 use crate::ensure::mtime_of;
-use crate::flags::Moved;
+use crate::flags::{Flag, Moved};
 use crate::map::Gate;
 use crate::names::{path_in, touched};
 use crate::{Again, Gone, Renamed, Srm};
@@ -195,6 +195,21 @@ impl Srm {
             drop(core);
             self.wake();
             self.changed.notify_all();
+        }
+    }
+}
+
+impl Core {
+    /// Within the bound the target could carry out nothing at all. What it has is coherent, and only gets older: as with a target
+    /// that is away, what changes is queued, and no reply waits for it.
+    pub(crate) fn halt(&mut self, trouble: &Trouble, now_ms: u64) {
+        let reason = trouble.text.clone();
+        tracing::warn!(event = "halted", seq = trouble.seq.get(), reason, "the target can carry out nothing and tries again");
+        self.last_error = Some(format!("the target can carry out nothing: {reason}"));
+        self.halted = Some(Flag { reason, since_ms: now_ms, seq: trouble.seq, operations: 0 });
+        if self.commit.mode.waits() && !self.commit.strict {
+            self.degraded = true;
+            self.release_replies();
         }
     }
 }

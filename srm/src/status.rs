@@ -214,7 +214,8 @@ pub struct TargetStatus {
 /// A place that is not on the target as it should be, because the target could not carry something out there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flagged {
-    /// Where it is on the source now, below SRC; a directory where there are too many to be known one by one.
+    /// Where it is on the source now, below SRC; a directory where there are too many to be known one by one; `.` where the
+    /// target can carry out nothing at all.
     pub path: String,
     /// What the first operation that was passed over here was, and why it failed.
     pub reason: String,
@@ -222,7 +223,7 @@ pub struct Flagged {
     pub since_ms: u64,
     /// The first operation that was passed over here.
     pub seq: u64,
-    /// How many were.
+    /// How many were; where the target can carry out nothing at all, how many wait.
     pub operations: u64,
 }
 

@@ -57,8 +57,17 @@ fn area(area: &AreaStatus) -> JournalArea {
 }
 
 fn flagged((path, flag): (&RelPath, &Flag)) -> Flagged {
-    let (path, reason) = (path.to_string(), flag.reason.clone());
+    let path = if path.is_root() { ".".to_owned() } else { path.to_string() };
+    let reason = flag.reason.clone();
     Flagged { path, reason, since_ms: flag.since_ms, seq: flag.seq.get(), operations: flag.operations }
+}
+
+/// What is flagged, the first of it, and how much that is.
+fn all_flagged(core: &Core) -> (Vec<Flagged>, u64) {
+    let operations = core.backlog.operations();
+    let whole = core.halted.iter().map(|flag| Flagged { operations, ..flagged((&RelPath::root(), flag)) });
+    let shown = whole.chain(core.flags.iter().map(flagged)).take(MOST_FLAGGED).collect();
+    (shown, core.flags.count() as u64 + u64::from(core.halted.is_some()))
 }
 
 fn named(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
@@ -106,11 +115,13 @@ impl Srm {
             (Link::Refused, _) => TargetState::Refused,
             _ if core.bypass => TargetState::Bypass,
             (Link::Down(_), _) | (Link::Up, Gate::Due | Gate::Held(_)) => TargetState::Accumulating,
+            (Link::Up, _) if core.halted.is_some() => TargetState::Accumulating,
             (Link::Up, _) if core.blocked.is_some() => TargetState::Blocked,
             (Link::Up, Gate::Clean) if core.is_coherent() || !core.flags.is_empty() => TargetState::Connected,
             (Link::Up, Gate::Pass(_) | Gate::Clean) => TargetState::Mirroring,
         };
         let coherent = core.is_coherent();
+        let (flagged, flagged_count) = all_flagged(&core);
         let held = match &core.gate {
             Gate::Held(held) => Held { entries: held.entries() as u64, bytes: held.bytes() },
             _ => Held::default(),
@@ -136,8 +147,8 @@ impl Srm {
             lanes: self.lanes.open_lanes() as u64,
             passes: core.passes_done,
             unreadable: Vec::new(),
-            flagged: core.flags.iter().take(MOST_FLAGGED).map(flagged).collect(),
-            flagged_count: core.flags.count() as u64,
+            flagged,
+            flagged_count,
             incoherent_from: core.flags.first().filter(|_| !coherent).map(protocol::SeqNo::get),
         };
         SourceStatus {

@@ -24,13 +24,8 @@ impl Passed {
 
     /// How long a record is tried. The bound is waited for once: what fails while something is passed over already is passed over
     /// after one try, whether it hangs on that or has the same cause.
-    pub fn bound(&self, op: &Op) -> Option<Duration> {
-        match op {
-            // They change nothing of the replica; without them nobody knows where it stands.
-            Op::Mark(_) => None,
-            _ if self.pending => Some(Duration::ZERO),
-            _ => self.bound,
-        }
+    pub fn bound(&self) -> Option<Duration> {
+        self.bound.map(|bound| if self.pending { Duration::ZERO } else { bound })
     }
 
     /// Whether damage may follow from what was passed over.
@@ -60,6 +55,11 @@ impl Passed {
     }
 }
 
+/// Whether the stream can go on without a record. Marks change nothing of the replica; without them nobody knows where it stands.
+pub(crate) fn may_be_left(op: &Op) -> bool {
+    !matches!(op, Op::Mark(_))
+}
+
 /// Whether nobody will ever see what a record changes: a file without a name, which the target keeps until it is closed.
 pub(crate) fn is_unseen(op: &Op) -> bool {
     matches!(op, Op::Reap { .. }) || matches!(op.place(), Some(Place { at: At::Orphan, .. }))
@@ -72,16 +72,17 @@ mod tests {
 
     #[test]
     fn the_bound_is_waited_for_once() {
-        let op = Op::Reap { node: NodeId::new(9) };
         let minute = Duration::from_secs(60);
         let mut passed = Passed::new(Some(minute), 0);
-        assert_eq!(passed.bound(&op), Some(minute));
+        assert_eq!(passed.bound(), Some(minute));
         passed.note();
-        assert_eq!(passed.bound(&op), Some(Duration::ZERO));
-        assert_eq!(passed.bound(&Op::Mark(Mark::Barrier)), None);
+        assert_eq!(passed.bound(), Some(Duration::ZERO));
         passed.repaired();
-        assert_eq!(passed.bound(&op), Some(minute));
-        assert_eq!(Passed::new(None, 0).bound(&op), None);
+        assert_eq!(passed.bound(), Some(minute));
+        let mut endless = Passed::new(None, 0);
+        endless.note();
+        assert_eq!(endless.bound(), None);
+        assert!(may_be_left(&Op::Reap { node: NodeId::new(9) }) && !may_be_left(&Op::Mark(Mark::Barrier)));
     }
 
     #[test]

@@ -5,12 +5,13 @@ use crate::apply::{Applier, Fault, FaultKind};
 use crate::clean::Clean;
 use crate::home::Home;
 use crate::outbox::Outbox;
-use crate::passed::{Passed, is_unseen};
+use crate::passed::{Passed, is_unseen, may_be_left};
 use crate::queue::{Item, Popped, Queue};
 use crate::status::Facts;
 use crate::sync::Syncer;
 use bytes::Bytes;
 use protocol::{Answer, Incarnation, Mark, Message, Op, Record, RelPath, SeqNo, Trouble, TroubleKind};
+use rustix::fs::StatVfsMountFlags;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -168,8 +169,8 @@ impl Worker {
 
     fn record(&mut self, record: &Record, payload: &Bytes, starts: bool) -> Flow {
         let mut starts = starts;
-        let bound = self.passed.bound(&record.op);
-        let outcome = self.insist(record, bound, |worker| worker.attempt(record, payload, &mut starts))?;
+        let outcome =
+            self.insist(record, may_be_left(&record.op), |worker| worker.attempt(record, payload, &mut starts))?;
         let seq = record.seq.get();
         let damage = match outcome {
             Ok(answer) => {
@@ -182,7 +183,7 @@ impl Worker {
         };
         // The effect is there: what is left is to say so, however often that takes.
         let repaired = self.ends_repair(&record.op);
-        let coherent = self.insist(record, None, |worker| {
+        let coherent = self.insist(record, false, |worker| {
             Ok(worker.job.home.applied(seq, |state| {
                 if record.op == Op::Mark(Mark::Incoherent) {
                     state.coherent = false;
@@ -273,35 +274,49 @@ impl Worker {
         self.applier.apply(record, payload, noted)
     }
 
+    /// Whether no record at all can be applied.
+    fn is_read_only(&self) -> bool {
+        let flags = rustix::fs::fstatvfs(&self.job.home.tree).map(|stat| stat.f_flag);
+        flags.is_ok_and(|flags| flags.contains(StatVfsMountFlags::RDONLY))
+    }
+
     /// Tries until it works (`Ok`), is found to be damage or has been tried for so long (`Err`), or the session is over (`None`).
+    /// Where the stream cannot go on without it (not `may_leave`), or would get no further, it is tried for ever.
     fn insist<T>(
         &mut self,
         record: &Record,
-        bound: Option<Duration>,
+        may_leave: bool,
         mut attempt: impl FnMut(&mut Self) -> Result<T, Fault>,
     ) -> Option<Result<T, Left>> {
         let seq = record.seq.get();
         let path = record.op.path();
-        let mut said: Option<String> = None;
+        let bound = self.passed.bound();
+        let (mut said, mut halted): (Option<String>, bool) = (None, false);
         let begun = Instant::now();
         let outcome = loop {
             match attempt(self) {
                 Ok(done) => break Ok(done),
                 Err(Fault { kind: FaultKind::Damage, text }) => break Err(Left::Damage(text)),
-                Err(Fault { kind: FaultKind::Retry, text }) if bound.is_some_and(|most| begun.elapsed() >= most) => {
-                    break Err(Left::PassedOver(text));
-                }
                 Err(Fault { kind: FaultKind::Retry, text }) => {
+                    let left = bound.map(|most| most.saturating_sub(begun.elapsed()));
+                    let overdue = left == Some(Duration::ZERO);
+                    if overdue && may_leave && !self.is_read_only() {
+                        break Err(Left::PassedOver(text));
+                    }
                     self.job.facts.blocked(path, &text);
                     if said.as_ref() != Some(&text) {
                         tracing::warn!(name = %self.job.home.name, seq, ?path, "blocked: {text}");
                         self.trouble(seq, TroubleKind::Blocked, path, &text);
-                        said = Some(text);
+                        said = Some(text.clone());
+                    }
+                    if overdue && !halted {
+                        halted = true;
+                        self.trouble(seq, TroubleKind::Halted, path, &format!("{}: {text}", record.op.word()));
                     }
                     // What was applied before is acknowledged, however long this takes.
                     self.job.outbox.poke();
-                    let left = bound.map_or(RETRY, |most| most.saturating_sub(begun.elapsed()));
-                    if !self.job.queue.pause(left.min(RETRY)) {
+                    let pause = left.filter(|left| !left.is_zero()).map_or(RETRY, |left| left.min(RETRY));
+                    if !self.job.queue.pause(pause) {
                         return None;
                     }
                     self.job.outbox.alive();

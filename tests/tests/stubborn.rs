@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 in_both_modes!(
     a_full_target_goes_on_without_what_has_no_room_and_heals,
     what_moves_while_it_is_flagged_is_mended_where_it_is,
-    a_read_only_replica_is_probed_and_caught_up_with,
+    a_read_only_replica_is_one_flag_and_catches_up_in_order,
+    a_target_on_which_nothing_has_room_is_probed_and_caught_up_with,
     a_target_killed_while_something_is_flagged_heals,
     a_source_killed_while_something_is_flagged_heals,
 );
@@ -28,10 +29,14 @@ fn setup() -> Setup {
 }
 
 /// A rig whose ROOT is a file system of eight MiB, with a few files on both sides.
-fn small(commit: Commit, setup: Setup) -> Rig {
-    let mut rig = Rig::bare(commit, setup);
+fn small(commit: Commit) -> Rig {
+    on_tmpfs(commit, "size=8m,mode=755")
+}
+
+fn on_tmpfs(commit: Commit, options: &str) -> Rig {
+    let mut rig = Rig::bare(commit, setup());
     let root = rig.root();
-    rig.mount_other("tmpfs", "size=8m,mode=755", &root);
+    rig.mount_other("tmpfs", options, &root);
     rig.start_target();
     rig.mount();
     fs::create_dir(rig.mnt().join("dir")).unwrap();
@@ -76,7 +81,7 @@ fn healed(rig: Rig) {
 
 // claim: A170, A172
 fn a_full_target_goes_on_without_what_has_no_room_and_heals(commit: Commit) {
-    let rig = small(commit, setup());
+    let rig = small(commit);
     let mnt = rig.mnt();
     fs::write(mnt.join("big"), big()).unwrap();
     fs::remove_file(mnt.join("dir/file1")).unwrap();
@@ -113,7 +118,7 @@ fn a_full_target_goes_on_without_what_has_no_room_and_heals(commit: Commit) {
 
 // claim: A171
 fn what_moves_while_it_is_flagged_is_mended_where_it_is(commit: Commit) {
-    let rig = small(commit, setup());
+    let rig = small(commit);
     let mnt = rig.mnt();
     let large = big();
     fs::create_dir(mnt.join("one")).unwrap();
@@ -138,8 +143,8 @@ fn what_moves_while_it_is_flagged_is_mended_where_it_is(commit: Commit) {
 }
 
 // claim: A173
-fn a_read_only_replica_is_probed_and_caught_up_with(commit: Commit) {
-    let mut rig = Rig::bare(commit, setup());
+fn a_read_only_replica_is_one_flag_and_catches_up_in_order(commit: Commit) {
+    let mut rig = Rig::bare(commit, setup().linked());
     let replica = rig.replica();
     fs::create_dir(&replica).unwrap();
     rig.mount_from(&replica, "none", "bind", &replica);
@@ -149,39 +154,62 @@ fn a_read_only_replica_is_probed_and_caught_up_with(commit: Commit) {
     fs::write(mnt.join("before"), "1").unwrap();
     fs::write(mnt.join("kept"), Random::new(5).bytes(4 * MIB)).unwrap();
     rig.assert_equal();
-    let bind = |how: &str| {
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-o", &format!("remount,bind,{how}")]).arg(&replica);
-        mount.output().unwrap().status.success()
-    };
     // The target keeps what it wrote to open for a moment.
-    until("the replica to be read-only", PATIENCE, || bind("ro").then_some(()));
-    let begun = Instant::now();
+    until("the replica to be read-only", PATIENCE, || remount(&replica, "ro").then_some(()));
+    let (begun, sent) = (Instant::now(), rig.link().bytes_there());
     for n in 0..300 {
         fs::write(mnt.join(format!("file{n}")), format!("content {n}")).unwrap();
     }
     fs::rename(mnt.join("before"), mnt.join("after")).unwrap();
-    rig.wait_status("nothing to be sent", |s| s.target().state == "accumulating" && s.target().flagged_count > 0);
-    // Small enough to travel with its record: a staging file would lie beyond the bind mount.
-    fs::write(mnt.join("while-held"), vec![7; MIB / 2]).unwrap();
-    let shown = rig.wait_status("it to be held", |s| s.target().held.entries > 0 && s.target().lag.operations > 0);
-    assert!(shown.target().flagged_count <= 300, "bounded: {shown:?}");
-    assert!(shown.target().flagged[0].reason.contains("read-only"), "{shown:?}");
-    assert!(begun.elapsed() < Duration::from_secs(60), "not a bound for each: {:?}", begun.elapsed());
-    assert!(rig.replica().join("before").exists());
-    let sent = shown.target().sent_bytes;
-    assert!(bind("rw"));
+    fs::write(mnt.join("while-halted"), vec![7; MIB / 2]).unwrap();
+    let shown = rig.wait_status("one flag for all of it", |s| s.target().flagged_count > 0);
+    let target = shown.target();
+    assert_eq!((target.flagged_count, target.flagged[0].path.as_str()), (1, "."), "{shown:?}");
+    assert!(target.flagged[0].reason.contains("read-only") && target.flagged[0].operations > 300, "{shown:?}");
+    assert_eq!((target.state.as_str(), target.degraded), ("accumulating", commit == Commit::Sync), "{shown:?}");
+    assert!(target.coherent && target.incoherent_from.is_none(), "it is as it was, and old: {shown:?}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "not a bound for each: {:?}", begun.elapsed());
+    assert!(replica.join("before").exists() && !replica.join("file0").exists());
+    assert!(remount(&replica, "rw"));
     rig.assert_equal();
     let after = rig.status();
-    assert_eq!(after.target().reconnects, shown.target().reconnects, "all was known one by one: {after:?}");
-    assert!(after.target().sent_bytes - sent < 4 * MIB as u64, "nothing else was sent: {after:?}");
+    assert_eq!((after.target().reconnects, after.target().passes), (target.reconnects, target.passes), "{after:?}");
+    let sent = rig.link().bytes_there() - sent;
+    assert!(sent < 2 * MIB as u64, "each operation travelled once: {sent}");
     assert_eq!(replica.file_name().unwrap(), NAME);
     healed(rig);
 }
 
+// claim: A173
+fn a_target_on_which_nothing_has_room_is_probed_and_caught_up_with(commit: Commit) {
+    let rig = on_tmpfs(commit, "size=64m,nr_inodes=60,mode=755");
+    let mnt = rig.mnt();
+    let begun = Instant::now();
+    for n in 0..400 {
+        fs::write(mnt.join(format!("file{n}")), format!("content {n}")).unwrap();
+    }
+    let shown = rig.wait_status("it to be held", |s| s.target().state == "accumulating" && s.target().flagged_count > 0);
+    assert!(shown.target().flagged_count <= 256 && !shown.target().coherent, "bounded: {shown:?}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "not a bound for each: {:?}", begun.elapsed());
+    fs::rename(mnt.join("dir"), mnt.join("elsewhere")).unwrap();
+    fs::remove_file(mnt.join("elsewhere/file3")).unwrap();
+    fs::rename(mnt.join("file399"), mnt.join("elsewhere/last")).unwrap();
+    tool(rig.home(), "mount", ["-o", "remount,nr_inodes=2000", &rig.root().to_string_lossy()]);
+    rig.assert_equal();
+    let after = rig.status();
+    assert_eq!(after.target().reconnects, shown.target().reconnects, "{after:?}");
+    healed(rig);
+}
+
+fn remount(place: &Path, how: &str) -> bool {
+    let mut mount = std::process::Command::new("mount");
+    mount.args(["-o", &format!("remount,bind,{how}")]).arg(place);
+    mount.output().unwrap().status.success()
+}
+
 // claim: A174
 fn a_target_killed_while_something_is_flagged_heals(commit: Commit) {
-    let mut rig = small(commit, setup());
+    let mut rig = small(commit);
     fs::write(rig.mnt().join("big"), big()).unwrap();
     wait_flagged(&rig, "big");
     rig.kill_target();
@@ -194,7 +222,7 @@ fn a_target_killed_while_something_is_flagged_heals(commit: Commit) {
 
 // claim: A174
 fn a_source_killed_while_something_is_flagged_heals(commit: Commit) {
-    let mut rig = small(commit, setup());
+    let mut rig = small(commit);
     fs::write(rig.mnt().join("big"), big()).unwrap();
     wait_flagged(&rig, "big");
     rig.kill_source();
