@@ -115,24 +115,6 @@ fn samples() -> Vec<(&'static str, Message)> {
                 text: "no space".into(),
             }),
         ),
-        (
-            "trouble-skipped",
-            Message::Trouble(Trouble {
-                seq: SeqNo::new(8),
-                kind: TroubleKind::Skipped,
-                path: Some(path("full")),
-                text: "no space".into(),
-            }),
-        ),
-        (
-            "trouble-halted",
-            Message::Trouble(Trouble {
-                seq: SeqNo::new(9),
-                kind: TroubleKind::Halted,
-                path: None,
-                text: "read-only file system".into(),
-            }),
-        ),
         ("heartbeat", Message::Heartbeat),
         ("bye", Message::Bye),
         ("bye-ack", Message::ByeAck(ack)),
@@ -140,6 +122,7 @@ fn samples() -> Vec<(&'static str, Message)> {
     ]
     .into_iter()
     .chain(pages())
+    .chain(bounded_troubles())
     .chain(lane_samples())
     .chain(reading())
     .collect()
@@ -163,6 +146,17 @@ fn pages() -> Vec<(&'static str, Message)> {
     vec![
         ("answer-page", Message::Answer(SeqNo::new(5), Answer::Page(page))),
         ("answer-page-own", Message::Answer(SeqNo::new(8), Answer::Page(own))),
+    ]
+}
+
+/// What is said only to a source that gave a bound.
+fn bounded_troubles() -> Vec<(&'static str, Message)> {
+    let trouble = |seq, kind, path, text: &str| {
+        Message::Trouble(Trouble { seq: SeqNo::new(seq), kind, path, text: text.to_owned() })
+    };
+    vec![
+        ("trouble-skipped", trouble(8, TroubleKind::Skipped, Some(path("full")), "no space")),
+        ("trouble-halted", trouble(9, TroubleKind::Halted, None, "read-only file system")),
     ]
 }
 

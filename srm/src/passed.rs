@@ -181,12 +181,11 @@ impl Srm {
         // What is not sent stands behind what was.
         let newest = core.backlog.newest();
         let seq = if newest > before { newest } else { newest.next() };
-        let known = match moved {
-            Some(moved) => core.flags.moved(moved, before, seq),
-            None => {
-                core.flags.forget_until(newest);
-                core.flags.is_empty()
-            }
+        let known = if let Some(moved) = moved {
+            core.flags.moved(moved, before, seq)
+        } else {
+            core.flags.forget_until(newest);
+            core.flags.is_empty()
         };
         if !known {
             core.all_dirty(
@@ -204,7 +203,12 @@ impl Core {
     /// that is away, what changes is queued, and no reply waits for it.
     pub(crate) fn halt(&mut self, trouble: &Trouble, now_ms: u64) {
         let reason = trouble.text.clone();
-        tracing::warn!(event = "halted", seq = trouble.seq.get(), reason, "the target can carry out nothing and tries again");
+        tracing::warn!(
+            event = "halted",
+            seq = trouble.seq.get(),
+            reason,
+            "the target can carry out nothing and tries again"
+        );
         self.last_error = Some(format!("the target can carry out nothing: {reason}"));
         self.halted = Some(Flag { reason, since_ms: now_ms, seq: trouble.seq, operations: 0 });
         if self.commit.mode.waits() && !self.commit.strict {

@@ -119,6 +119,31 @@ async fn after_the_bound_the_stream_goes_on_and_what_hangs_on_it_is_no_damage() 
 }
 
 #[tokio::test]
+async fn of_what_a_read_only_replica_is_sent_nothing_is_passed_over() {
+    let small = Small::new();
+    let replica = small.at("");
+    fs::create_dir(&replica).unwrap();
+    mount(&replica, &replica, "none", MountFlags::BIND, None::<&std::ffi::CStr>).unwrap();
+    let bounded = protocol::Hello { retry_ms: Some(100), ..hello(1) };
+    let mut source = Source::let_in(small.target(), bounded).await;
+    source.ok(mkdir(2, "before")).await;
+    source.ok(Op::Mark(Mark::Incoherent)).await;
+    source.ok(Op::Mark(Mark::Coherent)).await;
+    mount_remount(&replica, MountFlags::BIND | MountFlags::RDONLY, c"").unwrap();
+    let first = source.send(mkdir(3, "d"), b"").await;
+    source.send(mkdir(4, "d/e"), b"").await;
+    source.until(|s| s.troubles.len() == 2).await.unwrap();
+    mount_remount(&replica, MountFlags::BIND, c"").unwrap();
+    let seq = source.seq;
+    source.applied(seq).await;
+    let told: Vec<_> = source.troubles.drain(..).map(|trouble| (trouble.kind, trouble.seq.get())).collect();
+    assert_eq!(told, [TroubleKind::Blocked, TroubleKind::Halted, TroubleKind::Over].map(|kind| (kind, first)));
+    assert!(small.at("d/e").is_dir() && small.target().status().sources[0].coherent);
+    source.hang_up().await;
+    unmount(&replica, UnmountFlags::DETACH).unwrap();
+}
+
+#[tokio::test]
 async fn a_create_without_room_is_done_when_there_is_some() {
     let small = Small::new();
     let mut source = Source::let_in(small.target(), hello(1)).await;

@@ -188,7 +188,8 @@ fn a_target_on_which_nothing_has_room_is_probed_and_caught_up_with(commit: Commi
     for n in 0..400 {
         fs::write(mnt.join(format!("file{n}")), format!("content {n}")).unwrap();
     }
-    let shown = rig.wait_status("it to be held", |s| s.target().state == "accumulating" && s.target().flagged_count > 0);
+    let shown =
+        rig.wait_status("it to be held", |s| s.target().state == "accumulating" && s.target().flagged_count > 0);
     assert!(shown.target().flagged_count <= 256 && !shown.target().coherent, "bounded: {shown:?}");
     assert!(begun.elapsed() < Duration::from_secs(30), "not a bound for each: {:?}", begun.elapsed());
     fs::rename(mnt.join("dir"), mnt.join("elsewhere")).unwrap();

@@ -207,11 +207,10 @@ impl Srm {
         core.progress.scanning = false;
         core.progress.complete();
         self.lanes.end_generation();
-        match settled {
-            Some(seq) => {
-                tracing::info!(event = "pass-done", coherent_at = seq.get(), "source and target are brought together");
-            }
-            None => tracing::warn!(event = "pass-done", "all is there but what the target cannot carry out"),
+        if let Some(seq) = settled {
+            tracing::info!(event = "pass-done", coherent_at = seq.get(), "source and target are brought together");
+        } else {
+            tracing::warn!(event = "pass-done", "all is there but what the target cannot carry out");
         }
         if core.bypass {
             core.hold("replication is switched off");
