@@ -86,6 +86,8 @@ pub(crate) struct Core {
     pub catching_up: bool,
     /// What the target found damaged lately.
     pub damages: crate::damage::Damages,
+    /// What the target could not carry out.
+    pub flags: crate::flags::Flags,
     /// What is beside the ordered stream; locked after this.
     lanes: Arc<Lanes>,
     /// The next pass begins no sooner (a replica that damages again and again is not compared without pause).
@@ -93,6 +95,8 @@ pub(crate) struct Core {
     pub pause: Duration,
     pub progress: Progress,
     pub blocked: Option<String>,
+    /// The target has tried for the retry bound and can carry out nothing at all.
+    pub halted: Option<crate::flags::Flag>,
     pub last_error: Option<String>,
     pub connections: u64,
     pub operations: BTreeMap<&'static str, u64>,
@@ -173,11 +177,13 @@ impl Core {
             bypass: false,
             catching_up: false,
             damages: crate::damage::Damages::default(),
+            flags: crate::flags::Flags::default(),
             lanes,
             not_before: None,
             pause: FIRST_PAUSE,
             progress: Progress::default(),
             blocked: None,
+            halted: None,
             last_error: None,
             connections: 0,
             operations: BTreeMap::new(),
@@ -352,6 +358,8 @@ impl Core {
         self.same_before = None;
         self.power_was_lost = false;
         self.blocked = None;
+        self.halted = None;
+        self.flags.clear();
         // The senders are dropped: who waits for an answer learns that none comes.
         self.questions.clear();
         self.lanes.end_generation();

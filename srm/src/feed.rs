@@ -6,6 +6,7 @@ use crate::core::{Core, Known, Link};
 use crate::map::Gate;
 use crate::replies::Reply;
 use bytes::Bytes;
+use platform::sys;
 use protocol::{Ack, Answer, Draft, Frame, Hello, HelloAck, Mark, Op, Refused, SeqNo, Trouble, TroubleKind, VERSION};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +52,7 @@ impl Srm {
             newest: core.backlog.newest(),
             replica: core.replica,
             adopt: self.config.adopt,
+            retry_ms: self.config.retry_after.map(|bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX)),
         };
         (hello, core.generation)
     }
@@ -116,7 +118,7 @@ impl Srm {
         }
         core.link = Link::Up;
         core.connections += 1;
-        core.blocked = None;
+        (core.blocked, core.halted) = (None, None);
         core.progress_at = Instant::now();
         let due = take_applied(&mut core);
         let by = match &core.gate {
@@ -159,7 +161,7 @@ impl Srm {
     /// Nothing more will come and everything has been applied: it is time to say goodbye.
     pub fn wants_bye(&self) -> bool {
         let core = self.core.lock();
-        core.closing && core.backlog.operations() == 0 && matches!(core.gate, Gate::Clean)
+        core.closing && core.backlog.operations() == 0 && matches!(core.gate, Gate::Clean) && core.flags.is_empty()
     }
 
     /// The target said goodbye: everything is there and durable.
@@ -180,11 +182,15 @@ impl Srm {
                 core.journal_failed(&error);
             }
             core.marks.applied(applied);
+            if core.flags.applied(applied) {
+                tracing::info!(event = "healed", "the target has what it could not carry out before");
+            }
         }
         core.durable = core.durable.max(ack.durable.min(applied));
         if core.degraded
             && core.commit.mode.waits()
             && matches!(core.link, Link::Up)
+            && core.blocked.is_none()
             && core.is_coherent()
             && core.backlog.operations() <= CAUGHT_UP_OPERATIONS
         {
@@ -232,8 +238,13 @@ impl Srm {
             }
             TroubleKind::Over => {
                 tracing::info!(event = "unblocked", "the target goes on");
-                core.blocked = None;
+                (core.blocked, core.halted) = (None, None);
             }
+            TroubleKind::Skipped => {
+                drop(core);
+                return self.passed_over(trouble);
+            }
+            TroubleKind::Halted => core.halt(trouble, sys::now_ns() / 1_000_000),
             TroubleKind::Damaged => {
                 drop(core);
                 let why = format!("the replica is not what it should be at {text}; it will be compared");
@@ -267,7 +278,7 @@ impl Srm {
             Link::Down(_) => {}
         }
         core.last_error = Some(reason.to_owned());
-        core.blocked = None;
+        (core.blocked, core.halted) = (None, None);
         drop(core);
         self.lanes.link(false);
         self.changed.notify_all();

@@ -16,6 +16,7 @@ mod core;
 mod damage;
 mod ensure;
 mod feed;
+mod flags;
 mod hot;
 pub mod lanes;
 mod live;
@@ -24,6 +25,7 @@ pub mod map;
 mod member;
 mod names;
 mod pass;
+mod passed;
 mod replies;
 mod restart;
 mod room;
@@ -76,6 +78,8 @@ pub struct Config {
     pub commit: Commit,
     /// How long a reply waits for a target that does not answer.
     pub degrade_after: Duration,
+    /// How long the target tries an operation that it cannot carry out, before it goes on without it; `None`: for ever.
+    pub retry_after: Option<Duration>,
     /// Bound in bytes of a backlog that is in memory only, because there is no journal; at least [`MIN_BACKLOG_BYTES`].
     pub backlog_bytes: u64,
     /// Where what is queued survives this process.
@@ -218,6 +222,7 @@ impl Srm {
             target: String::new(),
             commit: Commit::new(CommitMode::Real),
             degrade_after: Duration::from_secs(5),
+            retry_after: None,
             backlog_bytes: MIN_BACKLOG_BYTES,
             journal: None,
             adopt: false,

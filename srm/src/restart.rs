@@ -160,7 +160,8 @@ impl Srm {
         let now = seconds();
         let Some(_still) = self.tree.names().try_write_for(PATIENCE) else { return };
         let mut core = self.core.lock();
-        if matches!(core.gate, Gate::Clean) {
+        // What the target passed over is neither there nor in the journal.
+        if matches!(core.gate, Gate::Clean) && core.flags.is_empty() {
             core.note_stand(Some(now));
         }
     }

@@ -166,11 +166,6 @@ impl Home {
         })
     }
 
-    /// The damage there is stands until a repair that is numbered after `seq`.
-    pub fn stays_damaged(&self, seq: u64) -> io::Result<()> {
-        self.book.lock().change(|state| state.damage = state.damage.max(seq).max(1))
-    }
-
     /// Makes durable what is applied now. Answers the durable position.
     pub fn make_durable(&self) -> Result<u64, SyncError> {
         let mut durable = self.durable.lock();

@@ -168,6 +168,7 @@ impl Session {
             outbox: outbox.clone(),
             incarnation: hello.incarnation,
             newest: hello.newest.get(),
+            retry: hello.retry_ms.map(Duration::from_millis),
             resumed: resumed.is_some(),
             ended: Some(ended),
         })

@@ -35,6 +35,8 @@ pub enum Again {
     Name(Arc<Node>, Name),
     /// What SRC is itself: its owner, permissions, time, extended attributes.
     Root,
+    /// What a directory is itself.
+    Directory(Arc<Node>),
     /// All names of SRC.
     All,
 }
@@ -63,7 +65,13 @@ impl Srm {
         let begun = match core.gate {
             Gate::Due => return true,
             Gate::Held(_) => return false,
-            Gate::Pass(_) => None,
+            Gate::Pass(_) => {
+                // Only what begins after damage makes it good on the target.
+                if !trusting && core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {
+                    return true;
+                }
+                None
+            }
             Gate::Clean => {
                 let number = core.passes_begun + 1;
                 // A pass over everything takes no name for right because another one is.
@@ -91,6 +99,12 @@ impl Srm {
             if root {
                 let dirt = Dirt { attributes: true, ..Dirt::default() };
                 pass.add(Work::Mend(Arc::clone(self.tree.root()), dirt));
+            }
+            for again in again {
+                if let Again::Directory(dir) = again {
+                    let dirt = Dirt { attributes: true, ..Dirt::default() };
+                    pass.add(Work::Mend(Arc::clone(dir), dirt));
+                }
             }
             if all && begun.is_none() && !pass.is_over_all() {
                 core.all_dirty("all is to be compared");

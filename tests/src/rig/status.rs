@@ -128,6 +128,23 @@ pub struct Target {
     pub passes: u64,
     /// What the pass cannot read.
     pub unreadable: Vec<String>,
+    /// What the target could not carry out.
+    pub flagged: Vec<Flagged>,
+    /// How many places that are.
+    pub flagged_count: u64,
+    /// Where something is flagged: the first number.
+    pub incoherent_from: Option<u64>,
+}
+
+/// A place that is not on the target as it should be.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Flagged {
+    /// Below SRC.
+    pub path: String,
+    /// The operation and the error.
+    pub reason: String,
+    /// Operations that were passed over here.
+    pub operations: u64,
 }
 
 /// How far a mirror pass is.
