@@ -4,15 +4,17 @@
 use crate::Config;
 use crate::backlog::{Backlog, Full};
 use crate::commit::{Commit, Marks};
+use crate::incoherent::Incoherent;
 use crate::lanes::Lanes;
 use crate::map::Progress;
 use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
 use crate::replies::{Replies, Reply};
 use crate::stand::StandFile;
 use crate::status::CommitMode;
+use bytes::Bytes;
 use platform::tree::Node;
 use platform::{random, sys};
-use protocol::{Answer, Draft, Incarnation, ReplicaId, SeqNo};
+use protocol::{Answer, Draft, Incarnation, Mark, Op, ReplicaId, SeqNo};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -60,6 +62,8 @@ pub(crate) struct Core {
     pub durable: SeqNo,
     /// The replica is coherent once this is applied; `None` while nobody knows.
     pub coherent_at: Option<SeqNo>,
+    /// Where the replica is not a prefix.
+    pub incoherent: Incoherent,
     pub commit: Commit,
     /// What `near` measures by.
     pub marks: Marks,
@@ -154,6 +158,7 @@ impl Core {
             applied: SeqNo::ZERO,
             durable: SeqNo::ZERO,
             coherent_at: None,
+            incoherent: Incoherent::default(),
             commit: config.commit,
             marks: Marks::default(),
             degraded: false,
@@ -306,6 +311,7 @@ impl Core {
         }
         self.gate = Gate::Due;
         self.coherent_at = None;
+        self.incoherent.is_cut(self.applied);
         self.by_content = true;
         self.same_before = None;
         self.blocked = None;
@@ -359,6 +365,14 @@ impl Core {
             pass.source_clean_secs = known.clean_end_secs.unwrap_or(i64::MIN);
         }
         self.begin_pass(pass)
+    }
+
+    /// Numbers the mark after which the replica is not a prefix until repair is over. The target sees it before anything that makes it so. `None`: the
+    /// backlog was full.
+    pub fn push_incoherent(&mut self) -> Option<SeqNo> {
+        let seq = self.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new()))?;
+        self.incoherent.begins(seq, self.applied);
+        Some(seq)
     }
 
     /// A pass begins; what it finds out about is no longer counted as absorbed.

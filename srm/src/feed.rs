@@ -5,8 +5,7 @@ use crate::backlog::Window;
 use crate::core::{Core, Known, Link};
 use crate::map::Gate;
 use crate::replies::Reply;
-use bytes::Bytes;
-use protocol::{Ack, Answer, Draft, Frame, Hello, HelloAck, Mark, Op, Refused, SeqNo, Trouble, TroubleKind, VERSION};
+use protocol::{Ack, Answer, Frame, Hello, HelloAck, Refused, SeqNo, Trouble, TroubleKind, VERSION};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,7 +86,7 @@ impl Srm {
                 clean_end_secs: self.config.clean_end_secs,
             };
             let number = core.begin_pass_over_all(known);
-            if core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {
+            if core.push_incoherent().is_none() {
                 return Err(Rejected::Again);
             }
             pass = Some(number);

@@ -1,6 +1,6 @@
 //! Source Replication Manager: order, backlog, commit modes, clean and dirty, the mirror pass. Policy: no FUSE, no QUIC.
 //!
-//! `backlog`, `commit`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
+//! `backlog`, `commit`, `incoherent`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
 //! repairs; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed.
 //!
@@ -15,6 +15,7 @@ mod core;
 mod damage;
 mod ensure;
 mod feed;
+mod incoherent;
 pub mod lanes;
 mod live;
 mod local;

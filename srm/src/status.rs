@@ -170,6 +170,9 @@ pub struct TargetStatus {
     pub coherent: bool,
     /// Where `coherent` is false and the end is known: it is coherent again once this number is applied.
     pub incoherent_until: Option<u64>,
+    /// The replica is not a prefix of what the source did from this number on: repair began with it, and is not over.
+    #[serde(default)]
+    pub incoherent_from: Option<u64>,
     /// The mode in force is weaker than the one that was asked for, because the target does not answer or the replica
     /// is not coherent.
     pub degraded: bool,

@@ -113,6 +113,7 @@ impl Srm {
             mirror_due: matches!(core.gate, Gate::Due),
             coherent,
             incoherent_until: core.coherent_at.filter(|_| !coherent).map(protocol::SeqNo::get),
+            incoherent_from: core.incoherent.from(core.applied).filter(|_| !coherent).map(protocol::SeqNo::get),
             degraded: (core.commit.mode.waits() && !core.waits())
                 || (core.commit.mode == CommitMode::Local && core.degraded),
             lag: lag(&core),

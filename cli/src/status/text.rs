@@ -150,10 +150,12 @@ fn state(target: &TargetStatus) -> String {
 }
 
 fn coherence(target: &TargetStatus) -> String {
-    match (target.coherent, target.incoherent_until) {
-        (true, _) => "coherent".to_owned(),
-        (false, Some(until)) => format!("incoherent until {until}"),
-        (false, None) => "incoherent".to_owned(),
+    match (target.coherent, target.incoherent_from, target.incoherent_until) {
+        (true, ..) => "coherent".to_owned(),
+        (false, Some(from), None) => format!("incoherent from {from}"),
+        (false, Some(from), Some(until)) => format!("incoherent from {from} until {until}"),
+        (false, None, Some(until)) => format!("incoherent until {until}"),
+        (false, None, None) => "incoherent".to_owned(),
     }
 }
 
@@ -273,6 +275,7 @@ mod tests {
                 held: srm::status::Held::default(),
                 coherent: true,
                 incoherent_until: None,
+                incoherent_from: None,
                 degraded: false,
                 lag: Lag::default(),
                 applied: 1020,
@@ -330,10 +333,10 @@ source   data: /srv/data on /mnt/data (process 77)
         let mirroring = shown(|t| {
             t.state = TargetState::Mirroring;
             t.coherent = false;
-            t.incoherent_until = Some(4711);
+            (t.incoherent_from, t.incoherent_until) = (Some(4000), Some(4711));
             t.lanes = 3;
         });
-        assert!(mirroring.contains("mirroring, incoherent until 4711"), "{mirroring}");
+        assert!(mirroring.contains("mirroring, incoherent from 4000 until 4711"), "{mirroring}");
         assert!(mirroring.contains("\n  lanes    3 open\n"), "{mirroring}");
         let blocked = shown(|t| {
             t.state = TargetState::Blocked;

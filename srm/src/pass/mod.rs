@@ -185,6 +185,7 @@ impl Srm {
         pass.assert_finished();
         let Some(seq) = core.push(Draft::new(&Op::Mark(Mark::Coherent), Bytes::new())) else { return true };
         core.coherent_at = Some(seq);
+        core.incoherent.ends(seq);
         core.gate = Gate::Clean;
         core.passes_done += 1;
         core.absorbed = 0;

@@ -98,6 +98,8 @@ pub struct Target {
     pub coherent: bool,
     /// Where it is not and the end is known: the number with which it is again.
     pub incoherent_until: Option<u64>,
+    /// Where it is not: the number from which on it is not a prefix.
+    pub incoherent_from: Option<u64>,
     /// The mode in force is weaker than the one asked for.
     pub degraded: bool,
     /// What is not yet applied.
