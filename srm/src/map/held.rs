@@ -6,6 +6,7 @@
 //! is not remembered elsewhere, is not on the target, and neither is anything below it.
 
 use super::ranges::Ranges;
+use super::shadow::Kept;
 use super::{Handle, Slot, slot};
 use protocol::{Name, Op};
 use std::collections::HashMap;
@@ -110,6 +111,8 @@ pub struct Held<H> {
     pub(super) folded: HashMap<u64, H>,
     /// Files without a name that the target keeps and need not keep any more.
     pub(super) reaped: Vec<u64>,
+    /// Where all this is queued as well (see `shadow`): what the target keeps without a name by that.
+    pub(super) kept: Option<Kept<H>>,
 }
 
 impl<H: Handle> Held<H> {
@@ -124,6 +127,7 @@ impl<H: Handle> Held<H> {
             linked: HashMap::new(),
             folded: HashMap::new(),
             reaped: Vec::new(),
+            kept: None,
         }
     }
 
