@@ -109,6 +109,8 @@ impl Srm {
             // Their answers were sent before the acknowledgement that was lost with them.
             core.questions.retain(|seq, _| *seq > position.applied);
         }
+        // What is queued is sent from here on.
+        core.away = None;
         core.link = Link::Up;
         core.connections += 1;
         core.blocked = None;
@@ -253,6 +255,7 @@ impl Srm {
             Link::Up | Link::Setup | Link::Refused => {
                 tracing::warn!(event = "link-down", reason, "no connection to the target");
                 core.link = Link::Down(Instant::now());
+                core.begin_away();
             }
             Link::Down(_) => {}
         }

@@ -1,12 +1,13 @@
 //! Source Replication Manager: order, backlog, commit modes, clean and dirty, the mirror pass. Policy: no FUSE, no QUIC.
 //!
-//! `backlog`, `commit`, `incoherent`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
+//! `backlog`, `commit`, `incoherent`, `replies` and `map` are pure; `core` holds them together under one lock; `away` gives a queue up for what it changed; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
 //! repairs; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
 //! is read or waited for.
 
+mod away;
 mod backlog;
 mod border;
 mod clock;

@@ -98,8 +98,11 @@ impl Srm {
             self.stamp(names, dir, parent_mtime);
             return Ticket::NONE;
         }
-        let is_held = matches!(self.core.lock().gate, Gate::Held(_));
-        let links = if is_held { self.tree.stat(names, node).map_or(u64::MAX, |stat| stat.st_nlink) } else { u64::MAX };
+        let is_told = {
+            let core = self.core.lock();
+            matches!(core.gate, Gate::Held(_)) || core.away.is_some()
+        };
+        let links = if is_told { self.tree.stat(names, node).map_or(u64::MAX, |stat| stat.st_nlink) } else { u64::MAX };
         let hold = |held: &mut Held<Arc<Node>>| held.linked(dir, name, node, links);
         let Some(to) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let other = self.other_taken_link(node, dir, name);
@@ -299,6 +302,7 @@ impl Srm {
         if matches!(core.gate, Gate::Clean | Gate::Pass(_))
             && let Some(seq) = core.push(draft)
         {
+            core.tell(hold);
             self.wake();
             return Ticket(Some(seq));
         }
@@ -314,9 +318,11 @@ impl Srm {
     }
 
     fn hold_gone(&self, held: &mut Held<Arc<Node>>, dir: &Arc<Node>, name: &Name, gone: &Gone) -> Result<(), Lost> {
+        let node = self.tree.get(gone.ino).filter(|node| node.id() == gone.node);
+        let kept = gone.orphan && node.as_ref().is_some_and(|node| held.keeps(node));
         // The target hears nothing of it, and keeps nothing.
-        self.settle_orphan(gone, false);
-        let node = self.tree.get(gone.ino).filter(|node| node.id() == gone.node).ok_or(Lost::Nameless)?;
+        self.settle_orphan(gone, kept);
+        let node = node.ok_or(Lost::Nameless)?;
         held.unnamed(dir, name, &node, gone.links_left == 0 || gone.directory, gone.directory)
     }
 

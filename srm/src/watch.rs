@@ -175,6 +175,7 @@ impl Srm {
             let barrier = core.push(Draft::new(&Op::Mark(Mark::Barrier), Bytes::new()));
             self.wake();
             let Some(barrier) = barrier else { continue };
+            core.tell(|_| Ok(()));
             while core.generation == generation {
                 if core.durable >= barrier && core.is_coherent() {
                     return Ok(());
@@ -276,6 +277,7 @@ impl Srm {
         core.questions.clear();
         // What the journal has stays as it is, for the next daemon or to be forgotten.
         core.stand = None;
+        core.away = None;
         core.backlog = Backlog::new(MIN_BACKLOG_BYTES);
         core.gate = Gate::Due;
         core.release_replies();

@@ -159,6 +159,7 @@ impl Srm {
             }
             let question = Op::Look { path, name: name.clone(), hash: false };
             let seq = core.push(Draft::new(&question, Bytes::new()))?;
+            core.tell(|_| Ok(()));
             core.questions.insert(seq, sender);
         }
         self.wake();
