@@ -190,6 +190,10 @@ fn replica_of(out: &mut String, root: &str, replica: &ReplicaStatus) {
     if replica.aside_entries > 0 {
         line!(out, "    set aside: {} in {root}/.replfs/{}/aside", replica.aside_entries, replica.name);
     }
+    if let Some(image) = &replica.image {
+        let at = format!("{root}/.replfs/{}/image/{}", replica.name, image.name());
+        line!(out, "    image: all up to {}, taken {}, in {at}", image.number, image.taken);
+    }
     if replica.owners_not_set > 0 {
         line!(out, "    owners not set, not being root: {}", replica.owners_not_set);
     }
