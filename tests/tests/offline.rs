@@ -137,3 +137,36 @@ fn without_a_journal_on_disk_what_is_written_over_and_over_travels_once() {
     let sent = overwritten(&["--journal-size", "0"], size, 38);
     assert!(sent < size as u64 * 11 / 10 + (1 << 20), "{sent} bytes travelled for {size}");
 }
+
+// claim: A183
+#[test]
+fn a_daemon_that_is_killed_after_it_gave_its_queue_up_is_gone_on_with() {
+    let setup = Setup::default().linked().option(&["--backlog", "8MiB", "--journal-size", "16MiB"]);
+    let mut rig = Rig::with(Commit::Real, setup);
+    rig.without_watchdog();
+    let size = 4 << 20;
+    overwrite(&rig, "disk", size, 1);
+    for n in 0..50 {
+        fs::write(rig.mnt().join(format!("file{n}")), vec![n; 50_000]).unwrap();
+    }
+    rig.settle();
+    // Some of it is on its way when the link goes.
+    fs::write(rig.mnt().join("file0"), "written last").unwrap();
+    rig.link().cut();
+    rig.wait_status("the target is away", |s| s.target().state == "accumulating");
+    overwrite(&rig, "disk", size, 10);
+    fs::rename(rig.mnt().join("file1"), rig.mnt().join("renamed")).unwrap();
+    fs::remove_file(rig.mnt().join("file2")).unwrap();
+    let status = rig.status();
+    assert!(status.target().held.entries > 0 && status.backlog_bytes < size as u64, "{status:?}");
+    let before = rig.link().bytes_there();
+    rig.kill_source();
+    rig.mount();
+    fs::write(rig.mnt().join("after"), "the kill").unwrap();
+    rig.link().mend();
+    rig.settle();
+    rig.assert_equal();
+    let sent = rig.link().bytes_there() - before;
+    assert!(sent < 2 * size as u64, "what did not change is not sent: {sent} bytes");
+    rig.finish();
+}
