@@ -152,7 +152,10 @@ impl Srm {
             self.settle_orphan(&gone, false);
             return self.forsake(names, dir, name, gone.departure(), parent_mtime);
         }
-        let hold = |held: &mut Held<Arc<Node>>| self.hold_gone(held, dir, name, &gone);
+        let hold = |held: &mut Held<Arc<Node>>| {
+            let node = self.hold_gone(held, &gone)?;
+            held.unnamed(dir, name, &node, gone.is_last(), gone.directory)
+        };
         let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let mut core = self.core.lock();
         let orphan = match &mut core.gate {
@@ -317,18 +320,19 @@ impl Srm {
         hold_names(&mut core, hold)
     }
 
-    fn hold_gone(&self, held: &mut Held<Arc<Node>>, dir: &Arc<Node>, name: &Name, gone: &Gone) -> Result<(), Lost> {
+    /// What lost a name, and is not kept for that by the target from here on.
+    fn hold_gone(&self, held: &mut Held<Arc<Node>>, gone: &Gone) -> Result<Arc<Node>, Lost> {
         let node = self.tree.get(gone.ino).filter(|node| node.id() == gone.node);
         let kept = gone.orphan && node.as_ref().is_some_and(|node| held.keeps(node));
         // The target hears nothing of it, and keeps nothing.
         self.settle_orphan(gone, kept);
-        let node = node.ok_or(Lost::Nameless)?;
-        held.unnamed(dir, name, &node, gone.links_left == 0 || gone.directory, gone.directory)
+        node.ok_or(Lost::Nameless)
     }
 
     fn hold_renamed(&self, held: &mut Held<Arc<Node>>, rename: &Renamed<'_>) -> Result<(), Lost> {
         if let Some(gone) = &rename.replaced {
-            self.hold_gone(held, rename.to_dir, rename.to, gone)?;
+            let node = self.hold_gone(held, gone)?;
+            held.replaced(rename.to_dir, rename.to, &node, gone.is_last(), gone.directory)?;
         }
         let (from, to) = ((rename.from_dir, rename.from), (rename.to_dir, rename.to));
         match rename.other {
@@ -348,6 +352,10 @@ fn hold_names(core: &mut Core, hold: impl FnOnce(&mut Held<Arc<Node>>) -> Result
 }
 
 impl Gone {
+    fn is_last(&self) -> bool {
+        self.links_left == 0 || self.directory
+    }
+
     fn departure(&self) -> Departure {
         Departure { ino: self.ino, links_left: self.links_left, orphan: self.orphan, directory: self.directory }
     }

@@ -176,7 +176,7 @@ impl Source {
         if let Some(lost) = &rename.replaced {
             let kept = lost.orphan && held.keeps(&lost.node);
             Self::settle_orphan(lost, kept);
-            result = held.unnamed(rename.to.0, rename.to.1, &lost.node, lost.is_last(), lost.node.is_dir());
+            result = held.replaced(rename.to.0, rename.to.1, &lost.node, lost.is_last(), lost.node.is_dir());
         }
         let more = match rename.other {
             Some(other) => held.exchanged(rename.node, rename.from, other, rename.to),
