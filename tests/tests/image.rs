@@ -87,6 +87,9 @@ fn keeps(kind: &str, format: &[&str]) {
         status["image"].is_object().then_some(status)
     });
     assert_eq!(status["coherent"], false, "{status}");
+    let shown = rig.status();
+    let from = shown.target().incoherent_from.unwrap_or_else(|| panic!("no prefix from where on? {shown:?}"));
+    assert_eq!(Some(from - 1), status["image"]["number"].as_u64(), "the image is what is before: {status} {shown:?}");
     let number = status["image"]["number"].as_u64().unwrap();
     assert!(number > 0 && number <= status["applied"].as_u64().unwrap(), "{status}");
     assert!(kept.ends_with(format!("{number}-{}", status["image"]["taken"].as_str().unwrap())), "{kept:?} {status}");
@@ -107,7 +110,7 @@ fn keeps(kind: &str, format: &[&str]) {
     rig.finish();
 }
 
-// claim: A184
+// claim: A184, A186
 #[test]
 fn on_xfs_the_replica_is_kept_as_it_was_until_it_is_coherent_again() {
     keeps("xfs", &["-m", "reflink=1"]);

@@ -32,6 +32,8 @@ pub(crate) fn take(
     let images = open_or_make(meta, Path::new(DIR), 0o700)?;
     remove(&images, NEW)?;
     let new = open_or_make(&images, Path::new(NEW), 0o700)?;
+    // Data is shared once it has a place on the disk; file by file that would take longer.
+    rustix::fs::syncfs(replica)?;
     let cloned = tree::clone(replica, new.as_fd(), go_on);
     // Under its name it is complete, also after a power cut.
     let cloned = cloned.and_then(|()| rustix::fs::syncfs(&images).map_err(|e| Failed::System(e.into())));
