@@ -6,6 +6,7 @@
 use crate::backlog::Place;
 use crate::core::{Core, held_limit, seconds};
 use crate::map::{Gate, Held, Lost, Shadow, Taken};
+use crate::stand::StandFile;
 use platform::sys;
 use platform::tree::Node;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ impl Core {
         self.away = Some(Box::new(Away {
             shadow: Shadow::new(held_limit(self.backlog.limit_bytes()), place.newest()),
             place,
-            since: self.stand.as_ref().and_then(|file| file.since()),
+            since: self.stand.as_ref().and_then(StandFile::since),
             same_before: seconds() - 2,
             stamp: sys::now_ns(),
         }));

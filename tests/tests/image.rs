@@ -63,8 +63,8 @@ fn images(rig: &Rig) -> PathBuf {
 /// The image that is there under its name.
 fn image(rig: &Rig) -> Option<PathBuf> {
     let entries = fs::read_dir(images(rig)).ok()?;
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths.filter(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.')).next()
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    paths.find(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'))
 }
 
 fn assert_same(before: &Path, image: &Path) {
@@ -92,7 +92,11 @@ fn keeps(kind: &str, format: &[&str]) {
     assert_eq!(Some(from - 1), status["image"]["number"].as_u64(), "the image is what is before: {status} {shown:?}");
     let number = status["image"]["number"].as_u64().unwrap();
     assert!(number > 0 && number <= status["applied"].as_u64().unwrap(), "{status}");
-    assert!(kept.ends_with(format!("{number}-{}", status["image"]["taken"].as_str().unwrap())), "{kept:?} {status}");
+    assert!(
+        kept.ends_with(format!("{number}-{}", status["image"]["taken"].as_str().unwrap())),
+        "{} {status}",
+        kept.display()
+    );
     assert_same(&before, &kept);
     // It is there also for the next daemon, which goes on with the catch-up.
     rig.kill_target();
