@@ -5,11 +5,12 @@
 //! be sent; a node that is not done and got a new name is looked at under it.
 
 use crate::core::{Core, Ticket};
-use crate::map::{Departure, Gate, Held, Hint, Lost, Plan, Sides};
+use crate::map::{Bereft, Departure, Dirt, Gate, Held, Hint, Lost, Pass, Plan, Sides, Source, Work};
 use crate::{Again, Srm};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
 use protocol::{At, Attrs, Draft, Name, NodeId, NodeKind, Op, Place, RelPath, RenameKind, Replaced, Time};
+use rustix::fs::FileType;
 use std::sync::Arc;
 
 /// A node that lost a name.
@@ -167,7 +168,9 @@ impl Srm {
         let op = Op::Unlink { path, gone: gone_node, directory: gone.directory, parent_mtime };
         let draft = Draft::new(&op, Bytes::new());
         core.count(draft.word());
-        self.send_names(&mut core, draft, hold)
+        let ticket = self.send_names(&mut core, draft, hold);
+        self.bereaved(&mut core, &gone);
+        ticket
     }
 
     /// A name has moved, replaced another or changed places with it.
@@ -207,7 +210,15 @@ impl Srm {
             Plan::Move => send(&mut core, &rename.op(from, to, rename.kind, None)),
             Plan::MoveOne => send(&mut core, &rename.op(from, to, RenameKind::Replace, None)),
             Plan::MoveOther => send(&mut core, &rename.other_op(from, to)),
-            Plan::LinkAndUnlink(clean) => self.link_and_unlink(names, &mut core, rename, (from, to), &clean),
+            Plan::LinkAndUnlink(clean) => {
+                let ticket = self.link_and_unlink(names, &mut core, rename, (from, to), &clean);
+                if let Gate::Pass(pass) = &mut core.gate
+                    && pass.doubt(rename.node)
+                {
+                    compare(pass, rename.node);
+                }
+                ticket
+            }
             Plan::Nothing => {
                 let times = [(rename.from_dir, rename.from_parent_mtime), (rename.to_dir, rename.to_parent_mtime)];
                 for (dir, mtime) in times {
@@ -218,8 +229,34 @@ impl Srm {
                 core.absorb(0)
             }
         };
+        if let Some(gone) = &rename.replaced {
+            self.bereaved(&mut core, gone);
+        }
         self.changed.notify_all();
         ticket
+    }
+
+    /// During a pass a node has lost a name, and may lack something that only that name was known by.
+    fn bereaved(&self, core: &mut Core, gone: &Gone) {
+        let node = self.tree.get(gone.ino).filter(|node| node.id() == gone.node && !gone.directory);
+        if let Some(node) = node {
+            self.bereave(core, &node, gone.links_left);
+        }
+    }
+
+    /// As [`Srm::bereaved`], of a node that has so many names left, known or not.
+    pub(crate) fn bereave(&self, core: &mut Core, node: &Arc<Node>, links_left: u64) {
+        let Gate::Pass(pass) = &mut core.gate else { return };
+        match pass.bereft(node, links_left) {
+            Bereft::Nothing => return,
+            Bereft::Compare => compare(pass, node),
+            Bereft::Lost => {
+                let ino = node.ino();
+                core.all_dirty(&format!("inode {ino} changed and lost its last known name; all will be compared"));
+                self.wake();
+            }
+        }
+        self.changed.notify_all();
     }
 
     /// A rename of a node whose old name is not right on the target: a link from a name that is, and the old name away.
@@ -339,6 +376,14 @@ impl Srm {
             Some(other) => held.exchanged(rename.node, from, other, to),
             None => held.moved(rename.node, from, to),
         }
+    }
+}
+
+/// A node that is right is compared in its place.
+fn compare(pass: &mut Pass<Arc<Node>>, node: &Arc<Node>) {
+    pass.add(Work::Mend(Arc::clone(node), Dirt { attributes: true, ..Dirt::default() }));
+    if node.kind() == FileType::RegularFile {
+        pass.add(Work::Copy(Arc::clone(node), Source::Unknown));
     }
 }
 

@@ -18,7 +18,7 @@ mod reshape;
 mod shadow;
 
 pub use held::{Dirt, Held, Lost, There, Touch};
-pub use pass::{Hint, Known, Next, Pass, Progress, Scope, Source, Work};
+pub use pass::{Bereft, Hint, Known, Next, Pass, Progress, Scope, Source, Work};
 pub use plan::{Departure, Move, Plan, Sides};
 pub use ranges::Ranges;
 pub use reshape::{Rest, Step, waiting_path};

@@ -5,7 +5,9 @@ use super::node::{H, path_in};
 use super::record::{At, Gone, Rec};
 use super::source::Source;
 use protocol::{Name, RenameKind};
-use srm::map::{Departure, Gate, Handle, Held, Lost as Unknown, Plan, Sides, Touch};
+use srm::map::{
+    Bereft, Departure, Dirt, Gate, Handle, Held, Lost as Unknown, Pass, Plan, Sides, Source as From, Touch, Work,
+};
 
 /// A node that lost a name.
 #[derive(Clone)]
@@ -30,6 +32,12 @@ pub struct Renamed<'a> {
     pub other: Option<&'a H>,
     /// What was replaced.
     pub replaced: Option<Lost>,
+}
+
+/// A node that is right is compared in its place.
+fn compare(pass: &mut Pass<H>, node: &H) {
+    pass.add(Work::Mend(node.clone(), Dirt { attributes: true, ..Dirt::default() }));
+    pass.add(Work::Copy(node.clone(), From::Unknown));
 }
 
 impl Lost {
@@ -133,6 +141,7 @@ impl Source {
             self.push(Rec::Unlink { path, gone, directory, parent_mtime });
         }
         Self::settle_orphan(lost, orphan && matches!(self.gate, Gate::Pass(_) | Gate::Clean));
+        self.bereaved(&lost.node, lost.links_left);
         self.tell(|held| {
             let _kept = orphan && held.keeps(&lost.node);
             held.unnamed(dir, name, &lost.node, lost.is_last(), directory)
@@ -231,11 +240,36 @@ impl Source {
             Plan::MoveOther => {
                 self.send_rename(rename.to, rename.from, RenameKind::Replace, None, (mtimes.1, mtimes.0));
             }
-            Plan::LinkAndUnlink(clean) => self.link_and_unlink(rename, orphan, &clean),
+            Plan::LinkAndUnlink(clean) => {
+                self.link_and_unlink(rename, orphan, &clean);
+                self.owe(rename.node);
+            }
             Plan::Nothing => {
                 self.touched(rename.from.0);
                 self.touched(rename.to.0);
             }
+        }
+        if let Some(lost) = &rename.replaced {
+            self.bereaved(&lost.node, lost.links_left);
+        }
+    }
+
+    /// A node that is right may lack what changed while it was not.
+    fn owe(&mut self, node: &H) {
+        if let Some(pass) = self.passing()
+            && pass.doubt(node)
+        {
+            compare(pass, node);
+        }
+    }
+
+    /// A node has lost a name, and may lack something that only that name was known by.
+    fn bereaved(&mut self, node: &H, links_left: u32) {
+        let Some(pass) = self.passing().filter(|_| !node.is_dir()) else { return };
+        match pass.bereft(node, u64::from(links_left)) {
+            Bereft::Nothing => {}
+            Bereft::Compare => compare(pass, node),
+            Bereft::Lost => self.all_dirty("a node that changed lost its last known name"),
         }
     }
 
