@@ -43,15 +43,15 @@ pub enum AppendError {
 
 /// An open journal: appends and trims.
 pub struct Journal {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// What is appended to; `None`: the next record begins a segment.
-    head: Option<Head>,
+    pub(crate) head: Option<Head>,
 }
 
-struct Head {
-    segment: Arc<Segment>,
-    file: Arc<dyn crate::disk::DiskFile>,
-    at: u64,
+pub(crate) struct Head {
+    pub segment: Arc<Segment>,
+    pub file: Arc<dyn crate::disk::DiskFile>,
+    pub at: u64,
 }
 
 impl Journal {

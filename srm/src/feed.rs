@@ -5,9 +5,8 @@ use crate::backlog::Window;
 use crate::core::{Core, Known, Link};
 use crate::map::Gate;
 use crate::replies::Reply;
-use bytes::Bytes;
 use platform::sys;
-use protocol::{Ack, Answer, Draft, Frame, Hello, HelloAck, Mark, Op, Refused, SeqNo, Trouble, TroubleKind, VERSION};
+use protocol::{Ack, Answer, Frame, Hello, HelloAck, Refused, SeqNo, Trouble, TroubleKind, VERSION};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -90,7 +89,7 @@ impl Srm {
                 clean_end_secs: self.config.clean_end_secs,
             };
             let number = core.begin_pass_over_all(known);
-            if core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {
+            if core.push_incoherent().is_none() {
                 return Err(Rejected::Again);
             }
             pass = Some(number);
@@ -116,6 +115,8 @@ impl Srm {
             // Their answers were sent before the acknowledgement that was lost with them.
             core.questions.retain(|seq, _| *seq > position.applied);
         }
+        // What is queued is sent from here on.
+        core.away = None;
         core.link = Link::Up;
         core.connections += 1;
         (core.blocked, core.halted) = (None, None);
@@ -274,6 +275,7 @@ impl Srm {
             Link::Up | Link::Setup | Link::Refused => {
                 tracing::warn!(event = "link-down", reason, "no connection to the target");
                 core.link = Link::Down(Instant::now());
+                core.begin_away();
             }
             Link::Down(_) => {}
         }

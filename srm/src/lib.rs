@@ -1,6 +1,6 @@
 //! Source Replication Manager: order, backlog, commit modes, clean and dirty, the mirror pass. Policy: no FUSE, no QUIC.
 //!
-//! `backlog`, `commit`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
+//! `backlog`, `commit`, `incoherent`, `replies` and `map` are pure; `core` holds them together under one lock; `away` gives a queue up for what it changed; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
 //! repairs; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed, and `hot` where the
 //! machine lost power.
@@ -8,6 +8,7 @@
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
 //! is read or waited for.
 
+mod away;
 mod backlog;
 mod border;
 mod clock;
@@ -18,6 +19,7 @@ mod ensure;
 mod feed;
 mod flags;
 mod hot;
+mod incoherent;
 pub mod lanes;
 mod live;
 mod local;

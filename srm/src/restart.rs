@@ -145,8 +145,8 @@ impl Srm {
         let mut pass = Pass::new(core.passes_begun + 1, Scope::All(HashSet::new()));
         (pass.source_clean_secs, pass.trusts_target) = (since, true);
         let number = core.begin_pass(pass);
-        let marks = [Mark::Incoherent, Mark::Restarted];
-        if marks.into_iter().all(|mark| core.push(Draft::new(&Op::Mark(mark), Bytes::new())).is_some()) {
+        let restarted = Draft::new(&Op::Mark(Mark::Restarted), Bytes::new());
+        if core.push_incoherent().is_some() && core.push(restarted).is_some() {
             drop(core);
             self.start_pass(number);
         }

@@ -91,6 +91,11 @@ impl StandFile {
         Ok(Self { file, boot, daemon, written: None })
     }
 
+    /// What was written last: see [`Stand::since`].
+    pub fn since(&self) -> Option<i64> {
+        self.written.and_then(|stand| stand.since)
+    }
+
     /// Writes what has changed.
     pub fn note(&mut self, incarnation: Incarnation, since: Option<i64>) -> io::Result<()> {
         let stand = Stand { incarnation, daemon: self.daemon, since, boot: self.boot };

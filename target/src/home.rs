@@ -43,6 +43,8 @@ pub(crate) struct Home {
     pub clean: Option<Clean>,
     /// Nothing was in the replica when the session began.
     pub empty: bool,
+    /// The last coherent state is kept while there is none.
+    pub keeps_images: bool,
     boot: Boot,
     // Lock order: `durable` before `book`; never the other way round.
     book: Mutex<Book>,
@@ -91,6 +93,7 @@ impl Home {
             stages,
             clean,
             empty,
+            keeps_images: false,
             boot: now,
             book,
             durable,

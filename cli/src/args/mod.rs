@@ -90,9 +90,22 @@ pub struct TargetArgs {
     /// Address and UDP port to listen on; port 0 takes any free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:7420")]
     pub listen: SocketAddr,
+    /// Before a catch-up, keep the replica as it is until it is coherent again, in ROOT/.replfs/NAME/image: off, or auto, where the file system can share
+    /// the data (XFS, Btrfs)
+    #[arg(long, value_name = "HOW", default_value = "off")]
+    pub keep_image: KeepImage,
     /// Where state is kept.
     #[command(flatten)]
     pub state: StateArgs,
+}
+
+/// Whether the last coherent state is kept during a catch-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum KeepImage {
+    /// It is not.
+    Off,
+    /// Where the file system can share data between files.
+    Auto,
 }
 
 /// `replfs mount`, `mount.replfs`.

@@ -6,7 +6,7 @@ use crate::core::Link;
 use crate::map::{Dirt, Gate, Hint, Pass, Scope, Work};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
-use protocol::{Answer, Draft, Mark, Name, Op};
+use protocol::{Answer, Draft, Name, Op};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -67,7 +67,7 @@ impl Srm {
             Gate::Held(_) => return false,
             Gate::Pass(_) => {
                 // Only what begins after damage makes it good on the target.
-                if !trusting && core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {
+                if !trusting && core.push_incoherent().is_none() {
                     return true;
                 }
                 None
@@ -83,7 +83,7 @@ impl Srm {
                 pass.source_clean_secs = crate::core::seconds() - 2;
                 core.begin_pass(pass);
                 core.coherent_at = None;
-                if core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {
+                if core.push_incoherent().is_none() {
                     return true;
                 }
                 tracing::info!(event = "pass-begin", number, all, "looking again at the tree, or some of it");
@@ -176,6 +176,7 @@ impl Srm {
             }
             let question = Op::Look { path, name: name.clone(), hash: false };
             let seq = core.push(Draft::new(&question, Bytes::new()))?;
+            core.tell(|_| Ok(()));
             core.questions.insert(seq, sender);
         }
         self.wake();

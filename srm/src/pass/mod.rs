@@ -188,6 +188,7 @@ impl Srm {
         } else if let Some(seq) = core.push(Draft::new(&Op::Mark(Mark::Coherent), Bytes::new())) {
             core.coherent_at = Some(seq);
             core.flags.proof = Some(seq);
+            core.incoherent.ends(seq);
         } else {
             return true;
         }
