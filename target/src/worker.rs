@@ -9,7 +9,10 @@ use crate::queue::{Item, Popped, Queue};
 use crate::status::Facts;
 use crate::sync::Syncer;
 use bytes::Bytes;
-use protocol::{Answer, Incarnation, Mark, Message, Op, Record, RelPath, SeqNo, Trouble, TroubleKind};
+use protocol::{
+    Answer, Incarnation, Mark, Message, Op, Phase, Record, RelPath, SeqNo, Trouble, TroubleKind, Verdict,
+};
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -158,7 +161,11 @@ impl Worker {
 
     fn record(&mut self, record: &Record, payload: &Bytes, starts: bool) -> Flow {
         let mut starts = starts;
-        let outcome = self.insist(record, |worker| worker.attempt(record, payload, &mut starts))?;
+        let outcome = if record.phase == Phase::Proposed {
+            Ok(Some(Answer::Verdict(self.judge(record, payload, &mut starts))))
+        } else {
+            self.insist(record, |worker| worker.attempt(record, payload, &mut starts))?
+        };
         let seq = record.seq.get();
         let damage = match outcome {
             Ok(None) => None,
@@ -205,6 +212,26 @@ impl Worker {
         Some(())
     }
 
+    /// Carries out what the source has not, once: what cannot be is the source's to know, and no trouble.
+    fn judge(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Verdict {
+        let before = self.applier.seen(&record.op);
+        let Err(fault) = self.attempt(record, payload, starts) else { return Verdict { errno: 0, unchanged: false } };
+        self.applier.idle();
+        let (path, word) = (record.op.path(), record.op.word());
+        tracing::info!(name = %self.job.home.name, seq = record.seq.get(), ?path, "not done: {word}: {}", fault.text);
+        let shown = path.map(ToString::to_string).unwrap_or_default();
+        self.job.facts.error(format!("refused: {shown}, {word}: {}", fault.text));
+        match fault.kind {
+            FaultKind::Retry => {
+                let errno = fault.errno.unwrap_or(Errno::IO);
+                let unchanged = before.is_same(&self.applier.seen(&record.op));
+                Verdict { errno: errno.raw_os_error().unsigned_abs(), unchanged }
+            }
+            // The source does not have what this was made for, or the replica does not.
+            FaultKind::Damage => Verdict { errno: Errno::IO.raw_os_error().unsigned_abs(), unchanged: false },
+        }
+    }
+
     /// One try: what comes before a first record, the note of what is about to be done, the record itself.
     fn attempt(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Result<Option<Answer>, Fault> {
         let home = self.job.home.clone();
@@ -219,7 +246,7 @@ impl Worker {
             self.job.facts.position(home.position(), false);
             *starts = false;
         }
-        if !Applier::needs_intent(&record.op) {
+        if record.phase == Phase::Settled || !Applier::needs_intent(&record.op) {
             return self.applier.apply(record, payload, None);
         }
         let noted = home.state().filter(|state| state.applying == seq).map(|state| state.inodes);
@@ -242,8 +269,8 @@ impl Worker {
         let outcome = loop {
             match attempt(self) {
                 Ok(done) => break Ok(done),
-                Err(Fault { kind: FaultKind::Damage, text }) => break Err(text),
-                Err(Fault { kind: FaultKind::Retry, text }) => {
+                Err(Fault { kind: FaultKind::Damage, text, .. }) => break Err(text),
+                Err(Fault { kind: FaultKind::Retry, text, .. }) => {
                     self.job.facts.blocked(path, &text);
                     if said.as_ref() != Some(&text) {
                         tracing::warn!(name = %self.job.home.name, seq, ?path, "blocked: {text}");

@@ -164,7 +164,7 @@ impl Srm {
         self.wake();
         match answer.recv_timeout(timeout) {
             Ok(Answer::Page(page)) => Some(page.entries.iter().any(|entry| entry.name == *name)),
-            Ok(Answer::Differs(_)) | Err(_) => None,
+            Ok(Answer::Differs(_) | Answer::Verdict(_)) | Err(_) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::node::{is_dir, open_name, orphan_name, stat_name};
 use super::{Applier, Fault, Manner};
 use platform::sys::attr;
-use protocol::{At, Attrs, Name, NodeId, NodeKind, Place, RelPath, Replaced, Time};
+use protocol::{At, Attrs, Name, NodeId, NodeKind, Phase, Place, RelPath, Replaced, Time};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,7 +42,8 @@ impl Applier {
         self.settle(fd.as_fd(), attrs.owner, attrs.mode)?;
         attr::set_times(fd.as_fd(), None, Some(attrs.mtime))?;
         attr::set_times(dir.as_fd(), None, Some(parent_mtime))?;
-        if *kind == NodeKind::File {
+        // The number in a proposal is nobody's: the node has none yet.
+        if *kind == NodeKind::File && manner.phase != Phase::Proposed {
             self.files.insert(node, Arc::new(fd));
         }
         Ok(())
