@@ -7,6 +7,7 @@ use crate::commit::{Commit, Marks};
 use crate::lanes::Lanes;
 use crate::map::Progress;
 use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
+use crate::remote::Remote;
 use crate::replies::{Replies, Reply};
 use crate::stand::StandFile;
 use crate::status::CommitMode;
@@ -64,8 +65,12 @@ pub(crate) struct Core {
     /// What `near` measures by.
     pub marks: Marks,
     pub degraded: bool,
-    /// Questions to the target that a pass waits for.
+    /// What the target is asked to do first.
+    pub remote: Remote,
+    /// Questions to the target that a pass, or a proposal, waits for.
     pub questions: HashMap<SeqNo, SyncSender<Answer>>,
+    /// When the last pass began.
+    pub pass_began: Instant,
     pub passes_begun: u64,
     pub passes_done: u64,
     /// Content is to be compared, whatever attributes say.
@@ -157,7 +162,9 @@ impl Core {
             commit: config.commit,
             marks: Marks::default(),
             degraded: false,
+            remote: Remote::default(),
             questions: HashMap::new(),
+            pass_began: Instant::now(),
             passes_begun: 0,
             passes_done: 0,
             by_content: config.clean_end_secs.is_none(),
@@ -309,7 +316,7 @@ impl Core {
         self.by_content = true;
         self.same_before = None;
         self.blocked = None;
-        // The senders are dropped: who waits for an answer learns that none comes.
+        // The senders are dropped: who waits for an answer, or a verdict, learns that none comes.
         self.questions.clear();
         self.lanes.end_generation();
         self.generation += 1;
@@ -364,6 +371,7 @@ impl Core {
     /// A pass begins; what it finds out about is no longer counted as absorbed.
     pub fn begin_pass(&mut self, pass: Pass<Arc<Node>>) -> u64 {
         self.passes_begun += 1;
+        self.pass_began = Instant::now();
         assert!(pass.number == self.passes_begun, "passes are numbered in their order");
         self.gate = Gate::Pass(Box::new(pass));
         self.lanes.begin_generation(self.passes_begun, self.incarnation);
@@ -382,13 +390,17 @@ impl Core {
 
     /// Whether replies wait for the target now: R12, "acknowledged means applied on a coherent target".
     pub fn waits(&self) -> bool {
-        self.commit.mode.waits() && !self.degraded && self.is_coherent()
+        match self.commit.mode {
+            // What is waited for is on both sides: a target that goes away holds nobody up.
+            CommitMode::Remote => self.can_propose(),
+            mode => mode.waits() && !self.degraded && self.is_coherent(),
+        }
     }
 
     /// What must be applied before the reply to this number may go out, in the mode that is asked for.
     pub fn needed(&self, seq: SeqNo) -> SeqNo {
         match self.commit.mode {
-            CommitMode::Sync => seq,
+            CommitMode::Sync | CommitMode::Remote => seq,
             CommitMode::Near => self.marks.needed(seq, sys::now_ns(), self.commit.near),
             CommitMode::Real | CommitMode::Local => SeqNo::ZERO,
         }

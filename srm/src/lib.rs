@@ -2,7 +2,7 @@
 //!
 //! `backlog`, `commit`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
-//! repairs; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed.
+//! repairs; `remote` asks the target first; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
 //! is read or waited for.
@@ -22,6 +22,7 @@ pub mod map;
 mod member;
 mod names;
 mod pass;
+mod remote;
 mod replies;
 mod restart;
 mod room;
@@ -38,6 +39,7 @@ pub use journal::{AreaConfig, AreaKind};
 pub use live::NotClean;
 pub use names::{Gone, Renamed};
 pub use pass::{Again, Readiness};
+pub use remote::{Asked, BEGIN_ANEW, Proposed, now};
 pub use room::Admission;
 pub use set::OnRemove;
 pub use watch::Left;
@@ -49,7 +51,7 @@ use platform::tree::Tree;
 use protocol::{Name, ReplicaId};
 use status::CommitMode;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -72,6 +74,8 @@ pub struct Config {
     pub commit: Commit,
     /// How long a reply waits for a target that does not answer.
     pub degrade_after: Duration,
+    /// In `remote`, how long an operation waits for the target's verdict.
+    pub remote_timeout: Duration,
     /// Bound in bytes of a backlog that is in memory only, because there is no journal; at least [`MIN_BACKLOG_BYTES`].
     pub backlog_bytes: u64,
     /// Where what is queued survives this process.
@@ -149,6 +153,10 @@ pub struct Srm {
     /// What the set leaves out is set aside on the target by the pass that follows.
     sweeping: AtomicBool,
     verifier: verify::Verifier,
+    /// Operations are proposed to the target first.
+    proposing: AtomicBool,
+    /// Proposals that are not settled.
+    proposals: AtomicUsize,
 }
 
 impl std::fmt::Debug for Srm {
@@ -163,7 +171,7 @@ impl Srm {
         let lanes = Arc::new(Lanes::default());
         let mut core = Core::new(&config, Arc::clone(&lanes))?;
         let resumed = restart::open(&mut core, &config);
-        if let Some(resumed) = resumed {
+        if let Some(resumed) = &resumed {
             tree.number_from(resumed.first_node);
         }
         let set = Arc::new(config.set.clone());
@@ -187,9 +195,12 @@ impl Srm {
             sweeping: AtomicBool::new(false),
             lanes,
             verifier: verify::Verifier::default(),
+            proposing: AtomicBool::new(false),
+            proposals: AtomicUsize::new(0),
         });
+        srm.note_mode(srm.config.commit.mode);
         if let Some(resumed) = resumed {
-            srm.go_on(resumed.since);
+            srm.go_on(&resumed);
         }
         clock::start(&srm)?;
         room::start(&srm)?;
@@ -207,6 +218,7 @@ impl Srm {
             target: String::new(),
             commit: Commit::new(CommitMode::Real),
             degrade_after: Duration::from_secs(5),
+            remote_timeout: Duration::from_secs(10),
             backlog_bytes: MIN_BACKLOG_BYTES,
             journal: None,
             adopt: false,

@@ -138,6 +138,8 @@ pub struct Pass<H> {
     pub doubts: bool,
     /// Inode numbers of files that were doubted.
     doubted: HashSet<u64>,
+    /// Inode numbers of files whose content is compared, whatever attributes and times say.
+    suspects: HashSet<u64>,
     scope: Scope,
     /// Names that are right on the target, of right nodes with several links.
     shared: HashMap<u64, Vec<(H, Name)>>,
@@ -183,6 +185,7 @@ impl<H: Handle> Pass<H> {
             trusts_target: false,
             doubts: false,
             doubted: HashSet::new(),
+            suspects: HashSet::new(),
             scope,
             shared: HashMap::new(),
             pending: HashMap::new(),
@@ -239,6 +242,16 @@ impl<H: Handle> Pass<H> {
     /// Whether a file that is right by a name that this pass does not go over is still to be compared: once.
     pub fn doubt(&mut self, node: &H) -> bool {
         self.doubts && !self.is_over_all() && self.doubted.insert(node.ino())
+    }
+
+    /// The content of these files, by inode number, is compared, whatever attributes and times say.
+    pub fn suspect(&mut self, inodes: impl IntoIterator<Item = u64>) {
+        self.suspects.extend(inodes);
+    }
+
+    /// Whether the content of a file is compared, whatever attributes and times say.
+    pub fn is_suspect(&self, ino: u64) -> bool {
+        self.by_content || self.suspects.contains(&ino)
     }
 
     pub(super) fn scope(&self) -> &Scope {
@@ -562,6 +575,7 @@ impl<H: Handle> Pass<H> {
             + self.kept.len()
             + self.weighed.len()
             + self.doubted.len()
+            + self.suspects.len()
     }
 }
 

@@ -33,6 +33,10 @@ pub enum Readiness {
 pub enum Again {
     /// A name, and all below it.
     Name(Arc<Node>, Name),
+    /// A name that the source may not have: what the target has under it goes, as a name does that was deleted.
+    Made(Arc<Node>, Name),
+    /// What is dirty of a node, which the target has under all its names.
+    Node(Arc<Node>, Dirt),
     /// What SRC is itself: its owner, permissions, time, extended attributes.
     Root,
     /// All names of SRC.
@@ -84,6 +88,13 @@ impl Srm {
             pass.doubts |= !trusting;
             for (dir, name) in &places {
                 pass.add_name(dir, name, Hint::Ask);
+            }
+            for again in again {
+                match again {
+                    Again::Made(dir, name) => pass.add_name(dir, name, Hint::Deleted),
+                    Again::Node(node, dirt) => pass.add(Work::Mend(Arc::clone(node), dirt.clone())),
+                    Again::Name(..) | Again::Root | Again::All => {}
+                }
             }
             if root {
                 let dirt = Dirt { attributes: true, ..Dirt::default() };

@@ -490,7 +490,7 @@ impl Srm {
                 return Ok(anew(true));
             }
         }
-        let suspect = pass.by_content
+        let suspect = pass.is_suspect(node.ino())
             || (theirs.suspect && !pass.trusts_target)
             || attr::ctime(&mine.stat).secs >= pass.source_clean_secs;
         drop(core);
