@@ -85,6 +85,7 @@ mod tests {
             target: String::new(),
             commit: srm::Commit::new(CommitMode::Real),
             degrade_after: PATIENCE,
+            remote_timeout: PATIENCE,
             backlog_bytes: srm::MIN_BACKLOG_BYTES,
             journal: None,
             adopt: false,

@@ -95,6 +95,7 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
         target: plan.target_text.clone(),
         commit: plan.commit,
         degrade_after: plan.degrade_after,
+        remote_timeout: plan.remote_timeout,
         backlog_bytes: plan.backlog_bytes,
         journal: plan.journal.clone(),
         adopt: plan.adopt,

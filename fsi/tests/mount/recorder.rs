@@ -32,6 +32,7 @@ impl Recorder {
             target: String::new(),
             commit: srm::Commit::new(commit),
             degrade_after: Duration::from_secs(5),
+            remote_timeout: Duration::from_secs(5),
             backlog_bytes: 64 << 20,
             journal: None,
             adopt: false,

@@ -100,6 +100,9 @@ pub struct Target {
     pub incoherent_until: Option<u64>,
     /// The mode in force is weaker than the one asked for.
     pub degraded: bool,
+    /// In `remote`, paths of which it is not known what the target did.
+    #[serde(default)]
+    pub undecided: Vec<String>,
     /// What is not yet applied.
     pub lag: Lag,
     /// Highest number applied.
