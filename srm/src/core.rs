@@ -13,7 +13,7 @@ use crate::stand::StandFile;
 use crate::status::CommitMode;
 use platform::tree::Node;
 use platform::{random, sys};
-use protocol::{Answer, Draft, Incarnation, ReplicaId, SeqNo};
+use protocol::{Answer, Draft, Incarnation, Phase, ReplicaId, SeqNo};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -199,7 +199,7 @@ impl Core {
     /// dirty now.
     pub fn push(&mut self, draft: Draft) -> Option<SeqNo> {
         let tolerant = matches!(self.gate, Gate::Pass(_));
-        let word = draft.word();
+        let word = if draft.phase() == Phase::Proposed { "propose" } else { draft.word() };
         let (now, before) = (sys::now_ns(), self.backlog.bytes());
         let full = match self.backlog.push(draft, now, tolerant) {
             Ok(seq) => {

@@ -103,6 +103,8 @@ pub struct Target {
     /// In `remote`, paths of which it is not known what the target did.
     #[serde(default)]
     pub undecided: Vec<String>,
+    /// Operations sent, by kind.
+    pub operations: BTreeMap<String, u64>,
     /// What is not yet applied.
     pub lag: Lag,
     /// Highest number applied.
