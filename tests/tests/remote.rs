@@ -110,7 +110,7 @@ fn every_kind_of_operation_is_on_both_sides_when_it_returns() {
     done(fs::remove_file(at("dir/file")));
     done(file.write_all_at(b"nobody sees it", 0));
     done(file.sync_all());
-    drop(file);
+    drop((file, copy));
     done(fs::write(at("link"), b"truncated when opened"));
     done(fs::remove_dir(at("dir")));
     done(File::open(&mnt).unwrap().sync_all());
@@ -193,7 +193,7 @@ fn a_full_target_refuses_and_the_source_keeps_what_it_had() {
 // claim: A176
 #[test]
 fn a_target_that_may_not_be_changed_refuses() {
-    let (rig, _disk) = on_disk(Rig::root, &[]);
+    let (mut rig, _disk) = on_disk(Rig::root, &[]);
     fs::create_dir(rig.mnt().join("dir")).unwrap();
     fs::write(rig.mnt().join("dir/file"), b"content").unwrap();
     attribute("+i", &rig.replica().join("dir"));
@@ -206,13 +206,22 @@ fn a_target_that_may_not_be_changed_refuses() {
     rig.assert_replica_equals(&rig.src());
     attribute("-i", &rig.replica().join("dir"));
     attribute("-i", &rig.replica().join("dir/file"));
-    // The whole file system, with what the target notes of itself.
-    tool(rig.home(), "mount", ["-o".as_ref(), "remount,ro".as_ref(), rig.root().as_os_str()]);
-    refused(fs::write(rig.mnt().join("new"), b"x"), Errno::ROFS);
-    assert!(!rig.src().join("new").exists());
-    tool(rig.home(), "mount", ["-o".as_ref(), "remount,rw".as_ref(), rig.root().as_os_str()]);
-    rig.wait_status("the target to go on", |status| status.is_settled());
-    fs::write(rig.mnt().join("new"), b"x").unwrap();
+    // One that knows the directory by another mount.
+    rig.kill_target();
+    let dir = rig.replica().join("dir");
+    tool(rig.home(), "mount", ["--bind".as_ref(), dir.as_os_str(), dir.as_os_str()]);
+    tool(rig.home(), "mount", ["-o".as_ref(), "remount,bind,ro".as_ref(), dir.as_os_str()]);
+    rig.start_target();
+    rig.wait_status("the target to be back", |status| status.is_settled());
+    refused(fs::write(rig.mnt().join("dir/new"), b"x"), Errno::ROFS);
+    refused(fs::write(rig.mnt().join("dir/file"), b"x"), Errno::ROFS);
+    assert_eq!(fs::read(rig.src().join("dir/file")).unwrap(), b"content");
+    assert_eq!(rig.status().target().passes, passes);
+    tool(rig.home(), "umount", ["--lazy".as_ref(), dir.as_os_str()]);
+    rig.kill_target();
+    rig.start_target();
+    rig.wait_status("the target to be back", |status| status.is_settled());
+    fs::write(rig.mnt().join("dir/new"), b"x").unwrap();
     rig.assert_replica_equals(&rig.src());
     rig.finish();
 }

@@ -1,11 +1,12 @@
 //! A proposal on its way: sent, decided, settled by the record that follows it, or put back.
 
-use super::{BEGIN_ANEW, Key, Pending, Slot, Undecided};
-use crate::map::{Dirt, Gate, Ranges, Touch};
-use crate::{Again, Srm};
+use super::undo::{Done, Undo};
+use super::{BEGIN_ANEW, Key, Pending, Slot};
+use crate::Srm;
+use crate::map::Touch;
 use bytes::Bytes;
 use platform::tree::{Names, Node};
-use protocol::{Answer, Draft, Name, NodeId, Op, Phase, RelPath, SeqNo, Verdict};
+use protocol::{Answer, Draft, Op, Phase, RelPath, SeqNo, Verdict};
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,11 +19,7 @@ const MAX_ERRNO: i32 = 511;
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     /// Names that come, go or move.
-    Names {
-        names: Vec<Again>,
-        /// Without the last name the target keeps this.
-        orphan: Option<NodeId>,
-    },
+    Names(Undo),
     /// Data or attributes.
     Node(Arc<Node>, Touch),
 }
@@ -42,10 +39,10 @@ pub(super) struct Proposal {
 #[must_use = "what the target has done is done on the source too, or put back"]
 pub struct Proposed {
     srm: Arc<Srm>,
-    seq: SeqNo,
-    change: Option<Change>,
-    paths: Vec<RelPath>,
-    slot: Option<Slot>,
+    pub(super) seq: SeqNo,
+    pub(super) change: Option<Change>,
+    pub(super) paths: Vec<RelPath>,
+    pub(super) slot: Option<Slot>,
 }
 
 /// A proposal that nothing is changed by: an application waits for it without any lock.
@@ -121,12 +118,12 @@ impl Srm {
             }
             Some(verdict) => {
                 drop(core);
-                self.undo(names, proposed, false);
+                self.undo(names, proposed, Done::InPart);
                 Err(errno(verdict))
             }
             None => {
                 drop(core);
-                self.undo(names, proposed, true);
+                self.undo(names, proposed, Done::Unknown);
                 Err(Errno::IO)
             }
         }
@@ -148,69 +145,9 @@ impl Srm {
     pub fn put_back(self: &Arc<Self>, names: &Names, proposed: Option<Proposed>) {
         if let Some(proposed) = proposed {
             tracing::info!(event = "put-back", paths = ?proposed.paths, "the source could not do what the target did");
-            self.undo(names, proposed, false);
+            self.undo(names, proposed, Done::Whole);
         }
     }
-
-    fn undo(self: &Arc<Self>, names: &Names, mut proposed: Proposed, unknown: bool) {
-        self.core.lock().remote.pending.remove(&proposed.seq);
-        let Some(change) = proposed.change.take() else { return };
-        let begun = match &change {
-            Change::Names { names: changed, orphan } => {
-                if let Some(node) = orphan {
-                    let draft = Draft::new(&Op::Reap { node: *node }, Bytes::new());
-                    let _no_reply_waits = self.queue(&mut self.core.lock(), draft, 0);
-                }
-                self.look_again(names, changed, false)
-            }
-            Change::Node(node, touch) => self.undo_node(names, node, touch),
-        };
-        if !begun {
-            self.lost_track("what the target did first cannot be put back now; all will be compared");
-        }
-        let mut core = self.core.lock();
-        // Else there is nothing to be put back.
-        if !core.is_coherent() {
-            let (paths, slot) = (std::mem::take(&mut proposed.paths), proposed.slot.take());
-            let silent = unknown.then_some(core.connections);
-            core.remote.undecided.push(Undecided { paths, silent, _slot: slot });
-        }
-        drop(core);
-        self.changed.notify_all();
-    }
-
-    /// `false`: it cannot be put back by itself.
-    fn undo_node(self: &Arc<Self>, names: &Names, node: &Arc<Node>, touch: &Touch) -> bool {
-        if !node.has_name() {
-            // Nobody will see it on the target again.
-            self.reap(names, node);
-            node.set_orphan(false);
-            return true;
-        }
-        let mut dirt = Dirt { data: Ranges::default(), attributes: true };
-        if let Touch::Data(range) = touch {
-            dirt.data.add(range.clone());
-        }
-        if self.look_again(names, &[Again::Node(Arc::clone(node), dirt)], false) {
-            return true;
-        }
-        let mut core = self.core.lock();
-        let is_held = matches!(core.gate, Gate::Held(_));
-        let _absorbed = core.absorb_touch(node, touch.clone(), 0);
-        is_held
-    }
-}
-
-/// Names to look at, and the times of the directories that hold them.
-pub(super) fn names_and_places(places: &[(&Arc<Node>, &Name)], made: bool) -> Vec<Again> {
-    let mut again = Vec::with_capacity(places.len() * 2);
-    for (dir, name) in places {
-        let (dir, name) = (Arc::clone(dir), (*name).clone());
-        let times = Again::Node(Arc::clone(&dir), Dirt { attributes: true, ..Dirt::default() });
-        again.push(if made { Again::Made(dir, name) } else { Again::Name(dir, name) });
-        again.push(times);
-    }
-    again
 }
 
 impl Drop for Proposed {

@@ -1,12 +1,13 @@
 //! Commit mode `remote` (S2, R13): an operation is proposed to the target, which carries it out and gives its verdict, before the source does anything. The
 //! locks of the operation are held until it is decided.
 //!
-//! `propose` says what of an operation is proposed; `decide` sends it, waits for the verdict and puts back what one side has and the other has not; `slots`
+//! `propose` says what of an operation is proposed; `decide` sends it and waits for the verdict; `undo` puts back what one side has and the other has not; `slots`
 //! lets the next daemon know of what a kill left undecided. Here: what is under way, and whether anything can be proposed now.
 
 mod decide;
 mod propose;
 mod slots;
+mod undo;
 
 pub use decide::{Asked, Proposed};
 pub use propose::now;

@@ -1,12 +1,13 @@
 //! What of an operation is proposed (R13): the operation as it is asked for, with resulting times that are near what they will be. What the set leaves out, or
 //! what crosses its border, is not proposed: it goes as in `real`.
 
-use super::decide::{Asked, Change, Proposal, Proposed, names_and_places};
+use super::decide::{Asked, Change, Proposal, Proposed};
+use super::undo::Undo;
 use super::Key;
 use crate::map::{Handle, Touch};
 use crate::names::{Gone, Renamed};
 use crate::set::Kind;
-use crate::{Again, Srm};
+use crate::Srm;
 use bytes::Bytes;
 use platform::sys;
 use platform::tree::{Names, Node};
@@ -37,9 +38,13 @@ fn kind_of(kind: &NodeKind) -> Kind {
     }
 }
 
-fn names_proposal(op: Op, names: Vec<Again>, paths: Vec<RelPath>, gone: Option<&Gone>) -> Proposal {
-    let orphan = gone.filter(|gone| gone.orphan).map(|gone| gone.node);
-    Proposal { op, payload: Bytes::new(), change: Change::Names { names, orphan }, key: Key::Names, paths }
+/// Asks the target to keep what loses its name until that is settled.
+fn kept(gone: &Gone) -> Replaced {
+    Replaced { node: gone.node, orphan: !gone.directory }
+}
+
+fn names_proposal(op: Op, undo: Undo, paths: Vec<RelPath>) -> Proposal {
+    Proposal { op, payload: Bytes::new(), change: Change::Names(undo), key: Key::Names, paths }
 }
 
 impl Srm {
@@ -62,8 +67,9 @@ impl Srm {
         }
         let (paths, parent_mtime) = (vec![path.clone()], now());
         let attrs = Attrs { mode: mode & FIRST_MODE, owner, mtime: parent_mtime };
-        let op = Op::Create { path, node: self.tree.fresh_id(), kind: kind.clone(), attrs, parent_mtime };
-        self.propose(names, names_proposal(op, names_and_places(&[(dir, name)], true), paths, None)).map(Some)
+        let (node, directory) = (self.tree.fresh_id(), *kind == NodeKind::Directory);
+        let op = Op::Create { path, node, kind: kind.clone(), attrs, parent_mtime };
+        self.propose(names, names_proposal(op, Undo::made((dir, name), node, directory), paths)).map(Some)
     }
 
     /// Proposes one more name for a node.
@@ -84,7 +90,7 @@ impl Srm {
         let from = self.place_to_propose(names, node).ok_or(Errno::IO)?;
         let paths = vec![to.clone()];
         let op = Op::Link { from, to, parent_mtime: now() };
-        self.propose(names, names_proposal(op, names_and_places(&[(dir, name)], true), paths, None)).map(Some)
+        self.propose(names, names_proposal(op, Undo::made((dir, name), Node::id(node), false), paths)).map(Some)
     }
 
     /// Proposes that a name goes; `gone` as it will be then.
@@ -100,9 +106,8 @@ impl Srm {
         }
         let Some(path) = path_in(names, dir, name) else { return Ok(None) };
         let paths = vec![path.clone()];
-        let replaced = Replaced { node: gone.node, orphan: gone.orphan };
-        let op = Op::Unlink { path, gone: replaced, directory: gone.directory, parent_mtime: now() };
-        self.propose(names, names_proposal(op, names_and_places(&[(dir, name)], false), paths, Some(gone))).map(Some)
+        let op = Op::Unlink { path, gone: kept(gone), directory: gone.directory, parent_mtime: now() };
+        self.propose(names, names_proposal(op, Undo::gone((dir, name), gone), paths)).map(Some)
     }
 
     /// Proposes a rename that is as `rename` will be; its times do not count.
@@ -118,11 +123,10 @@ impl Srm {
         let [Some(from), Some(to)] = ends.map(|(dir, name)| path_in(names, dir, name)) else { return Ok(None) };
         let paths = vec![from.clone(), to.clone()];
         let (node, kind, time) = (Node::id(rename.node), rename.kind, now());
-        let replaced = rename.replaced.map(|gone| Replaced { node: gone.node, orphan: gone.orphan });
+        let replaced = rename.replaced.as_ref().map(kept);
         let (from_parent_mtime, to_parent_mtime) = (time, time);
         let op = Op::Rename { from, to, kind, node, replaced, from_parent_mtime, to_parent_mtime };
-        let again = names_and_places(&ends, false);
-        self.propose(names, names_proposal(op, again, paths, rename.replaced.as_ref())).map(Some)
+        self.propose(names, names_proposal(op, Undo::moved(rename), paths)).map(Some)
     }
 
     /// Whether both ends of a rename that is to be made, and all that has them, are in the set.

@@ -92,6 +92,9 @@ impl Applier {
         parent_mtime: Time,
         manner: Manner,
     ) -> Result<(), Fault> {
+        if manner.phase == Phase::Settled {
+            return self.settle_unlink(path, gone, parent_mtime);
+        }
         let may_be_gone = manner.tolerant || manner.redo.is_some();
         let (dir, name) = match self.parent(path) {
             // With its directory gone, the name is gone.
@@ -115,6 +118,16 @@ impl Applier {
             }
             result => result?,
         }
+        attr::set_times(dir.as_fd(), None, Some(parent_mtime))?;
+        Ok(())
+    }
+
+    /// The name is gone, and its node was kept in case that the source could not do the same.
+    fn settle_unlink(&mut self, path: &RelPath, gone: Replaced, parent_mtime: Time) -> Result<(), Fault> {
+        if !gone.orphan {
+            self.reap(gone.node)?;
+        }
+        let (dir, _) = self.parent(path)?;
         attr::set_times(dir.as_fd(), None, Some(parent_mtime))?;
         Ok(())
     }

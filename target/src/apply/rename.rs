@@ -59,6 +59,10 @@ impl Applier {
         if let Some(gone) = what.replaced
             && !gone.orphan
         {
+            if manner.phase == Phase::Settled {
+                // It was kept in case that the source could not do the same.
+                self.reap(gone.node)?;
+            }
             self.files.remove(gone.node);
         }
         attr::set_times(from_dir.as_fd(), None, Some(times.0))?;
