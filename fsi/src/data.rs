@@ -131,10 +131,8 @@ impl Fs {
         let lock = file.node.lock.lock();
         let before = self.perm_before(fd)?;
         let op = |place, mtime, mode| Op::Write { place, offset, mtime, mode, durable: durable != Durable::No };
-        let proposed = match written_back {
-            true => None,
-            false => self.propose(&names, &file.node, data, |place| op(place, srm::now(), None))?,
-        };
+        let first = |place| op(place, srm::now(), None);
+        let proposed = if written_back { None } else { self.propose(&names, &file.node, data, first)? };
         let result = writing_as(caller.ids(), || rustix::io::pwrite(fd, data, offset)).and_then(|done| Ok(done?));
         let (written, mut proposed) = self.decided(&names, proposed, result)?;
         if written < data.len() {

@@ -244,7 +244,10 @@ impl Fs {
     }
 
     /// Runs an operation that changes something, once the target can be asked if it is to be; one that finds under its locks that it cannot is begun anew.
-    pub(crate) fn changing<T>(&self, mut operation: impl FnMut() -> Result<Done<T>, Failed>) -> Result<Done<T>, Failed> {
+    pub(crate) fn changing<T>(
+        &self,
+        mut operation: impl FnMut() -> Result<Done<T>, Failed>,
+    ) -> Result<Done<T>, Failed> {
         loop {
             self.srm.wait_until_proposable()?;
             match operation() {

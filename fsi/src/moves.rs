@@ -1,8 +1,8 @@
 //! Names that go or move: unlink, rmdir, rename.
 
 use crate::fs::{Caller, Done, Failed, Fs, name};
-use platform::sys::{attr, dir};
 use platform::sys::creds::creating_as;
+use platform::sys::{attr, dir};
 use platform::tree::{Names, Node};
 use protocol::{Name, NodeKind, Op, RenameKind, Time};
 use rustix::fs::{AtFlags, RenameFlags, Stat};
@@ -101,13 +101,7 @@ impl Fs {
     }
 
     /// Proposes that a name goes. What cannot go is not.
-    fn propose_gone(
-        &self,
-        names: &Names,
-        side: &Side,
-        found: &Found,
-        flags: AtFlags,
-    ) -> io::Result<Option<Proposed>> {
+    fn propose_gone(&self, names: &Names, side: &Side, found: &Found, flags: AtFlags) -> io::Result<Option<Proposed>> {
         let directory = flags.contains(AtFlags::REMOVEDIR);
         if !self.srm.proposes() || directory != found.node.is_dir() || !self.can_go(names, found)? {
             return Ok(None);

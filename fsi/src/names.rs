@@ -172,8 +172,8 @@ impl Fs {
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;
         let proposed = self.propose_made(&names, (&dir, fd.as_fd(), &name), &kind, &new)?;
-        let made = new.make(fd.as_fd(), || make(fd.as_fd(), &name));
-        let ((), _proposed) = self.decided(&names, proposed, made)?;
+        let result = new.make(fd.as_fd(), || make(fd.as_fd(), &name));
+        let ((), _proposed) = self.decided(&names, proposed, result)?;
         let found = self.tree.lookup_at(&names, fd.as_fd(), &dir, &name, 1)?;
         let (_, entry, ticket) = self.made(&mut Place { names: &mut names, dir, fd, name }, found, kind)?;
         Ok(Done { value: entry, ticket })
@@ -227,10 +227,8 @@ impl Fs {
         let file = self.path_fd(&names, &node)?;
         // By way of /proc, because AT_EMPTY_PATH asks for a capability that ordinary users do not have.
         let path = proc_path(file.as_fd());
-        let proposed = match self.srm.proposes() && !is_taken(fd.as_fd(), &name) {
-            true => self.srm.propose_link(&names, &node, &dir, &name)?,
-            false => None,
-        };
+        let asks = self.srm.proposes() && !is_taken(fd.as_fd(), &name);
+        let proposed = if asks { self.srm.propose_link(&names, &node, &dir, &name)? } else { None };
         let linked = rustix::fs::linkat(rustix::fs::CWD, path, &fd, name.as_os_str(), AtFlags::SYMLINK_FOLLOW);
         let ((), _proposed) = self.decided(&names, proposed, linked.map_err(Into::into))?;
         let (node, stat) = self.tree.lookup_at(&names, fd.as_fd(), &dir, &name, 1)?;

@@ -332,7 +332,14 @@ impl Draft {
             Op::Write { offset, .. } => *offset,
             _ => 0,
         };
-        Self { header: pack(op), payload_crc: crc32c::crc32c(&payload), payload, offset, word: op.word(), phase: Phase::Plain }
+        Self {
+            header: pack(op),
+            payload_crc: crc32c::crc32c(&payload),
+            payload,
+            offset,
+            word: op.word(),
+            phase: Phase::Plain,
+        }
     }
 
     /// The same in another phase.

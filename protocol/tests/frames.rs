@@ -6,8 +6,8 @@ use replfs_protocol::frame::HEAD_BYTES;
 use replfs_protocol::{
     Ack, Answer, Ask, At, Attrs, Content, Ensure, Entry, FailedKind, Fetch, FetchAck, Frame, FrameError, Head, Hello,
     HelloAck, Hole, Incarnation, LaneAck, LaneHello, Mark, Message, Name, NodeId, NodeKind, Op, Own, Owner, Page,
-    Phase, PieceAnswer, PieceOp, Place, Position, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId,
-    Seen, SeqNo, StageId, Time, Told, Trouble, TroubleKind, Verdict,
+    Phase, PieceAnswer, PieceOp, Place, Position, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced,
+    ReplicaId, Seen, SeqNo, StageId, Time, Told, Trouble, TroubleKind, Verdict,
 };
 use std::path::PathBuf;
 
@@ -32,7 +32,8 @@ fn place() -> Place {
 }
 
 fn record(op: Op, payload: &'static [u8]) -> Message {
-    let record = Record { seq: SeqNo::new(42), stamp: 1_700_000_000_000_000_000, tolerant: true, phase: Phase::Plain, op };
+    let record =
+        Record { seq: SeqNo::new(42), stamp: 1_700_000_000_000_000_000, tolerant: true, phase: Phase::Plain, op };
     Message::Record(record, Bytes::from_static(payload))
 }
 
@@ -131,8 +132,7 @@ fn proposals() -> Vec<(&'static str, Message)> {
         let record = Record { seq: SeqNo::new(43), stamp: 1_700_000_000_000_000_000, tolerant: false, phase, op };
         Message::Record(record, Bytes::from_static(payload))
     };
-    let verdict =
-        |errno, unchanged| Message::Answer(SeqNo::new(43), Answer::Verdict(Verdict { errno, unchanged }));
+    let verdict = |errno, unchanged| Message::Answer(SeqNo::new(43), Answer::Verdict(Verdict { errno, unchanged }));
     vec![
         ("record-proposed", write(Phase::Proposed, b"data")),
         ("record-settled", write(Phase::Settled, b"")),

@@ -306,7 +306,9 @@ impl Srm {
         }
         self.changed.notify_all();
         if settles && matches!(core.gate, Gate::Held(_)) {
-            core.all_dirty("names were changed on the target first, and then nothing more was sent; all will be compared");
+            core.all_dirty(
+                "names were changed on the target first, and then nothing more was sent; all will be compared",
+            );
         }
         hold_names(core, hold)
     }

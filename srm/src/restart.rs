@@ -102,7 +102,8 @@ fn try_open(core: &mut Core, config: &JournalConfig, limit_bytes: u64) -> Result
     core.applied = core.backlog.oldest().prev();
     core.durable = core.applied;
     core.note_stand(Some(since));
-    let proposed = Proposed { paths: left.left.iter().flat_map(|(paths, _)| paths.clone()).collect(), unknown: left.unknown };
+    let proposed =
+        Proposed { paths: left.left.iter().flat_map(|(paths, _)| paths.clone()).collect(), unknown: left.unknown };
     core.remote.inherit(std::mem::take(&mut left));
     let first_node = (u64::from(daemon) << NODES_EACH) + 2;
     let operations = core.backlog.operations();

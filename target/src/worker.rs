@@ -9,9 +9,7 @@ use crate::queue::{Item, Popped, Queue};
 use crate::status::Facts;
 use crate::sync::Syncer;
 use bytes::Bytes;
-use protocol::{
-    Answer, Incarnation, Mark, Message, Op, Phase, Record, RelPath, SeqNo, Trouble, TroubleKind, Verdict,
-};
+use protocol::{Answer, Incarnation, Mark, Message, Op, Phase, Record, RelPath, SeqNo, Trouble, TroubleKind, Verdict};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::AsFd;

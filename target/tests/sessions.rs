@@ -7,7 +7,9 @@ mod common;
 use bytes::Bytes;
 use common::*;
 use platform::wire::write_message;
-use protocol::{Frame, Hello, Mark, Message, NodeKind, Op, Phase, Record, RefusalCode, ReplicaId, SeqNo, Time, TroubleKind};
+use protocol::{
+    Frame, Hello, Mark, Message, NodeKind, Op, Phase, Record, RefusalCode, ReplicaId, SeqNo, Time, TroubleKind,
+};
 use replfs_target::{ErrorKind, TargetError};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -7,6 +7,7 @@ use replfs_tests::load::Load;
 use replfs_tests::mapping::Mapping;
 use replfs_tests::model::bench::Bench;
 use replfs_tests::model::{lanes, search, strategy};
+use replfs_tests::rig::status::Source;
 use replfs_tests::rig::{Commit, Rig, Setup};
 use replfs_tests::roam::Roamers;
 use replfs_tests::seed::{self, Random};
@@ -49,6 +50,20 @@ fn on_disk(side: impl Fn(&Rig) -> std::path::PathBuf, format: &[&str]) -> (Rig, 
     rig.mount();
     rig.settle();
     (rig, disk)
+}
+
+/// Starts the target again; the source has found it and nothing is left to be put back.
+#[track_caller]
+fn target_back(rig: &mut Rig, reconnects: u64) {
+    rig.start_target();
+    let back = |status: &Source| status.target().reconnects > reconnects && status.target().coherent;
+    rig.wait_status("the target to be back", back);
+}
+
+/// Waits until the next daemon can go on with the journal if this one is killed.
+fn resumable(rig: &Rig) {
+    let stand = rig.source_state().join("run/journal/tree/stand");
+    until("the journal to be of use", PATIENCE, || (fs::read(&stand).ok()?.get(28) == Some(&1)).then_some(()));
 }
 
 #[track_caller]
@@ -207,20 +222,20 @@ fn a_target_that_may_not_be_changed_refuses() {
     attribute("-i", &rig.replica().join("dir"));
     attribute("-i", &rig.replica().join("dir/file"));
     // One that knows the directory by another mount.
+    let before = rig.status().target().reconnects;
     rig.kill_target();
     let dir = rig.replica().join("dir");
     tool(rig.home(), "mount", ["--bind".as_ref(), dir.as_os_str(), dir.as_os_str()]);
     tool(rig.home(), "mount", ["-o".as_ref(), "remount,bind,ro".as_ref(), dir.as_os_str()]);
-    rig.start_target();
-    rig.wait_status("the target to be back", |status| status.is_settled());
+    target_back(&mut rig, before);
     refused(fs::write(rig.mnt().join("dir/new"), b"x"), Errno::ROFS);
     refused(fs::write(rig.mnt().join("dir/file"), b"x"), Errno::ROFS);
     assert_eq!(fs::read(rig.src().join("dir/file")).unwrap(), b"content");
     assert_eq!(rig.status().target().passes, passes);
     tool(rig.home(), "umount", ["--lazy".as_ref(), dir.as_os_str()]);
+    let before = rig.status().target().reconnects;
     rig.kill_target();
-    rig.start_target();
-    rig.wait_status("the target to be back", |status| status.is_settled());
+    target_back(&mut rig, before);
     fs::write(rig.mnt().join("dir/new"), b"x").unwrap();
     rig.assert_replica_equals(&rig.src());
     rig.finish();
@@ -307,6 +322,7 @@ fn a_full_source_leaves_nothing_on_the_target() {
 fn without_a_target_nothing_changes_and_it_goes_on_by_itself() {
     let mut rig = linked(TIMEOUT);
     fs::write(rig.mnt().join("file"), b"content").unwrap();
+    let before = rig.status().target().reconnects;
     rig.kill_target();
     let start = Instant::now();
     refused(fs::write(rig.mnt().join("new"), b"x"), Errno::IO);
@@ -322,8 +338,7 @@ fn without_a_target_nothing_changes_and_it_goes_on_by_itself() {
     assert_eq!(fs::read_dir(rig.src()).unwrap().count(), 1);
     assert!(rig.replfs("status", &[]).ok().contains("refused: nothing is changed"));
     drop(file);
-    rig.start_target();
-    rig.wait_status("the target to be back", |status| status.is_settled());
+    target_back(&mut rig, before);
     fs::write(rig.mnt().join("new"), b"x").unwrap();
     rig.assert_replica_equals(&rig.src());
     rig.finish();
@@ -407,6 +422,7 @@ fn a_source_killed_before_its_own_change_leaves_nothing_on_the_target() {
     let replica = rig.replica();
     for round in 0..3 {
         rig.settle();
+        resumable(&rig);
         rig.link().deafen();
         let mnt = rig.mnt();
         let there = || match round {
@@ -498,9 +514,9 @@ fn a_target_killed_beside_writers_leaves_both_the_same() {
     let roamers = Roamers::start(&rig.mnt(), 3, seed);
     for _ in 0..3 {
         roamers.roam(300);
+        let before = rig.status().target().reconnects;
         rig.kill_target();
-        rig.start_target();
-        rig.wait_status("the target to be back", |status| status.target().coherent);
+        target_back(&mut rig, before);
     }
     roamers.roam(100);
     roamers.stop();

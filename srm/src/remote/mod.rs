@@ -157,7 +157,9 @@ impl Core {
         }
         let clean = matches!(self.gate, Gate::Clean);
         if !clean {
-            self.all_dirty("names were changed on the target first, and then nothing more was sent; all will be compared");
+            self.all_dirty(
+                "names were changed on the target first, and then nothing more was sent; all will be compared",
+            );
         }
         clean
     }

@@ -1,13 +1,13 @@
 //! What of an operation is proposed (R13): the operation as it is asked for, with resulting times that are near what they will be. What the set leaves out, or
 //! what crosses its border, is not proposed: it goes as in `real`.
 
+use super::Key;
 use super::decide::{Asked, Change, Proposal, Proposed};
 use super::undo::Undo;
-use super::Key;
+use crate::Srm;
 use crate::map::{Handle, Touch};
 use crate::names::{Gone, Renamed};
 use crate::set::Kind;
-use crate::Srm;
 use bytes::Bytes;
 use platform::sys;
 use platform::tree::{Names, Node};
@@ -111,11 +111,7 @@ impl Srm {
     }
 
     /// Proposes a rename that is as `rename` will be; its times do not count.
-    pub fn propose_rename(
-        self: &Arc<Self>,
-        names: &Names,
-        rename: &Renamed<'_>,
-    ) -> Result<Option<Proposed>, Errno> {
+    pub fn propose_rename(self: &Arc<Self>, names: &Names, rename: &Renamed<'_>) -> Result<Option<Proposed>, Errno> {
         if !self.proposes() || !self.is_within(names, rename) {
             return Ok(None);
         }

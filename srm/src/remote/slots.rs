@@ -79,7 +79,9 @@ fn encode(boot: [u8; 16], paths: &[RelPath]) -> Vec<u8> {
         crc = crc32c::crc32c_append(crc, path.as_bytes());
     }
     bytes.extend_from_slice(&crc.to_le_bytes());
-    paths.iter().for_each(|path| bytes.extend_from_slice(path.as_bytes()));
+    for path in paths {
+        bytes.extend_from_slice(path.as_bytes());
+    }
     bytes
 }
 

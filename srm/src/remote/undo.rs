@@ -174,9 +174,9 @@ impl Srm {
     /// Queues them, one behind the other. `false`: things have to be looked at.
     fn send_back(&self, ops: Vec<Op>) -> bool {
         let mut core = self.core.lock();
-        let all = ops.into_iter().all(|op| {
-            matches!(core.gate, Gate::Clean) && core.push(Draft::new(&op, Bytes::new())).is_some()
-        });
+        let all = ops
+            .into_iter()
+            .all(|op| matches!(core.gate, Gate::Clean) && core.push(Draft::new(&op, Bytes::new())).is_some());
         drop(core);
         self.wake();
         all

@@ -46,12 +46,14 @@ impl Applier {
             Op::Create { path, .. } | Op::Unlink { path, .. } | Op::Link { to: path, .. } => {
                 self.inode_at(path).map(|inode| Seen::Names([inode, 0]))
             }
-            Op::Rename { from, to, .. } => self
-                .inode_at(from)
-                .and_then(|from| Ok(Seen::Names([from, self.inode_at(to)?]))),
-            _ => return op.place().and_then(|place| self.node(place).ok()).map_or(Seen::Unknown, |fd| {
-                attr::stat(&fd).map_or(Seen::Unknown, |stat| Seen::Node(Box::new(stat)))
-            }),
+            Op::Rename { from, to, .. } => {
+                self.inode_at(from).and_then(|from| Ok(Seen::Names([from, self.inode_at(to)?])))
+            }
+            _ => {
+                return op.place().and_then(|place| self.node(place).ok()).map_or(Seen::Unknown, |fd| {
+                    attr::stat(&fd).map_or(Seen::Unknown, |stat| Seen::Node(Box::new(stat)))
+                });
+            }
         };
         seen.unwrap_or(Seen::Unknown)
     }

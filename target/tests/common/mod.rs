@@ -14,10 +14,9 @@ pub use snapshot::*;
 use bytes::Bytes;
 use platform::wire::{read_message, write_message};
 use protocol::{
-    Phase,
     Ack, Answer, At, Attrs, Hello, HelloAck, Incarnation, Mark, Message, Name, NodeId, NodeKind, Op, Owner, Page,
-    Place, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId, SeqNo, Time, Trouble, TroubleKind,
-    VERSION,
+    Phase, Place, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId, SeqNo, Time, Trouble,
+    TroubleKind, VERSION,
 };
 use replfs_target::{Target, TargetConfig, TargetError};
 use std::collections::BTreeMap;
