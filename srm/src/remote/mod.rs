@@ -110,7 +110,12 @@ impl Remote {
 impl Core {
     /// Whether the target can be asked now: R12, "acknowledged means applied on a coherent target".
     pub fn can_propose(&self) -> bool {
-        matches!(self.link, Link::Up) && !self.bypass && self.is_coherent()
+        self.is_listening() && self.is_coherent()
+    }
+
+    /// Whether the target is connected, and nothing stands in its way.
+    fn is_listening(&self) -> bool {
+        matches!(self.link, Link::Up) && self.blocked.is_none() && !self.bypass
     }
 
     /// Whether that may be so soon: something is put back, or looked at again, and that has not lasted long.
@@ -121,10 +126,7 @@ impl Core {
             Gate::Due | Gate::Held(_) => false,
         };
         // One that was silent a moment ago is not waited for again and again.
-        soon && matches!(self.link, Link::Up)
-            && !self.bypass
-            && !self.remote.is_silent(self.connections)
-            && !self.stopped
+        soon && self.is_listening() && !self.remote.is_silent(self.connections) && !self.stopped
     }
 
     /// The proposals that nobody has decided are given up, all at once (R13): who waits for one learns that no verdict comes.

@@ -4,6 +4,7 @@
 
 mod away;
 mod both;
+mod chaos;
 mod killed;
 mod refused;
 

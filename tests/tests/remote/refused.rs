@@ -10,15 +10,20 @@ use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn attribute(flag: &str, path: &Path) {
     tool(path.parent().unwrap(), "chattr", [OsStr::new(flag), path.as_os_str()]);
 }
 
 /// A rig of which one side is on a small disk.
-fn on_disk(side: impl Fn(&Rig) -> std::path::PathBuf, format: &[&str]) -> (Rig, Disk) {
-    let mut rig = Rig::bare(Commit::Remote, Setup::default());
+fn on_disk(side: impl Fn(&Rig) -> PathBuf, format: &[&str]) -> (Rig, Disk) {
+    on_disk_with(Setup::default(), side, format)
+}
+
+/// The same with something else that is special.
+pub(super) fn on_disk_with(setup: Setup, side: impl Fn(&Rig) -> PathBuf, format: &[&str]) -> (Rig, Disk) {
+    let mut rig = Rig::bare(Commit::Remote, setup);
     let disk = Disk::new(&rig, "disk", 24, format);
     let at = side(&rig);
     disk.mount(&mut rig, &at);
