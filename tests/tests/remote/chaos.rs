@@ -1,4 +1,4 @@
-//! Everything at once: files that the source may not change, a link that is cut or deaf, a target that dies, beside random operations. What is left in the end
+//! Everything at once: files that the source may not change, a link that is cut or deaf, daemons that die, beside random operations. What is left in the end
 //! counts: both sides are exactly equal, and nothing is undecided.
 
 use super::refused::on_disk_with;
@@ -43,6 +43,7 @@ fn in_the_end_both_are_equal_whatever_happened() {
     let setup = Setup::default().linked().option(&["--remote-timeout", "500ms"]);
     let (mut rig, _disk) = on_disk_with(setup, Rig::src, &[]);
     let roamers = Roamers::start(&rig.mnt(), 3, seed);
+    let mut passes = 0;
     for _ in 0..ROUNDS {
         roamers.roam(OPERATIONS);
         for _ in 0..3 {
@@ -54,7 +55,7 @@ fn in_the_end_both_are_equal_whatever_happened() {
             }
         }
         roamers.roam(OPERATIONS);
-        match random.below(4) {
+        match random.below(5) {
             0 => rig.link().cut(),
             1 => rig.link().deafen(),
             2 => {
@@ -63,16 +64,23 @@ fn in_the_end_both_are_equal_whatever_happened() {
                 roamers.roam(20);
                 target_back(&mut rig, before);
             }
+            3 => {
+                rig.kill_source();
+                rig.mount();
+            }
             _ => {}
         }
         roamers.roam(20);
         rig.link().mend();
         let _raced = command::run(Command::new("chattr").args(["-R", "-f", "-i"]).arg(rig.src()));
-        rig.wait_status("the target to be coherent again", |status| status.target().coherent);
+        let status = rig.wait_status("the target to be coherent again", |status| status.target().coherent);
+        passes = passes.max(status.target().passes);
     }
     roamers.stop();
     let _links_have_none = command::run(Command::new("chattr").args(["-R", "-f", "-i"]).arg(rig.src()));
     rig.assert_equal();
+    // Each daemon counts anew.
+    assert!(passes > 1, "seed {seed}: something was put back");
     assert!(rig.status().target().undecided.is_empty(), "seed {seed}");
     rig.finish();
 }
