@@ -57,6 +57,10 @@ async fn what_is_done_is_settled_with_what_resulted() {
     settle(&mut source, op).await;
     assert_eq!(fs::read(rig.at("f")).unwrap(), b"\0\0\0\0\0data", "content stays");
     assert_eq!((mode(&rig.at("f")), mtime(&rig.at("f"))), (0o600, LATER));
+    let grown = Op::SetAttr { place: at(2, "f"), size: Some(20), owner: None, mode: None, atime: None, mtime: Some(D) };
+    assert_eq!(propose(&mut source, grown.clone(), b"").await, DONE);
+    settle(&mut source, grown).await;
+    assert_eq!((fs::metadata(rig.at("f")).unwrap().len(), mtime(&rig.at("f"))), (20, D));
     for op in [link(at(2, "f"), "g"), rename(2, "f", "h", None), exchange(2, "h", "g"), rename(2, "g", "i", None)] {
         assert_eq!(propose(&mut source, op.clone(), b"").await, DONE, "{op:?}");
         settle(&mut source, op).await;

@@ -1,5 +1,6 @@
 //! Putting back what the target did and the source did not. Where it is known that the target did all of it, the inverse follows in the stream, and nothing travels
-//! twice: what lost its name is kept there until then. Otherwise names are looked at again, by content, and of data and attributes what the source has is sent.
+//! twice: what lost its name is kept there until then. Otherwise names are looked at again, by content, after the inverse where that does no harm, and of data and attributes
+//! what the source has is sent.
 
 use super::Undecided;
 use super::decide::{Change, Proposed};
@@ -93,6 +94,15 @@ impl Undo {
         undo
     }
 
+    /// Whether the inverse does nothing where the target has not done it, in a pass: what it takes away is not there then.
+    fn is_harmless(&self) -> bool {
+        match self.steps.as_slice() {
+            [Step::MoveBack { kind, .. }] => *kind != RenameKind::Exchange,
+            [Step::Remove { .. } | Step::Restore { .. }] => true,
+            _ => false,
+        }
+    }
+
     /// A name went, or what was under it was replaced. An empty directory is not kept.
     fn took(&mut self, at: &Spot, gone: &Gone) {
         if gone.directory {
@@ -134,10 +144,17 @@ impl Srm {
         {
             return undo.rest.is_empty() || self.look_again(names, &undo.rest, false);
         }
-        if let Some(node) = undo.kept {
-            let _no_reply_waits = self.queue(&mut self.core.lock(), Draft::new(&Op::Reap { node }, Bytes::new()), 0);
+        let begun = self.look_again(names, &undo.looks, false);
+        // Numbered before any question of that, because names stand still until the operation is over.
+        let inverse = if done == Done::Unknown && undo.is_harmless() { self.inverse(names, undo) } else { None };
+        let reap = || undo.kept.map(|node| Op::Reap { node }).into_iter().collect();
+        let mut core = self.core.lock();
+        if matches!(core.gate, Gate::Pass(_)) {
+            for op in inverse.unwrap_or_else(reap) {
+                let _no_reply_waits = self.queue(&mut core, Draft::new(&op, Bytes::new()), 0);
+            }
         }
-        self.look_again(names, &undo.looks, false)
+        begun
     }
 
     /// The records that put back all of it; `None` where they cannot be told.

@@ -151,8 +151,9 @@ impl Applier {
             Op::Allocate { place, mtime, perm, .. } | Op::CopyRange { to: place, mtime, perm, .. } => {
                 self.settle_data(place, (*mtime, *perm), false)
             }
-            Op::SetAttr { place, size, owner, mode, atime, mtime } => {
-                self.set_attr(place, *size, *owner, *mode, (*atime, *mtime))
+            // The size is what it is to be. Set once more it would give back what is allocated behind the end.
+            Op::SetAttr { place, owner, mode, atime, mtime, .. } => {
+                self.set_attr(place, None, *owner, *mode, (*atime, *mtime))
             }
             Op::SetXattr { place, mode, .. } | Op::RemoveXattr { place, mode, .. } => self.settle_xattr(place, *mode),
             Op::Create { path, node, kind, attrs, parent_mtime } => {

@@ -60,7 +60,12 @@ impl Applier {
             }
             At::Orphan => (self.home.orphans.try_clone()?, orphan_name(from.node).into_bytes()),
         };
-        let source = stat_name(&from_dir, &from_name)?.ok_or(Errno::NOENT)?;
+        let source = match stat_name(&from_dir, &from_name)? {
+            Some(source) => source,
+            // Nothing was kept: the name was never taken away.
+            None if manner.tolerant && from.at == At::Orphan => return Ok(()),
+            None => return Err(Errno::NOENT.into()),
+        };
         if is_dir(&source) {
             return Err(Fault::damage("a directory where a file should be"));
         }

@@ -83,6 +83,7 @@ fn what_the_target_did_unheard_is_put_back_when_it_is_connected_again() {
     let content = Random::new(3).bytes(2 << 20);
     fs::write(rig.mnt().join("file"), &content).unwrap();
     fs::create_dir(rig.mnt().join("dir")).unwrap();
+    fs::write(rig.mnt().join("dir/big"), Random::new(5).bytes(5 << 20)).unwrap();
     let (mnt, replica) = (rig.mnt(), rig.replica());
     done_and_not_heard(&rig, || fs::create_dir(mnt.join("new")), || replica.join("new").exists());
     assert_eq!(rig.status().target().undecided, ["new"]);
@@ -93,12 +94,20 @@ fn what_the_target_did_unheard_is_put_back_when_it_is_connected_again() {
     rig.link().mend();
     rig.assert_equal();
     assert_eq!(fs::read(replica.join("file")).unwrap(), content);
+    let before = rig.link().bytes_there();
+    done_and_not_heard(&rig, || fs::rename(mnt.join("dir"), mnt.join("moved")), || replica.join("moved").exists());
+    rig.link().mend();
+    rig.assert_equal();
+    let sent = rig.link().bytes_there() - before;
+    assert!(sent < 2 << 20, "{sent} bytes travelled for a directory that was only to move back");
     let file = File::options().write(true).open(mnt.join("file")).unwrap();
     let there = || fs::read(replica.join("file")).unwrap()[100..103] == *b"new";
     done_and_not_heard(&rig, || file.write_all_at(b"new", 100), there);
     rig.link().mend();
     rig.assert_equal();
     assert_eq!(fs::read(replica.join("file")).unwrap(), content);
+    let aside = fs::read_dir(rig.root().join(".replfs/tree/aside")).map_or(0, Iterator::count);
+    assert_eq!(aside, 0, "what was put back is not set aside");
     let exchange = || {
         rustix::fs::renameat_with(CWD, mnt.join("file"), CWD, mnt.join("dir"), RenameFlags::EXCHANGE)
             .map_err(io::Error::from)

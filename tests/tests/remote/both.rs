@@ -1,6 +1,7 @@
 //! What returned is on both sides, and they are exactly equal.
 
 use super::{mode, rig};
+use replfs_tests::extents;
 use replfs_tests::load::Load;
 use replfs_tests::model::bench::Bench;
 use replfs_tests::model::{lanes, search, strategy};
@@ -9,7 +10,8 @@ use replfs_tests::seed;
 use rustix::fs::{CWD, FallocateFlags, FileType, Mode, RenameFlags, XattrFlags};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::Path;
 use std::time::Duration;
 
 // claim: A175
@@ -145,5 +147,22 @@ fn what_the_set_leaves_out_is_not_asked_for_and_borders_are_crossed() {
     rig.settle();
     let names: Vec<_> = fs::read_dir(&replica).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["copy"]);
+    rig.finish();
+}
+
+// claim: A175
+#[test]
+fn fsync_reaches_both_disks() {
+    let rig = rig(Setup::default());
+    let waits = |dir: &Path| extents::wait_for_disk(&dir.join("file")).unwrap();
+    let file = File::create(rig.mnt().join("file")).unwrap();
+    file.write_all_at(&vec![1; 300_000], 0).unwrap();
+    file.sync_all().unwrap();
+    assert_eq!((waits(&rig.src()), waits(&rig.replica())), (false, false), "after fsync");
+    drop(file);
+    let file = File::options().write(true).custom_flags(libc::O_DSYNC).open(rig.mnt().join("file")).unwrap();
+    file.write_all_at(&vec![2; 300_000], 300_000).unwrap();
+    assert_eq!((waits(&rig.src()), waits(&rig.replica())), (false, false), "after a write with O_DSYNC");
+    drop(file);
     rig.finish();
 }
