@@ -2,7 +2,7 @@
 
 use crate::attrs::Wanted;
 use crate::convert::{attributes, caller, errno, generation, kind, nothing, set_time};
-use crate::data::Durable;
+use crate::data::{Durable, Manner};
 use crate::dirs::DirEntry;
 use crate::flags::Opened;
 use crate::fs::{Done, Failed, Fs, name};
@@ -224,7 +224,8 @@ impl Filesystem for Adapter {
             atime: atime.map(set_time),
             mtime: mtime.map(set_time),
         };
-        let outcome = self.fs.setattr(caller(req), ino.0, fh.map(u64::from), &wanted);
+        let (caller, fh) = (caller(req), fh.map(u64::from));
+        let outcome = self.fs.changing(|| self.fs.setattr(caller, ino.0, fh, &wanted));
         self.finish(outcome, move |result| match result {
             Ok(stat) => reply.attr(&TTL, &attributes(&stat)),
             Err(error) => reply.error(error),
@@ -240,24 +241,26 @@ impl Filesystem for Adapter {
 
     fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
         let new = New { caller: caller(req), mode, umask };
-        self.finish_entry(self.fs.mknod(new, parent.0, name, rdev), reply);
+        self.finish_entry(self.fs.changing(|| self.fs.mknod(new, parent.0, name, rdev)), reply);
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let new = New { caller: caller(req), mode, umask };
-        self.finish_entry(self.fs.mkdir(new, parent.0, name), reply);
+        self.finish_entry(self.fs.changing(|| self.fs.mkdir(new, parent.0, name)), reply);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.finish_empty(self.fs.unlink(parent.0, name), reply);
+        self.finish_empty(self.fs.changing(|| self.fs.unlink(parent.0, name)), reply);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.finish_empty(self.fs.rmdir(parent.0, name), reply);
+        self.finish_empty(self.fs.changing(|| self.fs.rmdir(parent.0, name)), reply);
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        self.finish_entry(self.fs.symlink(caller(req), parent.0, name, target.as_os_str()), reply);
+        let caller = caller(req);
+        let outcome = self.fs.changing(|| self.fs.symlink(caller, parent.0, name, target.as_os_str()));
+        self.finish_entry(outcome, reply);
     }
 
     fn rename(
@@ -270,12 +273,13 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let outcome = self.fs.rename(caller(req), (parent.0, name), (newparent.0, newname), flags.bits());
+        let (caller, from, to) = (caller(req), (parent.0, name), (newparent.0, newname));
+        let outcome = self.fs.changing(|| self.fs.rename(caller, from, to, flags.bits()));
         self.finish_empty(outcome, reply);
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        self.finish_entry(self.fs.link(ino.0, newparent.0, newname), reply);
+        self.finish_entry(self.fs.changing(|| self.fs.link(ino.0, newparent.0, newname)), reply);
     }
 
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -296,7 +300,7 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let new = New { caller: caller(req), mode, umask };
-        let outcome = self.fs.create(new, parent.0, name, flags);
+        let outcome = self.fs.changing(|| self.fs.create(new, parent.0, name, flags));
         self.finish(outcome, move |result| match result {
             Ok((entry, handle)) => {
                 let attributes = attributes(&entry.stat);
@@ -348,14 +352,15 @@ impl Filesystem for Adapter {
         let (caller, kills) = (caller(req), write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID));
         if write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
             // Mapped pages on their way out: neither room nor network is waited for, either may need the memory they hold.
-            let (result, ticket) = split(self.fs.write(caller, &file, offset, data, kills, Durable::No));
+            let manner = Manner { kills, durable: Durable::No, written_back: true };
+            let (result, ticket) = split(self.fs.write(caller, &file, offset, data, manner));
             drop(file);
             return self.fs.srm.commit_local(ticket, move || written(result, reply));
         }
-        let durable = Durable::from_flags(flags.0);
+        let manner = Manner { kills, durable: Durable::from_flags(flags.0), written_back: false };
         let bytes = data.len() as u64;
         if let Some(admission) = self.fs.srm.admit(bytes) {
-            let outcome = self.fs.write(caller, &file, offset, data, kills, durable);
+            let outcome = self.fs.changing(|| self.fs.write(caller, &file, offset, data, manner));
             drop((file, admission));
             return self.finish(outcome, move |result| written(result, reply));
         }
@@ -363,7 +368,7 @@ impl Filesystem for Adapter {
         self.fs.srm.when_room(
             bytes,
             Box::new(move || {
-                let outcome = fs.write(caller, &file, offset, &data, kills, durable);
+                let outcome = fs.changing(|| fs.write(caller, &file, offset, &data, manner));
                 drop(file);
                 finish(&fs, outcome, move |result| written(result, reply));
             }),
@@ -390,7 +395,7 @@ impl Filesystem for Adapter {
     }
 
     fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        self.finish_empty(self.fs.fsync(fh.0, datasync), reply);
+        self.finish_empty(self.fs.changing(|| self.fs.fsync(fh.0, datasync)), reply);
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -462,7 +467,7 @@ impl Filesystem for Adapter {
     }
 
     fn fsyncdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        self.finish_empty(self.fs.fsyncdir(fh.0, datasync), reply);
+        self.finish_empty(self.fs.changing(|| self.fs.fsyncdir(fh.0, datasync)), reply);
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
@@ -492,7 +497,8 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        self.finish_empty(self.fs.setxattr(caller(req), ino.0, name, value, flags), reply);
+        let caller = caller(req);
+        self.finish_empty(self.fs.changing(|| self.fs.setxattr(caller, ino.0, name, value, flags)), reply);
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -504,7 +510,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.finish_empty(self.fs.removexattr(ino.0, name), reply);
+        self.finish_empty(self.fs.changing(|| self.fs.removexattr(ino.0, name)), reply);
     }
 
     fn ioctl(
@@ -543,7 +549,7 @@ impl Filesystem for Adapter {
         };
         let (fs, caller) = (Arc::clone(&self.fs), caller(req));
         self.when_room(0, move || {
-            let outcome = fs.fallocate(caller, &file, mode, offset, length);
+            let outcome = fs.changing(|| fs.fallocate(caller, &file, mode, offset, length));
             drop(file);
             finish(&fs, outcome, move |result| empty(result, reply));
         });
@@ -575,7 +581,7 @@ impl Filesystem for Adapter {
         };
         let (fs, caller) = (Arc::clone(&self.fs), caller(req));
         self.when_room(protocol::CHUNK_BYTES, move || {
-            let outcome = fs.copy(caller, &from, offset_in, &to, offset_out, len);
+            let outcome = fs.changing(|| fs.copy(caller, &from, offset_in, &to, offset_out, len));
             drop((from, to));
             finish(&fs, outcome, move |result| written(result, reply));
         });

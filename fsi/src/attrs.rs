@@ -43,6 +43,23 @@ impl Wanted {
     fn kills(&self, caller: Caller) -> bool {
         *self == Self::default() || (self.size.is_some() && caller.uid != 0)
     }
+
+    /// What is to be proposed; `None` where nothing changes.
+    fn operation(&self, before: &Stat, kill: Option<Caller>) -> Option<impl FnOnce(protocol::Place) -> Op + use<>> {
+        let owner = Owner { uid: self.uid.unwrap_or(before.st_uid), gid: self.gid.unwrap_or(before.st_gid) };
+        let owner = self.owner().then_some(owner);
+        let safe = kill.map(|caller| safe_mode(caller, before)).filter(|safe| *safe != attr::perm(before));
+        let (size, mode) = (self.size, self.mode.or(safe));
+        let time = |time: Option<SetTime>| match time? {
+            SetTime::Now => Some(srm::now()),
+            SetTime::At(time) => Some(time),
+        };
+        let (atime, mtime) = (time(self.atime), time(self.mtime.or(size.map(|_| SetTime::Now))));
+        if (size, owner, mode, atime, mtime) == (None, None, None, None, None) {
+            return None;
+        }
+        Some(move |place| Op::SetAttr { place, size, owner, mode, atime, mtime })
+    }
 }
 
 /// The descriptor a SETATTR works on.
@@ -204,20 +221,27 @@ impl Fs {
         if wanted.size.is_some() {
             self.srm.heat_content(names, node);
         }
-        let result = apply(target, wanted, kill, &before);
+        let proposed = match wanted.operation(&before, kill) {
+            Some(make) => self.propose(names, node, &[], make)?,
+            None => None,
+        };
+        let asked = proposed.is_some();
+        let result = self.decided(names, proposed, apply(target, wanted, kill, &before));
         let stat = attr::stat(target.fd())?;
         // Of several changes the first ones may have been made before one failed; ctime tells whether any was.
         let unchanged = result.is_err()
             && attr::ctime(&before) == attr::ctime(&stat)
             && attr::mtime(&before) == attr::mtime(&stat)
             && before.st_size == stat.st_size;
-        let record = if unchanged { None } else { record_of(wanted, &before, &stat) };
+        // What the target did first is put back with all that is different.
+        let is_put_back = asked && result.is_err();
+        let record = if unchanged || is_put_back { None } else { record_of(wanted, &before, &stat) };
         let ticket = match record {
             Some(make) => self.record(names, node, &stat, &[], make),
             None => srm::Ticket::NONE,
         };
         match result {
-            Ok(()) => Ok(Done { value: stat, ticket }),
+            Ok(((), _proposed)) => Ok(Done { value: stat, ticket }),
             Err(error) => {
                 if !unchanged {
                     self.attributes_changed(node);

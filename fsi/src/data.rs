@@ -8,7 +8,7 @@ use platform::tree::{Names, Node};
 use protocol::Op;
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
-use srm::Ticket;
+use srm::{Asked, Ticket};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -48,6 +48,16 @@ impl Durable {
             Self::All => Ok(rustix::fs::fsync(fd)?),
         }
     }
+}
+
+/// How a write comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Setuid and setgid are to be cleared, because of its caller.
+    pub kills: bool,
+    pub durable: Durable,
+    /// Mapped pages that the kernel writes back: nothing is waited for.
+    pub written_back: bool,
 }
 
 impl Fs {
@@ -104,15 +114,14 @@ impl Fs {
         Ok(rustix::fs::seek(&file.fd, to)?)
     }
 
-    /// Writes at `offset`; how much was written. `kills`: setuid and setgid are to be cleared, because of this caller.
+    /// Writes at `offset`; how much was written.
     pub(crate) fn write(
         &self,
         caller: Caller,
         file: &OpenFile,
         offset: u64,
         data: &[u8],
-        kills: bool,
-        durable: Durable,
+        Manner { kills, durable, written_back }: Manner,
     ) -> Result<Done<u32>, Failed> {
         if data.is_empty() {
             return Ok(Done { value: 0, ticket: Ticket::NONE });
@@ -122,20 +131,22 @@ impl Fs {
         let lock = file.node.lock.lock();
         self.srm.heat_content(&names, &file.node);
         let before = self.perm_before(fd)?;
-        let written = writing_as(caller.ids(), || rustix::io::pwrite(fd, data, offset))??;
+        let op = |place, mtime, mode| Op::Write { place, offset, mtime, mode, durable: durable != Durable::No };
+        let first = |place| op(place, srm::now(), None);
+        let proposed = if written_back { None } else { self.propose(&names, &file.node, data, first)? };
+        let result = writing_as(caller.ids(), || rustix::io::pwrite(fd, data, offset)).and_then(|done| Ok(done?));
+        let (written, mut proposed) = self.decided(&names, proposed, result)?;
+        if written < data.len() {
+            self.srm.put_back(&names, proposed.take());
+        }
         let ticket = if before.is_none() && !kills && self.srm.is_bypassed() {
             Ticket::NONE
         } else {
             let stat = attr::stat(fd)?;
             let mode = self.killed(&file.node, fd, &stat, kills.then_some(caller), before);
-            self.record(&names, &file.node, &stat, &data[..written], |place| Op::Write {
-                place,
-                offset,
-                mtime: attr::mtime(&stat),
-                mode,
-                durable: durable != Durable::No,
-            })
+            self.record(&names, &file.node, &stat, &data[..written], |place| op(place, attr::mtime(&stat), mode))
         };
+        drop(proposed);
         drop(lock);
         drop(names);
         durable.make(fd).map_err(|error| Failed { error, ticket })?;
@@ -182,17 +193,21 @@ impl Fs {
 
     /// Numbered under the lock, executed outside it (R11).
     pub(crate) fn sync(&self, node: &Arc<Node>, fd: BorrowedFd<'_>, data_only: bool) -> Result<Done<()>, Failed> {
-        let ticket = {
+        let (ticket, asked) = {
             let names = self.tree.names().read();
             let _lock = node.lock.lock();
             // Without a look at the file: one that is asked for its times writes them with every write (Linux 6.13).
-            if node.has_name() || node.is_orphan() {
-                self.srm.on_node(&names, node, &[], |place| Op::Fsync { place, data_only })
+            if !node.has_name() && !node.is_orphan() {
+                (Ticket::NONE, None)
+            } else if let Some(asked) = self.srm.propose_fsync(&names, node, data_only)? {
+                (Ticket::NONE, Some(asked))
             } else {
-                Ticket::NONE
+                (self.srm.on_node(&names, node, &[], |place| Op::Fsync { place, data_only }), None)
             }
         };
         let result = if data_only { rustix::fs::fdatasync(fd) } else { rustix::fs::fsync(fd) };
+        // Nothing is locked any more.
+        asked.map_or(Ok(()), Asked::wait)?;
         match result {
             Ok(()) => Ok(Done { value: (), ticket }),
             Err(error) => Err(Failed { error: error.into(), ticket }),

@@ -6,7 +6,7 @@
 //!
 //! Numbering (I1): an operation is carried out and handed to the SRM under one hold of the locks, data and attributes
 //! under the shared namespace lock and the node's lock, names under the exclusive namespace lock. The reply goes out
-//! after the locks are dropped. No FUSE thread ever waits for the network or for room.
+//! after the locks are dropped. No FUSE thread ever waits for the network or for room, but in commit mode `remote` (`proposals`).
 
 mod adapter;
 mod attrs;
@@ -20,6 +20,7 @@ mod mount;
 mod mountinfo;
 mod moves;
 mod names;
+mod proposals;
 mod space;
 mod xattrs;
 

@@ -1,13 +1,13 @@
 //! Names that go or move: unlink, rmdir, rename.
 
 use crate::fs::{Caller, Done, Failed, Fs, name};
-use platform::sys::attr;
 use platform::sys::creds::creating_as;
+use platform::sys::{attr, dir};
 use platform::tree::{Names, Node};
-use protocol::{Name, NodeKind, Op, RenameKind};
+use protocol::{Name, NodeKind, Op, RenameKind, Time};
 use rustix::fs::{AtFlags, RenameFlags, Stat};
 use rustix::io::Errno;
-use srm::{Gone, Renamed, Ticket};
+use srm::{Gone, Proposed, Renamed, Ticket};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,6 +33,19 @@ struct Side {
     dir: Arc<Node>,
     fd: Arc<OwnedFd>,
     name: Name,
+}
+
+/// A time that is not known yet.
+const UNKNOWN: Time = Time { secs: 0, nanos: 0 };
+
+/// What it is for a node to lose this name; `found` is as it is before.
+fn departing(side: &Side, found: &Found) -> Gone {
+    let node = &found.node;
+    let last = node.other_link(&side.dir, &side.name).is_none();
+    let directory = node.is_dir();
+    let links_left = if directory { 0 } else { found.stat.st_nlink.saturating_sub(1) };
+    let orphan = last && !directory && (node.is_open() || (found.known && links_left > 0));
+    Gone { node: node.id(), ino: node.ino(), links_left, orphan, directory }
 }
 
 /// `renameat2(2)`'s flags; `EINVAL` for others.
@@ -79,11 +92,27 @@ impl Fs {
 
     fn remove_found(&self, names: &mut Names, side: &Side, found: &Found, flags: AtFlags) -> Result<Done<()>, Failed> {
         self.srm.heat_names(names, &side.dir);
-        rustix::fs::unlinkat(&side.fd, side.name.as_os_str(), flags)?;
+        let proposed = self.propose_gone(names, side, found, flags)?;
+        let removed = rustix::fs::unlinkat(&side.fd, side.name.as_os_str(), flags);
+        let ((), _proposed) = self.decided(names, proposed, removed.map_err(Into::into))?;
         let parent_mtime = self.parent_mtime(side.fd.as_fd())?;
         let gone = self.lost_name(names, side, found);
         let ticket = self.srm.unlinked(names, &side.dir, &side.name, gone, parent_mtime);
         Ok(Done { value: (), ticket })
+    }
+
+    /// Proposes that a name goes. What cannot go is not.
+    fn propose_gone(&self, names: &Names, side: &Side, found: &Found, flags: AtFlags) -> io::Result<Option<Proposed>> {
+        let directory = flags.contains(AtFlags::REMOVEDIR);
+        if !self.srm.proposes() || directory != found.node.is_dir() || !self.can_go(names, found)? {
+            return Ok(None);
+        }
+        Ok(self.srm.propose_unlink(names, &side.dir, &side.name, &departing(side, found))?)
+    }
+
+    /// Whether it is no directory, or an empty one.
+    fn can_go(&self, names: &Names, found: &Found) -> io::Result<bool> {
+        Ok(!found.node.is_dir() || dir::is_empty(self.directory(names, &found.node)?.as_fd())?)
     }
 
     fn find(&self, names: &Names, side: &Side) -> io::Result<Found> {
@@ -137,6 +166,20 @@ impl Fs {
         kind: RenameKind,
         flags: RenameFlags,
     ) -> Result<Done<()>, Failed> {
+        let exchanged = if kind == RenameKind::Exchange { there } else { None };
+        let replaced = if exchanged.is_some() { None } else { there };
+        let mut renamed = Renamed {
+            from_dir: &from.dir,
+            from: &from.name,
+            to_dir: &to.dir,
+            to: &to.name,
+            kind,
+            node: &moved.node,
+            other: exchanged.map(|found| &found.node),
+            replaced: replaced.map(|found| departing(to, found)),
+            from_parent_mtime: UNKNOWN,
+            to_parent_mtime: UNKNOWN,
+        };
         let rename =
             || Ok(rustix::fs::renameat_with(&from.fd, from.name.as_os_str(), &to.fd, to.name.as_os_str(), flags)?);
         for side in [from, to] {
@@ -146,13 +189,11 @@ impl Fs {
         if let (RenameKind::Exchange, Some(there)) = (kind, there) {
             self.srm.heat_moved(names, &there.node);
         }
+        let proposed = self.propose_rename(names, &renamed, moved, there)?;
         let whiteout = flags.contains(RenameFlags::WHITEOUT);
         // A whiteout belongs to who makes it.
-        if whiteout {
-            creating_as(caller.ids(), 0, false, rename)?;
-        } else {
-            rename()?;
-        }
+        let result = if whiteout { creating_as(caller.ids(), 0, false, rename) } else { rename() };
+        let ((), _proposed) = self.decided(names, proposed, result)?;
         if there.is_some_and(|there| Arc::ptr_eq(&there.node, &moved.node)) {
             // Two names of one node: a rename leaves both, an exchange changes nothing but the times of the directories.
             let ticket = match kind {
@@ -161,29 +202,13 @@ impl Fs {
             };
             return Ok(Done { value: (), ticket });
         }
-        let (from_parent_mtime, to_parent_mtime) =
-            (self.parent_mtime(from.fd.as_fd())?, self.parent_mtime(to.fd.as_fd())?);
-        let exchanged = if kind == RenameKind::Exchange { there } else { None };
-        let replaced = match (kind, there) {
-            (RenameKind::Exchange, _) | (_, None) => None,
-            (_, Some(there)) => Some(self.lost_name(names, to, there)),
-        };
+        renamed.from_parent_mtime = self.parent_mtime(from.fd.as_fd())?;
+        renamed.to_parent_mtime = self.parent_mtime(to.fd.as_fd())?;
+        renamed.replaced = replaced.map(|found| self.lost_name(names, to, found));
         if let Some(other) = exchanged {
             other.node.move_link(names, (&to.dir, &to.name), (&from.dir, &from.name));
         }
         moved.node.move_link(names, (&from.dir, &from.name), (&to.dir, &to.name));
-        let renamed = Renamed {
-            from_dir: &from.dir,
-            from: &from.name,
-            to_dir: &to.dir,
-            to: &to.name,
-            kind,
-            node: &moved.node,
-            other: exchanged.map(|found| &found.node),
-            replaced,
-            from_parent_mtime,
-            to_parent_mtime,
-        };
         let ticket = self.srm.renamed(names, &renamed);
         let ticket = if whiteout {
             self.left_whiteout(names, from).inspect_err(|_| {
@@ -193,6 +218,29 @@ impl Fs {
             ticket
         };
         Ok(Done { value: (), ticket })
+    }
+
+    /// Proposes a rename. What cannot be, or changes nothing, is not.
+    fn propose_rename(
+        &self,
+        names: &Names,
+        renamed: &Renamed<'_>,
+        moved: &Found,
+        there: Option<&Found>,
+    ) -> io::Result<Option<Proposed>> {
+        if !self.srm.proposes() {
+            return Ok(None);
+        }
+        let can = match (renamed.kind, there) {
+            (_, Some(there)) if Arc::ptr_eq(&there.node, &moved.node) => false,
+            (RenameKind::Exchange, there) => there.is_some(),
+            (RenameKind::NoReplace, there) => there.is_none(),
+            (RenameKind::Replace, None) => true,
+            (RenameKind::Replace, Some(there)) => {
+                there.node.is_dir() == moved.node.is_dir() && self.can_go(names, there)?
+            }
+        };
+        if can { Ok(self.srm.propose_rename(names, renamed)?) } else { Ok(None) }
     }
 
     /// A rename left a whiteout (a device 0:0) under the old name.
@@ -227,17 +275,15 @@ impl Fs {
     /// before.
     fn lost_name(&self, names: &mut Names, side: &Side, found: &Found) -> Gone {
         let node = &found.node;
-        let last = node.remove_link(names, &side.dir, &side.name);
-        let directory = node.is_dir();
-        if directory {
+        let gone = departing(side, found);
+        node.remove_link(names, &side.dir, &side.name);
+        if gone.directory {
             self.tree.close_directory(node);
         }
-        let links_left = if directory { 0 } else { found.stat.st_nlink.saturating_sub(1) };
-        let orphan = last && !directory && (node.is_open() || (found.known && links_left > 0));
-        if orphan {
+        if gone.orphan {
             node.set_orphan(true);
         }
-        Gone { node: node.id(), ino: node.ino(), links_left, orphan, directory }
+        gone
     }
 }
 

@@ -6,10 +6,10 @@ use crate::fs::{Caller, Done, Entry, Failed, Fs, name};
 use platform::sys::creds::creating_as;
 use platform::sys::{attr, proc_path};
 use platform::tree::{Names, Node};
-use protocol::{Name, NodeKind, Time};
+use protocol::{Name, NodeKind, Owner, Time};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use srm::Ticket;
+use srm::{Proposed, Ticket};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -44,6 +44,11 @@ impl New {
         let dir = attr::stat(dir)?;
         Ok(dir.st_mode & libc::S_ISGID != 0 && self.caller.in_group(dir.st_gid))
     }
+}
+
+/// Whether there is something under a name.
+fn is_taken(dir: BorrowedFd<'_>, name: &Name) -> bool {
+    rustix::fs::statat(dir, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
 /// The directory of a name operation, with the namespace lock held exclusively.
@@ -82,11 +87,13 @@ impl Fs {
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;
         self.srm.heat_names(&names, &dir);
+        let proposed = self.propose_made(&names, (&dir, fd.as_fd(), &name), &NodeKind::File, &new)?;
         let how = backing_flags(flags) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let created = new.make(fd.as_fd(), || Ok(rustix::fs::openat(&fd, name.as_os_str(), how, new.perm())?));
+        let created = self.decided(&names, proposed, created);
         let mut place = Place { names: &mut names, dir, fd, name };
         match created {
-            Ok(file) => {
+            Ok((file, _proposed)) => {
                 let found = self.tree.made(place.names, file.as_fd(), &place.dir, &place.name, 1)?;
                 let (node, entry, ticket) = self.made(&mut place, found, NodeKind::File)?;
                 node.opened();
@@ -166,10 +173,27 @@ impl Fs {
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;
         self.srm.heat_names(&names, &dir);
-        new.make(fd.as_fd(), || make(fd.as_fd(), &name))?;
+        let proposed = self.propose_made(&names, (&dir, fd.as_fd(), &name), &kind, &new)?;
+        let result = new.make(fd.as_fd(), || make(fd.as_fd(), &name));
+        let ((), _proposed) = self.decided(&names, proposed, result)?;
         let found = self.tree.lookup_at(&names, fd.as_fd(), &dir, &name, 1)?;
         let (_, entry, ticket) = self.made(&mut Place { names: &mut names, dir, fd, name }, found, kind)?;
         Ok(Done { value: entry, ticket })
+    }
+
+    /// Proposes a new node. One that cannot be made because its name is taken is not.
+    fn propose_made(
+        &self,
+        names: &Names,
+        (dir, fd, name): (&Arc<Node>, BorrowedFd<'_>, &Name),
+        kind: &NodeKind,
+        new: &New,
+    ) -> io::Result<Option<Proposed>> {
+        if !self.srm.proposes() || is_taken(fd, name) {
+            return Ok(None);
+        }
+        let (uid, gid) = new.caller.ids();
+        Ok(self.srm.propose_create(names, dir, name, kind, (Owner { uid, gid }, new.mode & !new.umask))?)
     }
 
     /// A node was made and is known: describes it.
@@ -207,7 +231,10 @@ impl Fs {
         let file = self.path_fd(&names, &node)?;
         // By way of /proc, because AT_EMPTY_PATH asks for a capability that ordinary users do not have.
         let path = proc_path(file.as_fd());
-        rustix::fs::linkat(rustix::fs::CWD, path, &fd, name.as_os_str(), AtFlags::SYMLINK_FOLLOW)?;
+        let asks = self.srm.proposes() && !is_taken(fd.as_fd(), &name);
+        let proposed = if asks { self.srm.propose_link(&names, &node, &dir, &name)? } else { None };
+        let linked = rustix::fs::linkat(rustix::fs::CWD, path, &fd, name.as_os_str(), AtFlags::SYMLINK_FOLLOW);
+        let ((), _proposed) = self.decided(&names, proposed, linked.map_err(Into::into))?;
         let (node, stat) = self.tree.lookup_at(&names, fd.as_fd(), &dir, &name, 1)?;
         let parent_mtime = self.parent_mtime(fd.as_fd())?;
         let ticket = self.srm.linked(&mut names, &node, &dir, &name, parent_mtime);

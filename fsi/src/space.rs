@@ -8,7 +8,7 @@ use platform::tree::{Names, Node};
 use protocol::{AllocateMode, CHUNK_BYTES, Op};
 use rustix::fs::{FallocateFlags, OFlags, Stat};
 use rustix::io::Errno;
-use srm::Ticket;
+use srm::{Proposed, Ticket};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -54,21 +54,21 @@ impl Fs {
         let _lock = node.lock.lock();
         self.srm.heat_content(&names, node);
         let before = attr::stat(fd)?;
-        let result = writing_as(caller.ids(), || rustix::fs::fallocate(fd, flags, offset, len))?;
+        let op = |place, mtime, perm| Op::Allocate { place, mode, offset, len, mtime, perm };
+        let proposed = self.propose(&names, node, &[], |place| op(place, srm::now(), None))?;
+        let asked = proposed.is_some();
+        let result = writing_as(caller.ids(), || rustix::fs::fallocate(fd, flags, offset, len));
+        let result = self.decided(&names, proposed, result.and_then(|done| Ok(done?)));
         let stat = attr::stat(fd)?;
         if let Err(error) = result {
+            if asked {
+                return Err(error.into());
+            }
             let ticket = self.half_allocated(&names, file, (&before, &stat), mode, offset, len);
-            return Err(Failed { error: error.into(), ticket });
+            return Err(Failed { error, ticket });
         }
         let perm = self.killed(node, fd, &stat, None, Some(attr::perm(&before)));
-        let ticket = self.record(&names, node, &stat, &[], |place| Op::Allocate {
-            place,
-            mode,
-            offset,
-            len,
-            mtime: attr::mtime(&stat),
-            perm,
-        });
+        let ticket = self.record(&names, node, &stat, &[], |place| op(place, attr::mtime(&stat), perm));
         Ok(Done { value: (), ticket })
     }
 
@@ -131,10 +131,15 @@ impl Fs {
         let before = self.perm_before(to.fd.as_fd())?;
         let read_before = attr::atime(&attr::stat(&from.fd)?);
         let most = if self.srm.takes_copies() { COPY_BYTES } else { CHUNK_BYTES };
-        let wanted = usize::try_from(len.min(most)).unwrap_or(usize::MAX);
+        let (len, proposed) = self.propose_copy(&names, (from, from_offset), (to, to_offset), len.min(most))?;
+        let wanted = usize::try_from(len).unwrap_or(usize::MAX);
         let (mut read_at, mut write_at) = (from_offset, to_offset);
         let copy = || rustix::fs::copy_file_range(&from.fd, Some(&mut read_at), &to.fd, Some(&mut write_at), wanted);
-        let copied = writing_as(caller.ids(), copy)??;
+        let result = writing_as(caller.ids(), copy).and_then(|done| Ok(done?));
+        let (copied, mut proposed) = self.decided(&names, proposed, result)?;
+        if copied < wanted {
+            self.srm.put_back(&names, proposed.take());
+        }
         if copied == 0 {
             return Ok(Done { value: 0, ticket: Ticket::NONE });
         }
@@ -164,6 +169,34 @@ impl Fs {
             })?
         };
         Ok(Done { value: u32::try_from(copied).unwrap_or(u32::MAX), ticket })
+    }
+
+    /// Proposes a copy; how much is to be copied then. Of what cannot be described as a copy the bytes are proposed. Both files are locked.
+    fn propose_copy(
+        &self,
+        names: &Names,
+        (from, from_offset): (&OpenFile, u64),
+        (to, to_offset): (&OpenFile, u64),
+        len: u64,
+    ) -> io::Result<(u64, Option<Proposed>)> {
+        if !self.srm.proposes() {
+            return Ok((len, None));
+        }
+        let there = attr::stat(&from.fd)?.st_size.cast_unsigned().saturating_sub(from_offset);
+        let len = len.min(there);
+        if len == 0 {
+            return Ok((0, None));
+        }
+        let mtime = srm::now();
+        if self.srm.takes_copies() && from.node.has_name() && (to.node.has_name() || to.node.is_orphan()) {
+            let op = |from, to| Op::CopyRange { from, from_offset, to, to_offset, len, mtime, perm: None };
+            return Ok((len, self.srm.propose_copy(names, &from.node, &to.node, op)?));
+        }
+        let mut data = vec![0; usize::try_from(len.min(CHUNK_BYTES)).unwrap_or(0)];
+        let got = rustix::io::pread(&from.fd, &mut data[..], from_offset)?;
+        data.truncate(got);
+        let op = |place| Op::Write { place, offset: to_offset, mtime, mode: None, durable: false };
+        Ok((got as u64, self.propose(names, &to.node, &data, op)?))
     }
 
     /// Records what a stretch of a file holds now as writes and holes. `content` reads the same bytes, maybe elsewhere.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::attrs::Wanted;
-use crate::data::Durable;
+use crate::data::{Durable, Manner};
 use crate::fs::{Caller, Fs};
 use crate::names::New;
 use platform::tree::Tree;
@@ -106,7 +106,8 @@ fn writing_nothing_does_nothing_and_a_size_needs_a_file() {
     let (fs, _dir) = fs();
     let (entry, handle) = fs.create(new(0o644), ROOT, name("f"), libc::O_WRONLY).unwrap().value;
     let file = fs.files.get(handle).unwrap();
-    assert_eq!(fs.write(CALLER, &file, 1 << 40, &[], false, Durable::All).unwrap().value, 0);
+    let manner = Manner { kills: false, durable: Durable::All, written_back: false };
+    assert_eq!(fs.write(CALLER, &file, 1 << 40, &[], manner).unwrap().value, 0);
     assert_eq!(fs.getattr(entry.stat.st_ino, Some(handle)).unwrap().st_size, 0);
     let size = Wanted { size: Some(1), ..Wanted::default() };
     let error = fs.setattr(CALLER, ROOT, None, &size).unwrap_err().error;

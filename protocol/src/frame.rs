@@ -8,7 +8,7 @@
 //!  2  1  version
 //!  3  1  kind
 //!  4  1  codec of the payload (0: as it is)
-//!  5  1  flags (bit 0: tolerant)
+//!  5  1  flags of a record (bit 0: tolerant; bit 1: proposed; bit 2: settled)
 //!  6  2  zero
 //!  8  4  header length in bytes
 //! 12  4  payload length in bytes
@@ -23,7 +23,7 @@
 use crate::id::SeqNo;
 use crate::message::Message;
 use crate::piece::PieceOp;
-use crate::record::{Op, Record};
+use crate::record::{Op, Phase, Record};
 use crate::{MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, VERSION};
 use bytes::Bytes;
 use serde::Serialize;
@@ -34,6 +34,8 @@ pub const HEAD_BYTES: usize = 48;
 
 const MAGIC: [u8; 2] = *b"RF";
 const FLAG_TOLERANT: u8 = 1;
+const FLAG_PROPOSED: u8 = 2;
+const FLAG_SETTLED: u8 = 4;
 const CRC_AT: usize = 44;
 
 /// Why bytes are not a frame. The connection that carried them is closed with this reason.
@@ -51,6 +53,9 @@ pub enum FrameError {
     /// A payload codec that does not exist.
     #[error("unknown payload codec {0}")]
     Codec(u8),
+    /// A record that is proposed and settled at once.
+    #[error("record flags {0:02x} contradict each other")]
+    Flags(u8),
     /// Longer than allowed.
     #[error("frame of {0} bytes exceeds the bound")]
     Length(usize),
@@ -208,7 +213,8 @@ impl Head {
             Kind::Record => {
                 let op = parse(header)?;
                 let tolerant = self.flags & FLAG_TOLERANT != 0;
-                Message::Record(Record { seq: self.seq, stamp: self.stamp, tolerant, op }, payload)
+                let phase = phase(self.flags)?;
+                Message::Record(Record { seq: self.seq, stamp: self.stamp, tolerant, phase, op }, payload)
             }
             Kind::Ack => Message::Ack(parse(header)?),
             Kind::Answer => Message::Answer(self.seq, parse(header)?),
@@ -225,6 +231,15 @@ impl Head {
             Kind::Piece => Message::Piece(self.seq.get(), parse(header)?, payload),
             Kind::PieceDone => Message::PieceDone(self.seq.get(), parse(header)?),
         })
+    }
+}
+
+fn phase(flags: u8) -> Result<Phase, FrameError> {
+    match (flags & FLAG_PROPOSED != 0, flags & FLAG_SETTLED != 0) {
+        (false, false) => Ok(Phase::Plain),
+        (true, false) => Ok(Phase::Proposed),
+        (false, true) => Ok(Phase::Settled),
+        (true, true) => Err(FrameError::Flags(flags)),
     }
 }
 
@@ -274,7 +289,7 @@ impl Frame {
 
     /// Encodes a record with its payload.
     pub fn record(record: &Record, payload: Bytes) -> Self {
-        Draft::new(&record.op, payload).number(record.seq, record.stamp, record.tolerant)
+        Draft::new(&record.op, payload).in_phase(record.phase).number(record.seq, record.stamp, record.tolerant)
     }
 
     /// Encodes a piece with its number and payload. The payload is not copied.
@@ -307,6 +322,7 @@ pub struct Draft {
     payload_crc: u32,
     offset: u64,
     word: &'static str,
+    phase: Phase,
 }
 
 impl Draft {
@@ -316,7 +332,26 @@ impl Draft {
             Op::Write { offset, .. } => *offset,
             _ => 0,
         };
-        Self { header: pack(op), payload_crc: crc32c::crc32c(&payload), payload, offset, word: op.word() }
+        Self {
+            header: pack(op),
+            payload_crc: crc32c::crc32c(&payload),
+            payload,
+            offset,
+            word: op.word(),
+            phase: Phase::Plain,
+        }
+    }
+
+    /// The same in another phase.
+    #[must_use]
+    pub fn in_phase(mut self, phase: Phase) -> Self {
+        self.phase = phase;
+        self
+    }
+
+    /// Whether the source has carried it out, and who was first.
+    pub fn phase(&self) -> Phase {
+        self.phase
     }
 
     /// The operation's word ([`Op::word`]).
@@ -326,7 +361,12 @@ impl Draft {
 
     /// The frame of this operation in its place in the order.
     pub fn number(self, seq: SeqNo, stamp: u64, tolerant: bool) -> Frame {
-        let flags = if tolerant { FLAG_TOLERANT } else { 0 };
+        let phase = match self.phase {
+            Phase::Plain => 0,
+            Phase::Proposed => FLAG_PROPOSED,
+            Phase::Settled => FLAG_SETTLED,
+        };
+        let flags = phase | if tolerant { FLAG_TOLERANT } else { 0 };
         assemble(Kind::Record, flags, seq, self.offset, stamp, &self.header, self.payload, self.payload_crc)
     }
 }

@@ -18,12 +18,13 @@ pub use frame::{Draft, Frame, FrameError, Head};
 pub use id::{Incarnation, NodeId, ReplicaId, SeqNo, StageId};
 pub use message::{
     Ack, Answer, Entry, Hello, HelloAck, Message, Own, Page, Position, RefusalCode, Refused, Trouble, TroubleKind,
+    Verdict,
 };
 pub use path::{Name, PathError, RelPath};
 pub use piece::{
     CUT_AVG_BYTES, CUT_MAX_BYTES, CUT_MIN_BYTES, LaneAck, LaneHello, MAX_CHUNKS, MAX_LANES, PieceAnswer, PieceOp,
 };
-pub use record::{AllocateMode, At, Content, Ensure, Mark, Op, Place, Record, RenameKind, Replaced};
+pub use record::{AllocateMode, At, Content, Ensure, Mark, Op, Phase, Place, Record, RenameKind, Replaced};
 
 /// The protocol version that this build speaks. Versions are compared for equality until there are two.
 pub const VERSION: u8 = 1;

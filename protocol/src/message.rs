@@ -211,6 +211,15 @@ pub struct Own {
     pub xattrs: [u8; 16],
 }
 
+/// What became of a proposal ([`crate::Phase::Proposed`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Zero: it is done. Otherwise the error number, as Linux has them, that an application is to be told.
+    pub errno: u32,
+    /// It was not done, and nothing has changed. Without this some of it may have been done.
+    pub unchanged: bool,
+}
+
 /// What a record asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
@@ -218,6 +227,8 @@ pub enum Answer {
     Page(Page),
     /// To [`crate::Op::Compare`]: the indexes of the blocks that differ (or are holes), ascending.
     Differs(Vec<u32>),
+    /// To a proposal.
+    Verdict(Verdict),
 }
 
 /// Everything that travels.

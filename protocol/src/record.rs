@@ -405,6 +405,20 @@ impl Op {
     }
 }
 
+/// What a record is to an operation that commit mode `remote` carries out on the target first (S2, R13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Nothing: the source has carried the operation out.
+    #[default]
+    Plain,
+    /// The source has not carried it out, and waits for the target's [`crate::Verdict`]. Resulting times and attributes are
+    /// not known yet.
+    Proposed,
+    /// The source has carried out what was proposed: what is there stays, and resulting times and attributes are set. Content
+    /// that was proposed is not sent again.
+    Settled,
+}
+
 /// One operation in its place in the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -415,6 +429,8 @@ pub struct Record {
     /// The replica is under repair: what stands in this operation's way is set aside, what it takes away may already be
     /// gone. Without this either is damage and is reported as such.
     pub tolerant: bool,
+    /// Whether the source has carried it out, and who was first.
+    pub phase: Phase,
     /// What.
     pub op: Op,
 }

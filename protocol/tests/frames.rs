@@ -6,8 +6,8 @@ use replfs_protocol::frame::HEAD_BYTES;
 use replfs_protocol::{
     Ack, Answer, Ask, At, Attrs, Content, Ensure, Entry, FailedKind, Fetch, FetchAck, Frame, FrameError, Head, Hello,
     HelloAck, Hole, Incarnation, LaneAck, LaneHello, Mark, Message, Name, NodeId, NodeKind, Op, Own, Owner, Page,
-    PieceAnswer, PieceOp, Place, Position, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId,
-    Seen, SeqNo, StageId, Time, Told, Trouble, TroubleKind,
+    Phase, PieceAnswer, PieceOp, Place, Position, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced,
+    ReplicaId, Seen, SeqNo, StageId, Time, Told, Trouble, TroubleKind, Verdict,
 };
 use std::path::PathBuf;
 
@@ -32,7 +32,8 @@ fn place() -> Place {
 }
 
 fn record(op: Op, payload: &'static [u8]) -> Message {
-    let record = Record { seq: SeqNo::new(42), stamp: 1_700_000_000_000_000_000, tolerant: true, op };
+    let record =
+        Record { seq: SeqNo::new(42), stamp: 1_700_000_000_000_000_000, tolerant: true, phase: Phase::Plain, op };
     Message::Record(record, Bytes::from_static(payload))
 }
 
@@ -127,8 +128,24 @@ fn samples() -> Vec<(&'static str, Message)> {
     .chain(pages())
     .chain(bounded_troubles())
     .chain(lane_samples())
+    .chain(proposals())
     .chain(reading())
     .collect()
+}
+
+fn proposals() -> Vec<(&'static str, Message)> {
+    let write = |phase: Phase, payload: &'static [u8]| {
+        let op = Op::Write { place: place(), offset: 4096, mtime: time(3), mode: None, durable: false };
+        let record = Record { seq: SeqNo::new(43), stamp: 1_700_000_000_000_000_000, tolerant: false, phase, op };
+        Message::Record(record, Bytes::from_static(payload))
+    };
+    let verdict = |errno, unchanged| Message::Answer(SeqNo::new(43), Answer::Verdict(Verdict { errno, unchanged }));
+    vec![
+        ("record-proposed", write(Phase::Proposed, b"data")),
+        ("record-settled", write(Phase::Settled, b"")),
+        ("answer-verdict-done", verdict(0, false)),
+        ("answer-verdict-refused", verdict(28, true)),
+    ]
 }
 
 fn pages() -> Vec<(&'static str, Message)> {
@@ -286,6 +303,17 @@ fn frozen_samples_of_version_1_are_read() {
         assert_eq!(parse(&frozen).unwrap(), message, "{what}");
         assert_eq!(frozen, bytes_of(&message), "{what} is still written as it was");
     }
+}
+
+#[test]
+fn a_record_is_not_proposed_and_settled_at_once() {
+    let (_, message) = proposals().remove(0);
+    let mut bad = bytes_of(&message);
+    bad[5] |= 4;
+    let header = u32::from_le_bytes(bad[8..12].try_into().unwrap()) as usize;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bad[..44]), &bad[HEAD_BYTES..HEAD_BYTES + header]);
+    bad[44..48].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(parse(&bad).unwrap_err(), FrameError::Flags(6));
 }
 
 #[test]

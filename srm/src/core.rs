@@ -10,13 +10,14 @@ use crate::incoherent::Incoherent;
 use crate::lanes::Lanes;
 use crate::map::Progress;
 use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
+use crate::remote::Remote;
 use crate::replies::{Replies, Reply};
 use crate::stand::StandFile;
 use crate::status::CommitMode;
 use bytes::Bytes;
 use platform::tree::Node;
 use platform::{random, sys};
-use protocol::{Answer, Draft, Incarnation, Mark, Op, Position, ReplicaId, SeqNo};
+use protocol::{Answer, Draft, Incarnation, Mark, Op, Phase, Position, ReplicaId, SeqNo};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -72,8 +73,12 @@ pub(crate) struct Core {
     /// What `near` measures by.
     pub marks: Marks,
     pub degraded: bool,
-    /// Questions to the target that a pass waits for.
+    /// What the target is asked to do first.
+    pub remote: Remote,
+    /// Questions to the target that a pass, or a proposal, waits for.
     pub questions: HashMap<SeqNo, SyncSender<Answer>>,
+    /// When the last pass began.
+    pub pass_began: Instant,
     pub passes_begun: u64,
     pub passes_done: u64,
     /// Content is to be compared, whatever attributes say.
@@ -175,7 +180,9 @@ impl Core {
             commit: config.commit,
             marks: Marks::default(),
             degraded: false,
+            remote: Remote::default(),
             questions: HashMap::new(),
+            pass_began: Instant::now(),
             passes_begun: 0,
             passes_done: 0,
             by_content: config.clean_end_secs.is_none(),
@@ -214,7 +221,7 @@ impl Core {
     /// dirty now.
     pub fn push(&mut self, draft: Draft) -> Option<SeqNo> {
         let tolerant = matches!(self.gate, Gate::Pass(_));
-        let word = draft.word();
+        let word = if draft.phase() == Phase::Proposed { "propose" } else { draft.word() };
         let (now, before) = (sys::now_ns(), self.backlog.bytes());
         let (bound, full) = match self.backlog.push(draft, now, tolerant) {
             Ok(seq) => {
@@ -383,7 +390,7 @@ impl Core {
         self.blocked = None;
         self.halted = None;
         self.flags.clear();
-        // The senders are dropped: who waits for an answer learns that none comes.
+        // The senders are dropped: who waits for an answer, or a verdict, learns that none comes.
         self.questions.clear();
         self.lanes.end_generation();
         self.generation += 1;
@@ -450,6 +457,7 @@ impl Core {
     /// A pass begins; what it finds out about is no longer counted as absorbed.
     pub fn begin_pass(&mut self, pass: Pass<Arc<Node>>) -> u64 {
         self.passes_begun += 1;
+        self.pass_began = Instant::now();
         assert!(pass.number == self.passes_begun, "passes are numbered in their order");
         self.away = None;
         self.gate = Gate::Pass(Box::new(pass));
@@ -469,13 +477,17 @@ impl Core {
 
     /// Whether replies wait for the target now: R12, "acknowledged means applied on a coherent target".
     pub fn waits(&self) -> bool {
-        self.commit.mode.waits() && !self.degraded && self.is_coherent()
+        match self.commit.mode {
+            // What is waited for is on both sides: a target that goes away holds nobody up.
+            CommitMode::Remote => self.can_propose(),
+            mode => mode.waits() && !self.degraded && self.is_coherent(),
+        }
     }
 
     /// What must be applied before the reply to this number may go out, in the mode that is asked for.
     pub fn needed(&self, seq: SeqNo) -> SeqNo {
         match self.commit.mode {
-            CommitMode::Sync => seq,
+            CommitMode::Sync | CommitMode::Remote => seq,
             CommitMode::Near => self.marks.needed(seq, sys::now_ns(), self.commit.near),
             CommitMode::Real | CommitMode::Local => SeqNo::ZERO,
         }

@@ -5,6 +5,7 @@ use crate::backlog::Window;
 use crate::core::{Core, Known, Link};
 use crate::map::Gate;
 use crate::replies::Reply;
+use crate::status::CommitMode;
 use platform::sys;
 use protocol::{Ack, Answer, Frame, Hello, HelloAck, Refused, SeqNo, Trouble, TroubleKind, VERSION};
 use std::sync::Arc;
@@ -198,6 +199,9 @@ impl Srm {
             core.degraded = false;
             tracing::info!(event = "recovered", "the target has caught up; the commit mode is in force again");
         }
+        if core.is_coherent() {
+            core.remote.put_back();
+        }
         let due = take_applied(&mut core);
         let closing = core.closing;
         drop(core);
@@ -262,6 +266,7 @@ impl Srm {
         tracing::warn!(event = "refused", code = ?refused.code, text = refused.text, "the target refuses this source");
         let mut core = self.core.lock();
         core.link = Link::Refused;
+        core.give_up_proposals();
         core.last_error = Some(refused.text.clone());
         drop(core);
         self.lanes.link(false);
@@ -275,6 +280,11 @@ impl Srm {
             Link::Up | Link::Setup | Link::Refused => {
                 tracing::warn!(event = "link-down", reason, "no connection to the target");
                 core.link = Link::Down(Instant::now());
+                core.give_up_proposals();
+                if core.commit.mode == CommitMode::Remote {
+                    // They wait for times only: what they changed is on both sides.
+                    core.release_replies();
+                }
                 core.begin_away();
             }
             Link::Down(_) => {}

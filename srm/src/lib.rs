@@ -2,8 +2,8 @@
 //!
 //! `backlog`, `commit`, `incoherent`, `replies` and `map` are pure; `core` holds them together under one lock; `away` gives a queue up for what it changed; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
-//! repairs; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed, and `hot` where the
-//! machine lost power.
+//! repairs; `remote` asks the target first; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed,
+//! and `hot` where the machine lost power.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
 //! is read or waited for.
@@ -28,6 +28,7 @@ mod member;
 mod names;
 mod pass;
 mod passed;
+mod remote;
 mod replies;
 mod restart;
 mod room;
@@ -45,6 +46,7 @@ pub use journal::{AreaConfig, AreaKind};
 pub use live::NotClean;
 pub use names::{Gone, Renamed};
 pub use pass::{Again, Readiness};
+pub use remote::{Asked, BEGIN_ANEW, Proposed, now};
 pub use room::Admission;
 pub use set::OnRemove;
 pub use watch::Left;
@@ -57,7 +59,7 @@ use platform::tree::{Names, Node, Tree};
 use protocol::{Name, ReplicaId};
 use status::CommitMode;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -82,6 +84,8 @@ pub struct Config {
     pub degrade_after: Duration,
     /// How long the target tries an operation that it cannot carry out, before it goes on without it; `None`: for ever.
     pub retry_after: Option<Duration>,
+    /// In `remote`, how long an operation waits for the target's verdict.
+    pub remote_timeout: Duration,
     /// Bound in bytes of a backlog that is in memory only, because there is no journal; at least [`MIN_BACKLOG_BYTES`].
     pub backlog_bytes: u64,
     /// Where what is queued survives this process.
@@ -163,6 +167,10 @@ pub struct Srm {
     /// What the set leaves out is set aside on the target by the pass that follows.
     sweeping: AtomicBool,
     verifier: verify::Verifier,
+    /// Operations are proposed to the target first.
+    proposing: AtomicBool,
+    /// Proposals that are not settled.
+    proposals: AtomicUsize,
 }
 
 impl std::fmt::Debug for Srm {
@@ -177,7 +185,7 @@ impl Srm {
         let lanes = Arc::new(Lanes::default());
         let mut core = Core::new(&config, Arc::clone(&lanes))?;
         let resumed = restart::open(&mut core, &config);
-        if let Some(resumed) = resumed {
+        if let Some(resumed) = &resumed {
             tree.number_from(resumed.first_node);
         }
         let hot = Arc::clone(&core.hot);
@@ -203,9 +211,12 @@ impl Srm {
             lanes,
             hot,
             verifier: verify::Verifier::default(),
+            proposing: AtomicBool::new(false),
+            proposals: AtomicUsize::new(0),
         });
+        srm.note_mode(srm.config.commit.mode);
         if let Some(resumed) = resumed {
-            srm.go_on(resumed.since);
+            srm.go_on(&resumed);
         }
         clock::start(&srm)?;
         room::start(&srm)?;
@@ -225,6 +236,7 @@ impl Srm {
             commit: Commit::new(CommitMode::Real),
             degrade_after: Duration::from_secs(5),
             retry_after: None,
+            remote_timeout: Duration::from_secs(10),
             backlog_bytes: MIN_BACKLOG_BYTES,
             journal: None,
             adopt: false,

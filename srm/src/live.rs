@@ -8,7 +8,7 @@ use crate::member::{Membership, nowhere};
 use crate::status::CommitMode;
 use bytes::Bytes;
 use platform::tree::{Names, Node};
-use protocol::{At, Draft, Name, Op, Place};
+use protocol::{At, Draft, Name, Op, Phase, Place};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -76,6 +76,8 @@ impl Srm {
         let len = payload.len();
         let op = make(nowhere(node));
         let touch = Touch::of(&op, len);
+        let settles = self.has_proposals() && self.core.lock().settles_node(Node::id(node));
+        let (phase, payload) = if settles { (Phase::Settled, &[][..]) } else { (Phase::Plain, payload) };
         match self.membership(node, &op, len) {
             Membership::In => {}
             Membership::Out => {
@@ -92,7 +94,7 @@ impl Srm {
         match self.reach(names, node) {
             Reach::At(place) => {
                 let nameless = place.at == At::Orphan && self.is_removed(names, node);
-                let draft = Draft::new(&op.at(place), Bytes::copy_from_slice(payload));
+                let draft = Draft::new(&op.at(place), Bytes::copy_from_slice(payload)).in_phase(phase);
                 let mut core = self.core.lock();
                 core.count(draft.word());
                 core.written_bytes += len as u64;
@@ -131,6 +133,7 @@ impl Srm {
         to: &Arc<Node>,
         make: impl FnOnce(Place, Place) -> Op,
     ) -> Result<Ticket, NotClean> {
+        let settles = self.has_proposals() && self.core.lock().settles_node(Node::id(to));
         // While a pass runs, a right file's content may still be on its way: its bytes are shipped.
         if !matches!(self.core.lock().gate, Gate::Clean) || self.is_filtered() {
             return Err(NotClean);
@@ -145,7 +148,8 @@ impl Srm {
         let nameless = output.at == At::Orphan && self.is_removed(names, to);
         let op = make(input, output);
         let touch = Touch::of(&op, 0);
-        let draft = Draft::new(&op, Bytes::new());
+        let phase = if settles { Phase::Settled } else { Phase::Plain };
+        let draft = Draft::new(&op, Bytes::new()).in_phase(phase);
         let mut core = self.core.lock();
         if !matches!(core.gate, Gate::Clean) {
             return Err(NotClean);

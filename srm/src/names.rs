@@ -9,7 +9,7 @@ use crate::map::{Bereft, Departure, Dirt, Gate, Held, Hint, Lost, Pass, Plan, Si
 use crate::{Again, Srm};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
-use protocol::{At, Attrs, Draft, Name, NodeId, NodeKind, Op, Place, RelPath, RenameKind, Replaced, Time};
+use protocol::{At, Attrs, Draft, Name, NodeId, NodeKind, Op, Phase, Place, RelPath, RenameKind, Replaced, Time};
 use rustix::fs::FileType;
 use std::sync::Arc;
 
@@ -357,6 +357,8 @@ impl Srm {
         draft: Draft,
         hold: impl FnOnce(&mut Held<Arc<Node>>) -> Result<(), Lost>,
     ) -> Ticket {
+        let settles = self.has_proposals() && core.settles_names();
+        let draft = if settles { draft.in_phase(Phase::Settled) } else { draft };
         if matches!(core.gate, Gate::Clean | Gate::Pass(_))
             && let Some(seq) = core.push(draft)
         {
@@ -365,6 +367,11 @@ impl Srm {
             return Ticket(Some(seq));
         }
         self.changed.notify_all();
+        if settles && matches!(core.gate, Gate::Held(_)) {
+            core.all_dirty(
+                "names were changed on the target first, and then nothing more was sent; all will be compared",
+            );
+        }
         hold_names(core, hold)
     }
 

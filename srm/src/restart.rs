@@ -9,11 +9,12 @@ use crate::Srm;
 use crate::backlog::Backlog;
 use crate::core::{Core, seconds};
 use crate::map::{Gate, Pass, Scope};
+use crate::remote::Slots;
 use crate::stand::{Stand, StandFile};
 use crate::{Config, JournalConfig};
 use bytes::Bytes;
 use journal::{DamageKind, Journal, RealDisk, Recovered};
-use protocol::{Draft, Mark, Op};
+use protocol::{Draft, Mark, Op, RelPath};
 use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -22,6 +23,9 @@ use std::time::Duration;
 
 /// The file beside the journal that says where its daemon stood.
 const STAND: &str = "stand";
+
+/// The file beside it that says what the target may have changed ahead of the source.
+const PROPOSED: &str = "proposed";
 
 /// Change times come from a clock of the kernel's that lags behind by a tick.
 const MARGIN_SECS: i64 = 2;
@@ -39,12 +43,22 @@ const NODES_EACH: u32 = 40;
 const MOST_DAEMONS: u32 = 1 << 20;
 
 /// What is gone on with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resumed {
     /// What has not changed since is on the target or in the journal.
     pub since: i64,
     /// The first number for a node.
     pub first_node: u64,
+    /// What the target may have changed ahead of the source.
+    pub proposed: Proposed,
+}
+
+/// What the last daemon had proposed to the target (R13) and not settled.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proposed {
+    pub paths: Vec<RelPath>,
+    /// Not all of it is known.
+    pub unknown: bool,
 }
 
 /// Opens the journal. What it has is gone on with, if that can be; otherwise it is forgotten. Where it cannot be used at all, the
@@ -93,6 +107,9 @@ fn try_open(core: &mut Core, config: &JournalConfig, limit_bytes: u64) -> Result
     let file = StandFile::open(&path, config.boot, daemon).map_err(|e| format!("{}: {e}", path.display()))?;
     core.backlog = Backlog::journaled(journal, stand.is_some(), limit_bytes).map_err(|e| e.to_string())?;
     core.stand = Some(file);
+    let (slots, mut left) = Slots::open(config.dir.join(PROPOSED), config.boot, stand.is_some())
+        .map_err(|e| format!("{}: {e}", config.dir.join(PROPOSED).display()))?;
+    core.remote.keep_in(slots);
     let Some((stand, since)) = stand else {
         core.note_stand(None);
         return Ok(None);
@@ -101,10 +118,13 @@ fn try_open(core: &mut Core, config: &JournalConfig, limit_bytes: u64) -> Result
     core.applied = core.backlog.oldest().prev();
     core.durable = core.applied;
     core.note_stand(Some(since));
+    let proposed =
+        Proposed { paths: left.left.iter().flat_map(|(paths, _)| paths.clone()).collect(), unknown: left.unknown };
+    core.remote.inherit(std::mem::take(&mut left));
     let first_node = (u64::from(daemon) << NODES_EACH) + 2;
     let operations = core.backlog.operations();
     tracing::info!(event = "journal-resumed", operations, "going on where the last daemon ended");
-    Ok(Some(Resumed { since: since - MARGIN_SECS, first_node }))
+    Ok(Some(Resumed { since: since - MARGIN_SECS, first_node, proposed }))
 }
 
 /// Whether the journal has all that was numbered.
@@ -139,17 +159,33 @@ pub(crate) fn maintain(srm: &Arc<Srm>) -> io::Result<()> {
 
 impl Srm {
     /// Goes on after a daemon that was killed: everything that changed since then is compared, behind what is queued.
-    pub(crate) fn go_on(self: &Arc<Self>, since: i64) {
+    pub(crate) fn go_on(self: &Arc<Self>, resumed: &Resumed) {
+        let suspects = self.proposed_nodes(&resumed.proposed.paths);
+        let since = resumed.since;
         let mut core = self.core.lock();
         (core.same_before, core.by_content) = (Some(since), false);
         let mut pass = Pass::new(core.passes_begun + 1, Scope::All(HashSet::new()));
         (pass.source_clean_secs, pass.trusts_target) = (since, true);
+        // The target may have changed them, and their change times here say nothing of that.
+        pass.suspect(suspects);
+        pass.by_content |= resumed.proposed.unknown;
+        core.by_content |= resumed.proposed.unknown;
         let number = core.begin_pass(pass);
         let restarted = Draft::new(&Op::Mark(Mark::Restarted), Bytes::new());
         if core.push_incoherent().is_some() && core.push(restarted).is_some() {
             drop(core);
             self.start_pass(number);
         }
+    }
+
+    /// Inode numbers of what the source has under these paths.
+    fn proposed_nodes(&self, paths: &[RelPath]) -> Vec<u64> {
+        let names = self.tree.names().read();
+        let found = |path: &RelPath| {
+            let (dir, name) = self.place_of(&names, path)?;
+            self.tree.lookup(&names, &dir, &name, 0).ok().map(|(node, _)| node.ino())
+        };
+        paths.iter().filter_map(found).collect()
     }
 
     /// Notes that all that was changed before now is numbered, if that is so.
@@ -180,6 +216,7 @@ impl Srm {
             }
         }
         // Neither is there where the journal could not be opened.
+        Slots::remove(&config.dir.join(PROPOSED));
         let _none = std::fs::remove_file(config.dir.join(STAND)).and_then(|()| std::fs::remove_dir(&config.dir));
     }
 }

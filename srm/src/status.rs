@@ -17,12 +17,14 @@ pub enum CommitMode {
     Real,
     /// After it is durable on the source.
     Local,
+    /// After source and target have it; the target is asked first, and what one of them cannot do neither does.
+    Remote,
 }
 
 impl CommitMode {
     /// Whether an application may have to wait for the target.
     pub fn waits(self) -> bool {
-        matches!(self, Self::Sync | Self::Near)
+        matches!(self, Self::Sync | Self::Near | Self::Remote)
     }
 }
 
@@ -35,8 +37,8 @@ impl std::str::FromStr for CommitMode {
             "near" => Ok(Self::Near),
             "real" => Ok(Self::Real),
             "local" => Ok(Self::Local),
-            "remote" => Err(format!("commit mode '{text}' does not exist yet; use sync, near, real or local")),
-            _ => Err(format!("unknown commit mode '{text}'; use sync, near, real or local")),
+            "remote" => Ok(Self::Remote),
+            _ => Err(format!("unknown commit mode '{text}'; use sync, near, real, local or remote")),
         }
     }
 }
@@ -48,6 +50,7 @@ impl std::fmt::Display for CommitMode {
             Self::Near => "near",
             Self::Real => "real",
             Self::Local => "local",
+            Self::Remote => "remote",
         })
     }
 }
@@ -174,8 +177,11 @@ pub struct TargetStatus {
     #[serde(default)]
     pub incoherent_from: Option<u64>,
     /// The mode in force is weaker than the one that was asked for, because the target does not answer or the replica
-    /// is not coherent.
+    /// is not coherent. In `remote`: changes are refused for that reason.
     pub degraded: bool,
+    /// In `remote`, some of the paths of which it is not known what the target did; that is put back when it is connected again.
+    #[serde(default)]
+    pub undecided: Vec<String>,
     /// What is not yet applied.
     pub lag: Lag,
     /// Highest number applied.

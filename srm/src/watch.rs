@@ -139,6 +139,7 @@ impl Srm {
             incoherent_until: core.coherent_at.filter(|_| !coherent).map(protocol::SeqNo::get),
             degraded: (core.commit.mode.waits() && !core.waits())
                 || (core.commit.mode == CommitMode::Local && core.degraded),
+            undecided: core.remote.unknown_paths(),
             lag: lag(&core),
             applied: core.applied.get(),
             durable: core.durable.get(),
@@ -232,6 +233,7 @@ impl Srm {
         let mut core = self.core.lock();
         let waited = core.commit.mode.waits();
         core.commit = commit;
+        self.note_mode(commit.mode);
         if !commit.mode.waits() {
             core.degraded = false;
             core.release_replies();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use protocol::record::{Content, Op};
-use protocol::{At, Attrs, CHUNK_BYTES, Ensure, NodeKind, Owner, PieceOp, Record, Time};
+use protocol::{At, Attrs, CHUNK_BYTES, Ensure, NodeKind, Owner, Phase, PieceOp, Record, Time};
 
 const MAX_XATTR_BYTES: usize = 64 << 10;
 const MAX_LINK_BYTES: usize = 4095;
@@ -18,7 +18,9 @@ fn that(holds: bool, or: &'static str) -> Checked {
 
 /// Whether `record` can be asked of a target at all; the reason where not.
 pub(crate) fn check(record: &Record, payload: &Bytes) -> Checked {
+    phase(record)?;
     match &record.op {
+        _ if record.phase == Phase::Settled => that(payload.is_empty(), "content that was proposed before")?,
         Op::Write { .. } => that(!payload.is_empty(), "a write without data")?,
         Op::SetXattr { .. } => that(payload.len() <= MAX_XATTR_BYTES, "an attribute's value over 64 KiB")?,
         Op::Ensure(ensure) => content(ensure, payload)?,
@@ -80,6 +82,32 @@ pub(crate) fn check(record: &Record, payload: &Bytes) -> Checked {
         Op::Compare { offset, len, block_bytes, hashes, .. } => compare(*offset, *len, *block_bytes, hashes),
         Op::Reap { .. } | Op::Fsync { .. } | Op::List { .. } | Op::Look { .. } | Op::Mark(_) => Ok(()),
     }
+}
+
+/// Whether the operation is one that can be proposed, or settled.
+fn phase(record: &Record) -> Checked {
+    let proposes = match &record.op {
+        Op::Write { .. }
+        | Op::SetAttr { .. }
+        | Op::Allocate { .. }
+        | Op::CopyRange { .. }
+        | Op::SetXattr { .. }
+        | Op::RemoveXattr { .. }
+        | Op::Create { .. }
+        | Op::Link { .. }
+        | Op::Unlink { .. }
+        | Op::Rename { .. } => true,
+        Op::Fsync { .. } => record.phase == Phase::Proposed,
+        Op::Reap { .. }
+        | Op::Ensure(_)
+        | Op::SetAside { .. }
+        | Op::Remove { .. }
+        | Op::List { .. }
+        | Op::Look { .. }
+        | Op::Compare { .. }
+        | Op::Mark(_) => false,
+    };
+    that(proposes || record.phase == Phase::Plain, "a proposal of what cannot be proposed")
 }
 
 /// Whether a piece can be asked of a target at all; the reason where not.

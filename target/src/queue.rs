@@ -179,11 +179,12 @@ impl Queue {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use protocol::{Mark, Op, SeqNo};
+    use protocol::{Mark, Op, Phase, SeqNo};
     use std::sync::Arc;
 
     fn item(bytes: usize) -> Item {
-        let record = Record { seq: SeqNo::new(1), stamp: 0, tolerant: false, op: Op::Mark(Mark::Barrier) };
+        let record =
+            Record { seq: SeqNo::new(1), stamp: 0, tolerant: false, phase: Phase::Plain, op: Op::Mark(Mark::Barrier) };
         Item::Record { record, payload: Bytes::from(vec![0; bytes]), starts: false }
     }
 

@@ -11,8 +11,9 @@ use crate::queue::{Item, Popped, Queue};
 use crate::status::Facts;
 use crate::sync::Syncer;
 use bytes::Bytes;
-use protocol::{Answer, Incarnation, Mark, Message, Op, Record, RelPath, SeqNo, Trouble, TroubleKind};
+use protocol::{Answer, Incarnation, Mark, Message, Op, Phase, Record, RelPath, SeqNo, Trouble, TroubleKind, Verdict};
 use rustix::fs::StatVfsMountFlags;
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -170,8 +171,11 @@ impl Worker {
 
     fn record(&mut self, record: &Record, payload: &Bytes, starts: bool) -> Flow {
         let mut starts = starts;
-        let outcome =
-            self.insist(record, may_be_left(&record.op), |worker| worker.attempt(record, payload, &mut starts))?;
+        let outcome = if record.phase == Phase::Proposed {
+            Ok(Some(Answer::Verdict(self.judge(record, payload, &mut starts))))
+        } else {
+            self.insist(record, may_be_left(&record.op), |worker| worker.attempt(record, payload, &mut starts))?
+        };
         let seq = record.seq.get();
         let damage = match outcome {
             Ok(answer) => {
@@ -213,6 +217,26 @@ impl Worker {
             self.syncer.now();
         }
         Some(())
+    }
+
+    /// Carries out what the source has not, once: what cannot be is the source's to know, and no trouble.
+    fn judge(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Verdict {
+        let before = self.applier.seen(&record.op);
+        let Err(fault) = self.attempt(record, payload, starts) else { return Verdict { errno: 0, unchanged: false } };
+        self.applier.idle();
+        let (path, word) = (record.op.path(), record.op.word());
+        tracing::info!(name = %self.job.home.name, seq = record.seq.get(), ?path, "not done: {word}: {}", fault.text);
+        let shown = path.map(ToString::to_string).unwrap_or_default();
+        self.job.facts.error(format!("refused: {shown}, {word}: {}", fault.text));
+        match fault.kind {
+            FaultKind::Retry => {
+                let errno = fault.errno.unwrap_or(Errno::IO);
+                let unchanged = before.is_same(&self.applier.seen(&record.op));
+                Verdict { errno: errno.raw_os_error().unsigned_abs(), unchanged }
+            }
+            // The source does not have what this was made for, or the replica does not.
+            FaultKind::Damage => Verdict { errno: Errno::IO.raw_os_error().unsigned_abs(), unchanged: false },
+        }
     }
 
     /// Says that the stream goes on without this record. The number of the damage, if there is any.
@@ -273,7 +297,7 @@ impl Worker {
             self.job.facts.position(home.position(), false);
             *starts = false;
         }
-        if !Applier::needs_intent(&record.op) {
+        if record.phase == Phase::Settled || !Applier::needs_intent(&record.op) {
             return self.applier.apply(record, payload, None);
         }
         let noted = home.state().filter(|state| state.applying == seq).map(|state| state.inodes);
@@ -344,8 +368,8 @@ impl Worker {
         let outcome = loop {
             match attempt(self) {
                 Ok(done) => break Ok(done),
-                Err(Fault { kind: FaultKind::Damage, text }) => break Err(Left::Damage(text)),
-                Err(Fault { kind: FaultKind::Retry, text }) => {
+                Err(Fault { kind: FaultKind::Damage, text, .. }) => break Err(Left::Damage(text)),
+                Err(Fault { kind: FaultKind::Retry, text, .. }) => {
                     let left = bound.map(|most| most.saturating_sub(begun.elapsed()));
                     let overdue = left == Some(Duration::ZERO);
                     if overdue && may_leave && !self.is_read_only() {

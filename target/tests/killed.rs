@@ -8,7 +8,7 @@ mod common;
 use bytes::Bytes;
 use common::*;
 use platform::wire::{read_message, write_message};
-use protocol::{Frame, Message, NodeId, Op, Record, ReplicaId, SeqNo};
+use protocol::{Frame, Message, NodeId, Op, Phase, Record, ReplicaId, SeqNo};
 use replfs_target::{Target, TargetConfig};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -187,7 +187,7 @@ impl Drop for Daemon {
 }
 
 fn frame(seq: u64, op: &Op, payload: &[u8]) -> Frame {
-    let record = Record { seq: SeqNo::new(seq), stamp: 0, tolerant: false, op: op.clone() };
+    let record = Record { seq: SeqNo::new(seq), stamp: 0, tolerant: false, phase: Phase::Plain, op: op.clone() };
     Frame::record(&record, Bytes::copy_from_slice(payload))
 }
 

@@ -7,7 +7,9 @@ mod common;
 use bytes::Bytes;
 use common::*;
 use platform::wire::write_message;
-use protocol::{Frame, Hello, Mark, Message, NodeKind, Op, Record, RefusalCode, ReplicaId, SeqNo, Time, TroubleKind};
+use protocol::{
+    Frame, Hello, Mark, Message, NodeKind, Op, Phase, Record, RefusalCode, ReplicaId, SeqNo, Time, TroubleKind,
+};
 use replfs_target::{ErrorKind, TargetError};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -205,7 +207,7 @@ async fn two_sources_have_a_directory_each() {
     let other = Hello { name: name("other"), ..hello(1) };
     let (answer, _reader, mut writer, _served) = greet(&rig.target, "SHA256:other", other).await;
     assert!(matches!(answer, Message::HelloAck(_)));
-    let record = Record { seq: SeqNo::new(1), stamp: 0, tolerant: false, op: create(2, "f") };
+    let record = Record { seq: SeqNo::new(1), stamp: 0, tolerant: false, phase: Phase::Plain, op: create(2, "f") };
     write_message(&mut writer, &Message::Record(record, Bytes::new())).await.unwrap();
     one.ok(create(2, "mine")).await;
     let file = rig.dir.path().join("root/other/f");
@@ -292,7 +294,7 @@ async fn frames_that_do_not_parse_end_the_connection_and_touch_nothing() {
     source.ok(create(2, "f")).await;
     source.hang_up().await;
     let before = snapshot(&rig.tree());
-    let record = |op| Record { seq: SeqNo::new(2), stamp: 0, tolerant: false, op };
+    let record = |op| Record { seq: SeqNo::new(2), stamp: 0, tolerant: false, phase: Phase::Plain, op };
     let good = |op, payload: &'static [u8]| {
         let frame = Frame::record(&record(op), Bytes::from_static(payload));
         [&frame.front[..], &frame.payload[..]].concat()

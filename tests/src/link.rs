@@ -25,6 +25,8 @@ pub struct Link {
 struct State {
     far: Mutex<SocketAddr>,
     cut: AtomicBool,
+    /// Only what the far side sends is lost.
+    deaf: AtomicBool,
     gone: AtomicBool,
     delay_micros: AtomicU64,
     forwarded: AtomicU64,
@@ -44,6 +46,7 @@ impl Link {
         let state = Arc::new(State {
             far: Mutex::new(far),
             cut: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             delay_micros: AtomicU64::new(0),
             forwarded: AtomicU64::new(0),
@@ -70,8 +73,14 @@ impl Link {
         self.state.cut.store(true, Ordering::SeqCst);
     }
 
-    /// Datagrams pass again.
+    /// From now on every datagram of the far side is lost; those of the near side arrive.
+    pub fn deafen(&self) {
+        self.state.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// Datagrams pass again, both ways.
     pub fn mend(&self) {
+        self.state.deaf.store(false, Ordering::SeqCst);
         self.state.cut.store(false, Ordering::SeqCst);
     }
 
@@ -108,13 +117,14 @@ impl State {
         self.gone.load(Ordering::SeqCst)
     }
 
-    fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::SeqCst)
+    /// Whether datagrams to the near side (`Some`), or to the far one, are lost.
+    fn is_cut(&self, to: Option<SocketAddr>) -> bool {
+        self.cut.load(Ordering::SeqCst) || to.is_some() && self.deaf.load(Ordering::SeqCst)
     }
 
     /// Sends at once, or hands over to the thread that waits.
     fn pass(&self, later: &SyncSender<Due>, socket: &Arc<UdpSocket>, to: Option<SocketAddr>, data: &[u8]) {
-        if self.is_cut() {
+        if self.is_cut(to) {
             return;
         }
         match self.delay_micros.load(Ordering::SeqCst) {
@@ -195,7 +205,7 @@ fn deliver(state: &Arc<State>, due: Receiver<Due>) {
     thread::spawn(move || {
         for (when, socket, to, data) in due {
             thread::sleep(when.saturating_duration_since(Instant::now()));
-            if !state.is_cut() {
+            if !state.is_cut(to) {
                 state.send(&socket, to, &data);
             }
         }
@@ -237,6 +247,18 @@ mod tests {
         assert_eq!(asked(b"three").unwrap(), b"three");
         // Counted after it was sent.
         crate::wait::until("four to be counted", crate::wait::PATIENCE, || (link.forwarded() == 4).then_some(()));
+    }
+
+    #[test]
+    fn what_the_far_side_says_can_be_lost_alone() {
+        let (link, near) = echo();
+        link.deafen();
+        near.send(b"one").unwrap();
+        assert!(near.recv(&mut [0; 10]).is_err());
+        assert_eq!(link.bytes_there(), 3);
+        link.mend();
+        near.send(b"two").unwrap();
+        assert_eq!(near.recv(&mut [0; 10]).unwrap(), 3);
     }
 
     #[test]

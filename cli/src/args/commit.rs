@@ -34,7 +34,8 @@ pub struct CommitArgs {
     /// Where the source is mounted, or its NAME
     pub mnt: OsString,
     /// sync: after source and target have it; near: once it is queued, unless the target is further behind than a bound; real:
-    /// once it is queued; local: once it is durable on the source's own disk [default: show the present one]
+    /// once it is queued; local: once it is durable on the source's own disk; remote: as sync, but the target is asked first, and what it
+    /// cannot do, or is not there to do, fails [default: show the present one]
     pub mode: Option<CommitMode>,
     /// The bounds of near.
     #[command(flatten)]

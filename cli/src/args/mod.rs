@@ -154,7 +154,8 @@ pub struct ReplicationArgs {
     #[arg(long, value_name = "FPR")]
     pub target_key: Option<String>,
     /// When a changing call returns: sync, after source and target have it; near, once it is queued, unless the target is further
-    /// behind than a bound; real, once it is queued; local, once it is durable on the source's own disk
+    /// behind than a bound; real, once it is queued; local, once it is durable on the source's own disk; remote, as sync, but the target is
+    /// asked first, and what it cannot do, or is not there to do, fails
     #[arg(long, value_name = "MODE", default_value = "sync")]
     pub commit: CommitMode,
     /// The bounds of near.
@@ -177,6 +178,9 @@ pub struct ReplicationArgs {
     /// without it; the status names what was passed over, and it is mended once the cause is gone. 'none': it tries for ever
     #[arg(long, value_name = "TIME|none", default_value = "60s", value_parser = units::bound)]
     pub retry_after: units::Bound,
+    /// With commit=remote: how long a call waits for the target's verdict before it fails
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::interval)]
+    pub remote_timeout: Duration,
     /// How long the mount waits for the target's first answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub connect_timeout: Duration,

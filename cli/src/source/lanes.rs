@@ -86,6 +86,7 @@ mod tests {
             commit: srm::Commit::new(CommitMode::Real),
             degrade_after: PATIENCE,
             retry_after: None,
+            remote_timeout: PATIENCE,
             backlog_bytes: srm::MIN_BACKLOG_BYTES,
             journal: None,
             adopt: false,

@@ -106,6 +106,7 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
         commit: plan.commit,
         degrade_after: plan.degrade_after,
         retry_after: plan.retry_after,
+        remote_timeout: plan.remote_timeout,
         backlog_bytes: plan.backlog_bytes,
         journal: plan.journal.clone(),
         adopt: plan.adopt,

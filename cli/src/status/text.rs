@@ -57,6 +57,7 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     let degraded = match (target.degraded, source.commit) {
         (false, _) => "",
         (true, CommitMode::Local) => ", degraded: the source's disk lost writes",
+        (true, CommitMode::Remote) => ", refused: nothing is changed without a target that is connected and coherent",
         (true, _) => ", degraded: calls do not wait for the target",
     };
     line!(out, "  commit   {}{degraded}", mode(source));
@@ -95,6 +96,13 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     }
     if target.lanes > 0 {
         line!(out, "  lanes    {} open", target.lanes);
+    }
+    if !target.undecided.is_empty() {
+        line!(
+            out,
+            "  undecided: the target's state is unknown until reconnection, and then put back: {}",
+            target.undecided.join(", ")
+        );
     }
     if let Some(blocked) = &target.blocked {
         line!(out, "  blocked: {blocked}");
@@ -309,6 +317,7 @@ mod tests {
                 incoherent_until: None,
                 incoherent_from: None,
                 degraded: false,
+                undecided: Vec::new(),
                 lag: Lag::default(),
                 applied: 1020,
                 durable: 1000,

@@ -33,6 +33,7 @@ impl Recorder {
             commit: srm::Commit::new(commit),
             degrade_after: Duration::from_secs(5),
             retry_after: None,
+            remote_timeout: Duration::from_secs(5),
             backlog_bytes: 64 << 20,
             journal: None,
             adopt: false,

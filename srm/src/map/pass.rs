@@ -155,6 +155,8 @@ pub struct Pass<H> {
     /// Inode numbers of nodes that changed while they were not right, in a pass over some names. By a name that is clean, and was not known then, they may turn
     /// out to be right: but not in what changed.
     absorbed: HashSet<u64>,
+    /// Inode numbers of files whose content is compared, whatever attributes and times say.
+    suspects: HashSet<u64>,
     scope: Scope,
     /// Names that are right on the target, of right nodes with several links.
     shared: HashMap<u64, Vec<(H, Name)>>,
@@ -202,6 +204,7 @@ impl<H: Handle> Pass<H> {
             doubts: false,
             doubted: HashSet::new(),
             absorbed: HashSet::new(),
+            suspects: HashSet::new(),
             scope,
             shared: HashMap::new(),
             pending: HashMap::new(),
@@ -278,6 +281,16 @@ impl<H: Handle> Pass<H> {
     /// What this node may lack is known by a name alone that it is losing.
     pub(super) fn set_absorbed(&mut self, ino: u64) {
         self.absorbed.insert(ino);
+    }
+
+    /// The content of these files, by inode number, is compared, whatever attributes and times say.
+    pub fn suspect(&mut self, inodes: impl IntoIterator<Item = u64>) {
+        self.suspects.extend(inodes);
+    }
+
+    /// Whether the content of a file is compared, whatever attributes and times say.
+    pub fn is_suspect(&self, ino: u64) -> bool {
+        self.by_content || self.suspects.contains(&ino)
     }
 
     pub(super) fn scope(&self) -> &Scope {
@@ -605,6 +618,7 @@ impl<H: Handle> Pass<H> {
             + self.weighed.len()
             + self.doubted.len()
             + self.absorbed.len()
+            + self.suspects.len()
     }
 }
 

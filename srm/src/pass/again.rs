@@ -33,6 +33,10 @@ pub enum Readiness {
 pub enum Again {
     /// A name, and all below it.
     Name(Arc<Node>, Name),
+    /// A name that the source may not have: what the target has under it goes, as a name does that was deleted.
+    Made(Arc<Node>, Name),
+    /// What is dirty of a node, which the target has under all its names.
+    Node(Arc<Node>, Dirt),
     /// What SRC is itself: its owner, permissions, time, extended attributes.
     Root,
     /// What a directory is itself.
@@ -54,7 +58,6 @@ impl Srm {
                 places.extend(known.iter().filter(|node| !node.is_dir()).flat_map(|node| node.all_links()));
             }
         }
-        let root = again.iter().any(|again| matches!(again, Again::Root));
         let all = again.iter().any(|again| matches!(again, Again::All));
         // What the target keeps without a name is as it is on the source: no name leads to it, so nothing would come to it.
         let kept = if all { self.tree.orphans(names) } else { Vec::new() };
@@ -96,14 +99,14 @@ impl Srm {
             for (dir, name) in &places {
                 pass.add_name(dir, name, Hint::Ask);
             }
-            if root {
-                let dirt = Dirt { attributes: true, ..Dirt::default() };
-                pass.add(Work::Mend(Arc::clone(self.tree.root()), dirt));
-            }
+            let attributes = || Dirt { attributes: true, ..Dirt::default() };
             for again in again {
-                if let Again::Directory(dir) = again {
-                    let dirt = Dirt { attributes: true, ..Dirt::default() };
-                    pass.add(Work::Mend(Arc::clone(dir), dirt));
+                match again {
+                    Again::Made(dir, name) => pass.add_name(dir, name, Hint::Deleted),
+                    Again::Node(node, dirt) => pass.add(Work::Mend(Arc::clone(node), dirt.clone())),
+                    Again::Directory(dir) => pass.add(Work::Mend(Arc::clone(dir), attributes())),
+                    Again::Root => pass.add(Work::Mend(Arc::clone(self.tree.root()), attributes())),
+                    Again::Name(..) | Again::All => {}
                 }
             }
             if all && begun.is_none() && !pass.is_over_all() {
@@ -182,7 +185,7 @@ impl Srm {
         self.wake();
         match answer.recv_timeout(timeout) {
             Ok(Answer::Page(page)) => Some(page.entries.iter().any(|entry| entry.name == *name)),
-            Ok(Answer::Differs(_)) | Err(_) => None,
+            Ok(Answer::Differs(_) | Answer::Verdict(_)) | Err(_) => None,
         }
     }
 

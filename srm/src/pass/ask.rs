@@ -43,7 +43,7 @@ impl Srm {
     fn told(&self, number: u64, answer: &Receiver<Answer>) -> Result<Option<Page>, Stop> {
         match answer.recv() {
             Ok(Answer::Page(page)) => Ok(Some(page)),
-            Ok(Answer::Differs(_)) => {
+            Ok(Answer::Differs(_) | Answer::Verdict(_)) => {
                 self.core.lock().damaged("the target answered a question that was not asked", Instant::now());
                 Err(Stop::Over)
             }

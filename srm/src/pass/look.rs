@@ -493,7 +493,7 @@ impl Srm {
                 return Ok(anew(true));
             }
         }
-        let suspect = pass.by_content
+        let suspect = pass.is_suspect(node.ino())
             || (theirs.suspect && !pass.trusts_target)
             || attr::ctime(&mine.stat).secs >= pass.source_clean_secs
             || pass.hot.as_ref().is_some_and(|hot| hot.has(dir, node));

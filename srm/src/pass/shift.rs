@@ -116,7 +116,7 @@ impl Srm {
         for answer in answers {
             match answer.recv() {
                 Ok(Answer::Differs(blocks)) => differs.push(!blocks.is_empty()),
-                Ok(Answer::Page(_)) => {
+                Ok(Answer::Page(_) | Answer::Verdict(_)) => {
                     self.core.lock().damaged("the target answered a question that was not asked", Instant::now());
                     return Err(Stop::Over);
                 }

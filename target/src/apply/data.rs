@@ -32,6 +32,21 @@ impl Applier {
         Ok(())
     }
 
+    /// What follows data that is there already.
+    pub(super) fn settle_data(
+        &mut self,
+        place: &Place,
+        after: (Time, Option<u32>),
+        durable: bool,
+    ) -> Result<(), Fault> {
+        let fd = self.file(place)?;
+        after_data(fd.as_fd(), after)?;
+        if durable {
+            rustix::fs::fdatasync(&fd)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn allocate(
         &mut self,
         place: &Place,

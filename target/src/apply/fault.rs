@@ -19,15 +19,17 @@ pub(crate) struct Fault {
     pub kind: FaultKind,
     /// In lower case, without the path.
     pub text: String,
+    /// Of a system call that failed.
+    pub errno: Option<Errno>,
 }
 
 impl Fault {
     pub fn damage(text: impl Into<String>) -> Self {
-        Self { kind: FaultKind::Damage, text: text.into() }
+        Self { kind: FaultKind::Damage, text: text.into(), errno: None }
     }
 
     pub fn retry(text: impl Into<String>) -> Self {
-        Self { kind: FaultKind::Retry, text: text.into() }
+        Self { kind: FaultKind::Retry, text: text.into(), errno: None }
     }
 }
 
@@ -51,7 +53,7 @@ impl From<io::Error> for Fault {
             ) => FaultKind::Damage,
             _ => FaultKind::Retry,
         };
-        Self { kind, text: text(&error) }
+        Self { kind, text: text(&error), errno: Errno::from_io_error(&error) }
     }
 }
 

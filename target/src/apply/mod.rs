@@ -12,6 +12,7 @@ mod names;
 mod node;
 mod remove;
 mod rename;
+mod seen;
 mod xattrs;
 
 pub(crate) use compare::differing;
@@ -26,7 +27,7 @@ use crate::status::Facts;
 use bytes::Bytes;
 use descriptors::{Files, Parents};
 use list::Listing;
-use protocol::{Answer, At, Mark, Name, Op, Place, Record, RelPath};
+use protocol::{Answer, At, Mark, Name, Op, Phase, Place, Record, RelPath};
 use rustix::fs::AtFlags;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -51,6 +52,8 @@ struct Manner {
     tolerant: bool,
     /// An earlier try of this very record may have done all or some of it; what [`Applier::inodes`] was before.
     redo: Option<[u64; 2]>,
+    /// Whether the source has done it, and who was first.
+    phase: Phase,
 }
 
 impl Applier {
@@ -67,10 +70,17 @@ impl Applier {
 
     /// Applies a record. `redo`: it was begun before, when its names (of a rename) had these inodes.
     pub fn apply(&mut self, record: &Record, payload: &Bytes, redo: Option<[u64; 2]>) -> Result<Option<Answer>, Fault> {
-        let manner = Manner { seq: record.seq.get(), tolerant: record.tolerant, redo };
+        let manner = Manner { seq: record.seq.get(), tolerant: record.tolerant, redo, phase: record.phase };
         if self.is_lost_orphan(&record.op)? {
             return Ok(None);
         }
+        if record.phase == Phase::Settled {
+            return self.settle_proposed(&record.op, manner).map(|()| None);
+        }
+        self.carry_out(record, payload, manner)
+    }
+
+    fn carry_out(&mut self, record: &Record, payload: &Bytes, manner: Manner) -> Result<Option<Answer>, Fault> {
         match &record.op {
             Op::Write { place, offset, mtime, mode, durable } => {
                 self.write(place, *offset, payload, (*mtime, *mode), *durable)?;
@@ -131,6 +141,36 @@ impl Applier {
             Op::Mark(Mark::Incoherent | Mark::Barrier) => {}
         }
         Ok(None)
+    }
+
+    /// The source has done what was proposed and is done here: the times and attributes that resulted.
+    fn settle_proposed(&mut self, op: &Op, manner: Manner) -> Result<(), Fault> {
+        // What is found done is right.
+        let manner = Manner { redo: Some([0; 2]), ..manner };
+        match op {
+            Op::Write { place, mtime, mode, durable, .. } => self.settle_data(place, (*mtime, *mode), *durable),
+            Op::Allocate { place, mtime, perm, .. } | Op::CopyRange { to: place, mtime, perm, .. } => {
+                self.settle_data(place, (*mtime, *perm), false)
+            }
+            // The size is what it is to be. Set once more it would give back what is allocated behind the end.
+            Op::SetAttr { place, owner, mode, atime, mtime, .. } => {
+                self.set_attr(place, None, *owner, *mode, (*atime, *mtime))
+            }
+            Op::SetXattr { place, mode, .. } | Op::RemoveXattr { place, mode, .. } => self.settle_xattr(place, *mode),
+            Op::Create { path, node, kind, attrs, parent_mtime } => {
+                self.create(path, *node, kind, *attrs, *parent_mtime, manner)
+            }
+            Op::Link { from, to, parent_mtime } => self.link(from, to, *parent_mtime, manner),
+            Op::Unlink { path, gone, directory, parent_mtime } => {
+                self.unlink(path, *gone, *directory, *parent_mtime, manner)
+            }
+            Op::Rename { from, to, kind, replaced, from_parent_mtime, to_parent_mtime, .. } => {
+                let move_ = rename::Move { from, to, kind: *kind, replaced: *replaced };
+                self.rename(&move_, (*from_parent_mtime, *to_parent_mtime), manner)
+            }
+            // Refused when they came.
+            _ => Err(Fault::damage("what cannot be proposed is not settled")),
+        }
     }
 
     /// A change of an orphan that is not here: it was deleted on the source before this run of numbers began, and nobody

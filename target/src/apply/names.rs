@@ -3,7 +3,7 @@
 use super::node::{is_dir, open_name, orphan_name, stat_name};
 use super::{Applier, Fault, Manner};
 use platform::sys::attr;
-use protocol::{At, Attrs, Name, NodeId, NodeKind, Place, RelPath, Replaced, Time};
+use protocol::{At, Attrs, Name, NodeId, NodeKind, Phase, Place, RelPath, Replaced, Time};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,7 +42,8 @@ impl Applier {
         self.settle(fd.as_fd(), attrs.owner, attrs.mode)?;
         attr::set_times(fd.as_fd(), None, Some(attrs.mtime))?;
         attr::set_times(dir.as_fd(), None, Some(parent_mtime))?;
-        if *kind == NodeKind::File {
+        // The number in a proposal is nobody's: the node has none yet.
+        if *kind == NodeKind::File && manner.phase != Phase::Proposed {
             self.files.insert(node, Arc::new(fd));
         }
         Ok(())
@@ -59,7 +60,12 @@ impl Applier {
             }
             At::Orphan => (self.home.orphans.try_clone()?, orphan_name(from.node).into_bytes()),
         };
-        let source = stat_name(&from_dir, &from_name)?.ok_or(Errno::NOENT)?;
+        let source = match stat_name(&from_dir, &from_name)? {
+            Some(source) => source,
+            // Nothing was kept: the name was never taken away.
+            None if manner.tolerant && from.at == At::Orphan => return Ok(()),
+            None => return Err(Errno::NOENT.into()),
+        };
         if is_dir(&source) {
             return Err(Fault::damage("a directory where a file should be"));
         }
@@ -91,6 +97,9 @@ impl Applier {
         parent_mtime: Time,
         manner: Manner,
     ) -> Result<(), Fault> {
+        if manner.phase == Phase::Settled {
+            return self.settle_unlink(path, gone, parent_mtime);
+        }
         let may_be_gone = manner.tolerant || manner.redo.is_some();
         let (dir, name) = match self.parent(path) {
             // With its directory gone, the name is gone.
@@ -114,6 +123,16 @@ impl Applier {
             }
             result => result?,
         }
+        attr::set_times(dir.as_fd(), None, Some(parent_mtime))?;
+        Ok(())
+    }
+
+    /// The name is gone, and its node was kept in case that the source could not do the same.
+    fn settle_unlink(&mut self, path: &RelPath, gone: Replaced, parent_mtime: Time) -> Result<(), Fault> {
+        if !gone.orphan {
+            self.reap(gone.node)?;
+        }
+        let (dir, _) = self.parent(path)?;
         attr::set_times(dir.as_fd(), None, Some(parent_mtime))?;
         Ok(())
     }

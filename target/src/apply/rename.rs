@@ -4,7 +4,7 @@
 use super::node::{is_dir, orphan_name, stat_name};
 use super::{Applier, Fault, Manner};
 use platform::sys::attr;
-use protocol::{Content, Name, NodeId, Op, RelPath, RenameKind, Replaced, Time};
+use protocol::{Content, Name, NodeId, Op, Phase, RelPath, RenameKind, Replaced, Time};
 use rustix::fs::{AtFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -39,7 +39,11 @@ impl Applier {
         let (to_dir, to) = self.parent(what.to)?;
         let at_from = stat_name(&from_dir, from.as_bytes())?;
         let at_to = stat_name(&to_dir, to.as_bytes())?;
-        if !manner.redo.is_some_and(|inodes| is_done(what.kind, inodes, at_from, at_to)) {
+        if manner.phase == Phase::Settled {
+            if at_to.is_none() {
+                return Err(Fault::damage("the new name is not there"));
+            }
+        } else if !manner.redo.is_some_and(|inodes| is_done(what.kind, inodes, at_from, at_to)) {
             if [at_from, at_to].iter().flatten().any(is_dir) {
                 self.directories_moved();
             }
@@ -55,6 +59,10 @@ impl Applier {
         if let Some(gone) = what.replaced
             && !gone.orphan
         {
+            if manner.phase == Phase::Settled {
+                // It was kept in case that the source could not do the same.
+                self.reap(gone.node)?;
+            }
             self.files.remove(gone.node);
         }
         attr::set_times(from_dir.as_fd(), None, Some(times.0))?;

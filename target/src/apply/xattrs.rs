@@ -31,6 +31,12 @@ impl Applier {
         result?;
         mode.map_or(Ok(()), |mode| chmod(fd.as_fd(), mode))
     }
+
+    /// Permissions where an attribute that is set already changed them.
+    pub(super) fn settle_xattr(&mut self, place: &Place, mode: Option<u32>) -> Result<(), Fault> {
+        let fd = self.node(place)?;
+        mode.map_or(Ok(()), |mode| chmod(fd.as_fd(), mode))
+    }
 }
 
 /// Makes a node's attributes exactly these.

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use platform::wire::{read_message, write_message};
 use protocol::{
     Ack, Answer, At, Attrs, Hello, HelloAck, Incarnation, Mark, Message, Name, NodeId, NodeKind, Op, Owner, Page,
-    Place, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId, SeqNo, Time, Trouble, TroubleKind,
-    VERSION,
+    Phase, Place, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId, SeqNo, Time, Trouble,
+    TroubleKind, VERSION,
 };
 use replfs_target::{Target, TargetConfig, TargetError};
 use std::collections::BTreeMap;
@@ -186,7 +186,7 @@ impl Source {
     }
 
     pub async fn send_as(&mut self, seq: u64, tolerant: bool, op: Op, payload: &[u8]) {
-        let record = Record { seq: SeqNo::new(seq), stamp: 0, tolerant, op };
+        let record = Record { seq: SeqNo::new(seq), stamp: 0, tolerant, phase: Phase::Plain, op };
         let message = Message::Record(record, Bytes::copy_from_slice(payload));
         write_message(&mut self.writer, &message).await.unwrap();
     }
@@ -263,7 +263,7 @@ impl Source {
         let op = Op::List { path: path(text), after: after.map(name), last: last.map(name), hash };
         match self.ask(op).await {
             Answer::Page(page) => page,
-            other @ Answer::Differs(_) => panic!("{other:?}"),
+            other @ (Answer::Differs(_) | Answer::Verdict(_)) => panic!("{other:?}"),
         }
     }
 

@@ -36,6 +36,8 @@ pub enum Commit {
     Sync,
     /// It does not.
     Real,
+    /// The target is asked first.
+    Remote,
 }
 
 impl Commit {
@@ -44,6 +46,7 @@ impl Commit {
         match self {
             Self::Sync => "sync",
             Self::Real => "real",
+            Self::Remote => "remote",
         }
     }
 }

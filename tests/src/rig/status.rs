@@ -108,6 +108,11 @@ pub struct Target {
     pub incoherent_from: Option<u64>,
     /// The mode in force is weaker than the one asked for.
     pub degraded: bool,
+    /// In `remote`, paths of which it is not known what the target did.
+    #[serde(default)]
+    pub undecided: Vec<String>,
+    /// Operations sent, by kind.
+    pub operations: BTreeMap<String, u64>,
     /// What is not yet applied.
     pub lag: Lag,
     /// Highest number applied.
