@@ -218,6 +218,9 @@ impl Fs {
         if *wanted == Wanted::default() {
             self.check_kill(node, caller, &before)?;
         }
+        if wanted.size.is_some() {
+            self.srm.heat_content(names, node);
+        }
         let proposed = match wanted.operation(&before, kill) {
             Some(make) => self.propose(names, node, &[], make)?,
             None => None,

@@ -129,6 +129,7 @@ impl Fs {
         let fd = file.fd.as_fd();
         let names = self.tree.names().read();
         let lock = file.node.lock.lock();
+        self.srm.heat_content(&names, &file.node);
         let before = self.perm_before(fd)?;
         let op = |place, mtime, mode| Op::Write { place, offset, mtime, mode, durable: durable != Durable::No };
         let first = |place| op(place, srm::now(), None);

@@ -91,6 +91,7 @@ impl Fs {
     }
 
     fn remove_found(&self, names: &mut Names, side: &Side, found: &Found, flags: AtFlags) -> Result<Done<()>, Failed> {
+        self.srm.heat_names(names, &side.dir);
         let proposed = self.propose_gone(names, side, found, flags)?;
         let removed = rustix::fs::unlinkat(&side.fd, side.name.as_os_str(), flags);
         let ((), _proposed) = self.decided(names, proposed, removed.map_err(Into::into))?;
@@ -165,6 +166,13 @@ impl Fs {
         kind: RenameKind,
         flags: RenameFlags,
     ) -> Result<Done<()>, Failed> {
+        for side in [from, to] {
+            self.srm.heat_names(names, &side.dir);
+        }
+        self.srm.heat_moved(names, &moved.node);
+        if let (RenameKind::Exchange, Some(there)) = (kind, there) {
+            self.srm.heat_moved(names, &there.node);
+        }
         let exchanged = if kind == RenameKind::Exchange { there } else { None };
         let replaced = if exchanged.is_some() { None } else { there };
         let mut renamed = Renamed {

@@ -86,6 +86,7 @@ impl Fs {
         let mut names = self.tree.names().write();
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;
+        self.srm.heat_names(&names, &dir);
         let proposed = self.propose_made(&names, (&dir, fd.as_fd(), &name), &NodeKind::File, &new)?;
         let how = backing_flags(flags) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let created = new.make(fd.as_fd(), || Ok(rustix::fs::openat(&fd, name.as_os_str(), how, new.perm())?));
@@ -171,6 +172,7 @@ impl Fs {
         let mut names = self.tree.names().write();
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;
+        self.srm.heat_names(&names, &dir);
         let proposed = self.propose_made(&names, (&dir, fd.as_fd(), &name), &kind, &new)?;
         let result = new.make(fd.as_fd(), || make(fd.as_fd(), &name));
         let ((), _proposed) = self.decided(&names, proposed, result)?;
@@ -202,6 +204,7 @@ impl Fs {
         kind: NodeKind,
     ) -> io::Result<(Arc<Node>, Entry, Ticket)> {
         let Place { names, dir, fd, name } = place;
+        self.srm.born(&node);
         let parent_mtime = self.parent_mtime(fd.as_fd())?;
         let ticket = self.srm.created(names, dir, name, &node, kind, attr::attrs(&stat), parent_mtime);
         let entry = Entry::new(&node, stat);
@@ -224,6 +227,7 @@ impl Fs {
         let mut names = self.tree.names().write();
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;
+        self.srm.heat_names(&names, &dir);
         let file = self.path_fd(&names, &node)?;
         // By way of /proc, because AT_EMPTY_PATH asks for a capability that ordinary users do not have.
         let path = proc_path(file.as_fd());

@@ -52,6 +52,7 @@ impl Fs {
         let (node, fd) = (&file.node, file.fd.as_fd());
         let names = self.tree.names().read();
         let _lock = node.lock.lock();
+        self.srm.heat_content(&names, node);
         let before = attr::stat(fd)?;
         let op = |place, mtime, perm| Op::Allocate { place, mode, offset, len, mtime, perm };
         let proposed = self.propose(&names, node, &[], |place| op(place, srm::now(), None))?;
@@ -126,6 +127,7 @@ impl Fs {
     ) -> Result<Done<u32>, Failed> {
         let names = self.tree.names().read();
         let _locks = Node::lock_both(&from.node, &to.node);
+        self.srm.heat_content(&names, &to.node);
         let before = self.perm_before(to.fd.as_fd())?;
         let read_before = attr::atime(&attr::stat(&from.fd)?);
         let most = if self.srm.takes_copies() { COPY_BYTES } else { CHUNK_BYTES };

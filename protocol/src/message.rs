@@ -40,10 +40,15 @@ pub struct Hello {
     pub replica: Option<ReplicaId>,
     /// Take over a directory that is not empty and belongs to nobody.
     pub adopt: bool,
+    /// How long, in milliseconds, the target tries a record again that meets an error which may pass, before it goes on without
+    /// it and says [`TroubleKind::Skipped`]. Without it the target tries for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_ms: Option<u64>,
 }
 
 /// First answer of a target that lets the source in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // independent facts about a replica
 pub struct HelloAck {
     /// Protocol version of the target.
     pub version: u8,
@@ -61,6 +66,9 @@ pub struct HelloAck {
     /// The replica is known to differ from what was applied to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damaged: bool,
+    /// It differs only because the target's machine lost power: what was applied after the position may be there in part.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub power_lost: bool,
 }
 
 /// Why a target does not let a source in.
@@ -115,6 +123,12 @@ pub enum TroubleKind {
     Damaged,
     /// An earlier [`TroubleKind::Blocked`] is over.
     Over,
+    /// It did not pass within the bound that the source had given ([`Hello::retry_ms`]), or it follows from such a record: the
+    /// target goes on with the next one, and what this one would have changed needs repair once the cause is gone.
+    Skipped,
+    /// It did not pass within the bound, and no other record would fare better (the replica is read-only, or the target cannot
+    /// write where it is): the target stays at this one and tries again, until it says [`TroubleKind::Over`].
+    Halted,
 }
 
 /// A record that could not be applied.

@@ -51,7 +51,9 @@ fn samples() -> Vec<(&'static str, Message)> {
         newest: SeqNo::new(42),
         replica: Some(replica),
         adopt: false,
+        retry_ms: None,
     };
+    let bounded = Hello { retry_ms: Some(60_000), ..hello.clone() };
     let welcome = HelloAck {
         version: 1,
         software: "0.1.0".into(),
@@ -60,8 +62,10 @@ fn samples() -> Vec<(&'static str, Message)> {
         clean: true,
         empty: false,
         damaged: false,
+        power_lost: false,
     };
     let damaged = HelloAck { damaged: true, ..welcome.clone() };
+    let power_lost = HelloAck { power_lost: true, ..damaged.clone() };
     let look = Op::Look { path: path("a"), name: name("b"), hash: true };
     let ensure = Ensure {
         path: path("a/b"),
@@ -87,8 +91,10 @@ fn samples() -> Vec<(&'static str, Message)> {
     };
     vec![
         ("hello", Message::Hello(hello)),
+        ("hello-bounded", Message::Hello(bounded)),
         ("hello-ack", Message::HelloAck(welcome)),
         ("hello-ack-damaged", Message::HelloAck(damaged)),
+        ("hello-ack-power-lost", Message::HelloAck(power_lost)),
         ("record-look", record(look, b"")),
         ("refused", Message::Refused(Refused { code: RefusalCode::Owned, text: "no".into() })),
         (
@@ -120,6 +126,7 @@ fn samples() -> Vec<(&'static str, Message)> {
     ]
     .into_iter()
     .chain(pages())
+    .chain(bounded_troubles())
     .chain(lane_samples())
     .chain(proposals())
     .chain(reading())
@@ -159,6 +166,17 @@ fn pages() -> Vec<(&'static str, Message)> {
     vec![
         ("answer-page", Message::Answer(SeqNo::new(5), Answer::Page(page))),
         ("answer-page-own", Message::Answer(SeqNo::new(8), Answer::Page(own))),
+    ]
+}
+
+/// What is said only to a source that gave a bound.
+fn bounded_troubles() -> Vec<(&'static str, Message)> {
+    let trouble = |seq, kind, path, text: &str| {
+        Message::Trouble(Trouble { seq: SeqNo::new(seq), kind, path, text: text.to_owned() })
+    };
+    vec![
+        ("trouble-skipped", trouble(8, TroubleKind::Skipped, Some(path("full")), "no space")),
+        ("trouble-halted", trouble(9, TroubleKind::Halted, None, "read-only file system")),
     ]
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn start(srm: &Arc<Srm>) -> io::Result<()> {
                 return;
             }
             srm.catch_up_if_ready();
+            srm.retry_if_due();
         }
     })?;
     Ok(())

@@ -4,6 +4,7 @@
 use crate::Config;
 use crate::backlog::{Backlog, Full};
 use crate::commit::{Commit, Marks};
+use crate::hot::{Checkpoint, Hot};
 use crate::lanes::Lanes;
 use crate::map::Progress;
 use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
@@ -13,7 +14,7 @@ use crate::stand::StandFile;
 use crate::status::CommitMode;
 use platform::tree::Node;
 use platform::{random, sys};
-use protocol::{Answer, Draft, Incarnation, Phase, ReplicaId, SeqNo};
+use protocol::{Answer, Draft, Incarnation, Phase, Position, ReplicaId, SeqNo};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -78,14 +79,20 @@ pub(crate) struct Core {
     /// While everything is dirty: what has not changed since (seconds since 1970) is known to be on the target, as long as
     /// that has what it acknowledged.
     pub same_before: Option<i64>,
-    /// The run of numbers that ended when everything became dirty, and what was acknowledged of it.
-    pub left: Option<(Incarnation, SeqNo)>,
+    /// The runs of numbers in one of which the target is, if it has what it is to have, and what it is to have of each.
+    pub left: Vec<(Incarnation, SeqNo)>,
+    /// What may be half-written after a power cut.
+    pub hot: Arc<Hot>,
+    /// There was one: what is hot is compared by content too.
+    pub power_was_lost: bool,
     /// The user switched replication off (S16): what changes is remembered, and nothing is repaired.
     pub bypass: bool,
     /// A thread is about to begin catching up.
     pub catching_up: bool,
     /// What the target found damaged lately.
     pub damages: crate::damage::Damages,
+    /// What the target could not carry out.
+    pub flags: crate::flags::Flags,
     /// What is beside the ordered stream; locked after this.
     lanes: Arc<Lanes>,
     /// The next pass begins no sooner (a replica that damages again and again is not compared without pause).
@@ -93,6 +100,8 @@ pub(crate) struct Core {
     pub pause: Duration,
     pub progress: Progress,
     pub blocked: Option<String>,
+    /// The target has tried for the retry bound and can carry out nothing at all.
+    pub halted: Option<crate::flags::Flag>,
     pub last_error: Option<String>,
     pub connections: u64,
     pub operations: BTreeMap<&'static str, u64>,
@@ -169,15 +178,19 @@ impl Core {
             passes_done: 0,
             by_content: config.clean_end_secs.is_none(),
             same_before: None,
-            left: None,
+            left: Vec::new(),
+            hot: Arc::default(),
+            power_was_lost: false,
             bypass: false,
             catching_up: false,
             damages: crate::damage::Damages::default(),
+            flags: crate::flags::Flags::default(),
             lanes,
             not_before: None,
             pause: FIRST_PAUSE,
             progress: Progress::default(),
             blocked: None,
+            halted: None,
             last_error: None,
             connections: 0,
             operations: BTreeMap::new(),
@@ -259,7 +272,7 @@ impl Core {
     /// What was remembered is given up, or what was clean is doubted by name only: everything is to be compared, but what did
     /// not change since is known to be right where the target has it.
     pub fn lose(&mut self, why: &str) {
-        let by_content = self.by_content;
+        let (by_content, power_was_lost) = (self.by_content, self.power_was_lost);
         // What was queued before may not be there either.
         let queued = self.backlog.oldest_stamp().map(|ns| i64::try_from(ns / 1_000_000_000).unwrap_or(0) - 2);
         let held = match self.gate {
@@ -270,10 +283,38 @@ impl Core {
             _ => None,
         };
         let since = held.map(|secs| queued.map_or(secs, |queued| queued.min(secs)));
-        self.all_dirty(why);
-        if since.is_some() {
-            (self.same_before, self.by_content) = (since, by_content);
+        if since.is_none() {
+            return self.all_dirty(why);
         }
+        self.begin_anew(why);
+        (self.same_before, self.by_content, self.power_was_lost) = (since, by_content, power_was_lost);
+    }
+
+    /// The target's machine has lost power: what changed since the last checkpoint, of which it has all, is compared. `false`: there is no such
+    /// checkpoint, or more than that is in doubt.
+    pub fn target_lost_power(&mut self, position: Position) -> bool {
+        let certain = match &self.gate {
+            Gate::Clean | Gate::Held(_) => true,
+            Gate::Pass(pass) => pass.is_over_all() && pass.trusts_target && !pass.by_content && !pass.doubts,
+            Gate::Due => false,
+        };
+        let checkpoint = self.hot.checkpoint().filter(|checkpoint| self.goes_back_to(checkpoint, position));
+        let Some(checkpoint) = checkpoint.filter(|_| certain) else { return false };
+        self.begin_anew("the target's machine has lost power; what changed since the last checkpoint is compared");
+        self.go_back_to(&checkpoint);
+        true
+    }
+
+    fn goes_back_to(&self, checkpoint: &Checkpoint, position: Position) -> bool {
+        let run = position.incarnation;
+        (run == checkpoint.incarnation && position.applied >= checkpoint.seq) || self.hot.runs().contains(&run)
+    }
+
+    /// Everything is dirty: what has not changed since this checkpoint, and is not hot, is known to be on the target.
+    pub fn go_back_to(&mut self, checkpoint: &Checkpoint) {
+        (self.same_before, self.by_content, self.power_was_lost) = (Some(checkpoint.secs - 2), false, true);
+        self.left = vec![(checkpoint.incarnation, checkpoint.seq)];
+        self.left.extend(self.hot.runs().into_iter().map(|run| (run, SeqNo::ZERO)));
     }
 
     /// The journal cannot be read: what was queued may be missing on the target.
@@ -292,9 +333,16 @@ impl Core {
         }
     }
 
+    /// Continuity is lost, and so is all that was known of the target.
+    pub fn all_dirty(&mut self, why: &str) {
+        // A daemon that comes after a power cut is not to believe it either.
+        self.hot.forget(why);
+        self.begin_anew(why);
+    }
+
     /// Continuity is lost: the whole backlog is swallowed (R1) and a new run of numbers begins with the next greeting
     /// (R2). The connection is to begin anew.
-    pub fn all_dirty(&mut self, why: &str) {
+    fn begin_anew(&mut self, why: &str) {
         tracing::warn!(event = "mirror-due", why, "everything is to be compared");
         self.last_error = Some(why.to_owned());
         let swallowed = self.backlog.operations();
@@ -309,13 +357,16 @@ impl Core {
         self.backlog.clear();
         self.marks = Marks::default();
         if !matches!(self.gate, Gate::Due) {
-            self.left = Some((self.incarnation, self.applied));
+            self.left = vec![(self.incarnation, self.applied)];
         }
         self.gate = Gate::Due;
         self.coherent_at = None;
         self.by_content = true;
         self.same_before = None;
+        self.power_was_lost = false;
         self.blocked = None;
+        self.halted = None;
+        self.flags.clear();
         // The senders are dropped: who waits for an answer, or a verdict, learns that none comes.
         self.questions.clear();
         self.lanes.end_generation();
@@ -343,6 +394,7 @@ impl Core {
         }
         self.applied = self.backlog.newest();
         self.durable = self.backlog.newest();
+        self.hot.run(self.incarnation);
         match self.backlog.begin(self.incarnation) {
             Ok(()) => self.note_stand(None),
             Err(error) => {
@@ -361,7 +413,10 @@ impl Core {
         pass.target_empty = known.target_empty;
         if let Some(secs) = self.same_before.filter(|_| known.continuous && !self.by_content) {
             (pass.source_clean_secs, pass.trusts_target) = (secs, true);
+            pass.hot = self.power_was_lost.then(|| self.hot.set());
         } else {
+            // Content decides from here on: what a daemon after a power cut would believe is not enough.
+            self.hot.forget("source and target are compared by content");
             pass.by_content = self.by_content || !known.target_clean;
             pass.source_clean_secs = known.clean_end_secs.unwrap_or(i64::MIN);
         }

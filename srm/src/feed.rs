@@ -7,6 +7,7 @@ use crate::map::Gate;
 use crate::replies::Reply;
 use crate::status::CommitMode;
 use bytes::Bytes;
+use platform::sys;
 use protocol::{Ack, Answer, Draft, Frame, Hello, HelloAck, Mark, Op, Refused, SeqNo, Trouble, TroubleKind, VERSION};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +53,7 @@ impl Srm {
             newest: core.backlog.newest(),
             replica: core.replica,
             adopt: self.config.adopt,
+            retry_ms: self.config.retry_after.map(|bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX)),
         };
         (hello, core.generation)
     }
@@ -77,13 +79,14 @@ impl Srm {
             return Ok(());
         }
         if matches!(core.gate, Gate::Due) {
-            let left = core.left.take();
+            let left = std::mem::take(&mut core.left);
             let known = Known {
                 target_empty: ack.empty,
                 target_clean: ack.clean,
-                continuous: !ack.damaged
-                    && left.zip(ack.position).is_some_and(|((incarnation, applied), position)| {
-                        position.incarnation == incarnation && position.applied >= applied
+                continuous: (!ack.damaged || ack.power_lost && core.power_was_lost)
+                    && ack.position.is_some_and(|position| {
+                        let has = |(run, applied): &_| position.incarnation == *run && position.applied >= *applied;
+                        left.iter().any(has)
                     }),
                 clean_end_secs: self.config.clean_end_secs,
             };
@@ -93,6 +96,9 @@ impl Srm {
             }
             pass = Some(number);
         } else {
+            if ack.power_lost && ack.position.is_some_and(|position| core.target_lost_power(position)) {
+                return Err(Rejected::Again);
+            }
             let position = ack.position.filter(|position| {
                 position.incarnation == core.incarnation
                     && position.applied >= core.backlog.oldest().prev()
@@ -113,14 +119,19 @@ impl Srm {
         }
         core.link = Link::Up;
         core.connections += 1;
-        core.blocked = None;
+        (core.blocked, core.halted) = (None, None);
         core.progress_at = Instant::now();
         let due = take_applied(&mut core);
+        let by = match &core.gate {
+            Gate::Pass(pass) if pass.trusts_target => "attributes, and content of what changed",
+            Gate::Pass(pass) if !pass.by_content => "attributes",
+            _ => "content",
+        };
         drop(core);
         run(due);
         self.lanes.link(true);
         if let Some(number) = pass {
-            tracing::info!(event = "pass-begin", number, "comparing source and target");
+            tracing::info!(event = "pass-begin", number, by, "comparing source and target");
             self.start_pass(number);
         }
         self.changed.notify_all();
@@ -151,7 +162,7 @@ impl Srm {
     /// Nothing more will come and everything has been applied: it is time to say goodbye.
     pub fn wants_bye(&self) -> bool {
         let core = self.core.lock();
-        core.closing && core.backlog.operations() == 0 && matches!(core.gate, Gate::Clean)
+        core.closing && core.backlog.operations() == 0 && matches!(core.gate, Gate::Clean) && core.flags.is_empty()
     }
 
     /// The target said goodbye: everything is there and durable.
@@ -172,11 +183,15 @@ impl Srm {
                 core.journal_failed(&error);
             }
             core.marks.applied(applied);
+            if core.flags.applied(applied) {
+                tracing::info!(event = "healed", "the target has what it could not carry out before");
+            }
         }
         core.durable = core.durable.max(ack.durable.min(applied));
         if core.degraded
             && core.commit.mode.waits()
             && matches!(core.link, Link::Up)
+            && core.blocked.is_none()
             && core.is_coherent()
             && core.backlog.operations() <= CAUGHT_UP_OPERATIONS
         {
@@ -227,8 +242,13 @@ impl Srm {
             }
             TroubleKind::Over => {
                 tracing::info!(event = "unblocked", "the target goes on");
-                core.blocked = None;
+                (core.blocked, core.halted) = (None, None);
             }
+            TroubleKind::Skipped => {
+                drop(core);
+                return self.passed_over(trouble);
+            }
+            TroubleKind::Halted => core.halt(trouble, sys::now_ns() / 1_000_000),
             TroubleKind::Damaged => {
                 drop(core);
                 let why = format!("the replica is not what it should be at {text}; it will be compared");
@@ -268,7 +288,7 @@ impl Srm {
             Link::Down(_) => {}
         }
         core.last_error = Some(reason.to_owned());
-        core.blocked = None;
+        (core.blocked, core.halted) = (None, None);
         drop(core);
         self.lanes.link(false);
         self.changed.notify_all();

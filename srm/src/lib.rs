@@ -2,7 +2,8 @@
 //!
 //! `backlog`, `commit`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
-//! repairs; `remote` asks the target first; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed.
+//! repairs; `remote` asks the target first; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was
+//! killed, and `hot` where the machine lost power.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
 //! is read or waited for.
@@ -15,6 +16,8 @@ mod core;
 mod damage;
 mod ensure;
 mod feed;
+mod flags;
+mod hot;
 pub mod lanes;
 mod live;
 mod local;
@@ -22,6 +25,7 @@ pub mod map;
 mod member;
 mod names;
 mod pass;
+mod passed;
 mod remote;
 mod replies;
 mod restart;
@@ -35,6 +39,7 @@ mod watch;
 pub use crate::commit::Commit;
 pub use crate::core::Ticket;
 pub use feed::{Rejected, Restart};
+pub use hot::{HotSet, forget as forget_hot};
 pub use journal::{AreaConfig, AreaKind};
 pub use live::NotClean;
 pub use names::{Gone, Renamed};
@@ -45,9 +50,10 @@ pub use set::OnRemove;
 pub use watch::Left;
 
 use crate::core::Core;
+use crate::hot::Kind;
 use crate::lanes::Lanes;
 use parking_lot::{Condvar, Mutex, RwLock};
-use platform::tree::Tree;
+use platform::tree::{Names, Node, Tree};
 use protocol::{Name, ReplicaId};
 use status::CommitMode;
 use std::path::PathBuf;
@@ -76,6 +82,8 @@ pub struct Config {
     pub degrade_after: Duration,
     /// In `remote`, how long an operation waits for the target's verdict.
     pub remote_timeout: Duration,
+    /// How long the target tries an operation that it cannot carry out, before it goes on without it; `None`: for ever.
+    pub retry_after: Option<Duration>,
     /// Bound in bytes of a backlog that is in memory only, because there is no journal; at least [`MIN_BACKLOG_BYTES`].
     pub backlog_bytes: u64,
     /// Where what is queued survives this process.
@@ -109,6 +117,8 @@ pub struct JournalConfig {
     pub boot: [u8; 16],
     /// SRC is the directory that it was: what is there may be gone on with.
     pub may_resume: bool,
+    /// A file on disk that says what may be half-written after a power cut.
+    pub hot: PathBuf,
 }
 
 /// How files that exist on both sides are compared (S7).
@@ -146,6 +156,8 @@ pub struct Srm {
     local: local::Local,
     /// Content that travels beside the ordered stream.
     lanes: Arc<Lanes>,
+    /// What may be half-written after a power cut.
+    hot: Arc<hot::Hot>,
     /// The set leaves something out.
     filtered: AtomicBool,
     /// What the set leaves out is removed from the target by the pass that follows.
@@ -174,6 +186,7 @@ impl Srm {
         if let Some(resumed) = &resumed {
             tree.number_from(resumed.first_node);
         }
+        let hot = Arc::clone(&core.hot);
         let set = Arc::new(config.set.clone());
         let filtered = !set.is_everything();
         tree.set_filter(&mut tree.names().write(), member::filter(&set));
@@ -194,6 +207,7 @@ impl Srm {
             dropping: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),
             lanes,
+            hot,
             verifier: verify::Verifier::default(),
             proposing: AtomicBool::new(false),
             proposals: AtomicUsize::new(0),
@@ -206,6 +220,7 @@ impl Srm {
         room::start(&srm)?;
         local::start(&srm)?;
         restart::maintain(&srm)?;
+        hot::checkpoint::start(&srm)?;
         Ok(srm)
     }
 
@@ -219,6 +234,7 @@ impl Srm {
             commit: Commit::new(CommitMode::Real),
             degrade_after: Duration::from_secs(5),
             remote_timeout: Duration::from_secs(10),
+            retry_after: None,
             backlog_bytes: MIN_BACKLOG_BYTES,
             journal: None,
             adopt: false,
@@ -236,6 +252,34 @@ impl Srm {
     /// The backing directory.
     pub fn tree(&self) -> &Arc<Tree> {
         &self.tree
+    }
+
+    /// The content of a file is about to change: noted for the time after a power cut. The caller holds the namespace lock.
+    pub fn heat_content(&self, names: &Names, node: &Arc<Node>) {
+        self.hot
+            .heat(names, node, Kind::Content, || self.tree.stat(names, node).map_or(true, |stat| stat.st_nlink > 1));
+    }
+
+    /// Names of a directory are about to change: noted for the time after a power cut. The caller holds the namespace lock.
+    pub fn heat_names(&self, names: &Names, dir: &Arc<Node>) {
+        self.hot.heat(names, dir, Kind::Names, || false);
+    }
+
+    /// This is about to have another name: noted for the time after a power cut, if it is a directory. The caller holds the namespace lock.
+    pub fn heat_moved(&self, names: &Names, node: &Arc<Node>) {
+        if node.is_dir() {
+            self.hot.heat(names, node, Kind::Below, || false);
+        }
+    }
+
+    /// This came to be just now. The caller holds the names exclusively.
+    pub fn born(&self, node: &Node) {
+        self.hot.born(node);
+    }
+
+    /// Makes everything durable that was changed on SRC.
+    pub fn sync_source(&self) -> std::io::Result<()> {
+        Ok(rustix::fs::syncfs(self.tree.root_fd())?)
     }
 
     /// The lanes beside the ordered stream.

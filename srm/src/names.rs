@@ -52,7 +52,7 @@ pub struct Renamed<'a> {
     pub to_parent_mtime: Time,
 }
 
-fn path_in(names: &Names, dir: &Node, name: &Name) -> Option<RelPath> {
+pub(crate) fn path_in(names: &Names, dir: &Node, name: &Name) -> Option<RelPath> {
     dir.path(names)?.join(name).ok()
 }
 
@@ -144,6 +144,20 @@ impl Srm {
         gone: Gone,
         parent_mtime: Time,
     ) -> Ticket {
+        let before = self.core.lock().backlog.newest();
+        let ticket = self.unlinked_one(names, dir, name, gone, parent_mtime);
+        self.note_left(names, (dir, name), &gone, before);
+        ticket
+    }
+
+    fn unlinked_one(
+        self: &Arc<Self>,
+        names: &mut Names,
+        dir: &Arc<Node>,
+        name: &Name,
+        gone: Gone,
+        parent_mtime: Time,
+    ) -> Ticket {
         if !self.took_name(names, dir, name, &gone) {
             // The target has nothing of it that it is to keep without a name.
             self.settle_orphan(&gone, false);
@@ -166,10 +180,14 @@ impl Srm {
 
     /// A name has moved, replaced another or changed places with it.
     pub fn renamed(self: &Arc<Self>, names: &mut Names, rename: &Renamed<'_>) -> Ticket {
-        if self.is_filtered() {
-            return self.renamed_in_set(names, rename);
+        let before = self.core.lock().backlog.newest();
+        let ticket =
+            if self.is_filtered() { self.renamed_in_set(names, rename) } else { self.renamed_within(names, rename) };
+        if let Some(gone) = &rename.replaced {
+            self.note_left(names, (rename.to_dir, rename.to), gone, before);
         }
-        self.renamed_within(names, rename)
+        self.note_renamed(names, rename, before);
+        ticket
     }
 
     /// A rename of which both ends, and all that has them, are in the set.
@@ -386,7 +404,7 @@ impl Renamed<'_> {
 }
 
 /// A directory's time changed, by names that are looked at later.
-fn touched(dir: &Node, path: RelPath, mtime: Time) -> Op {
+pub(crate) fn touched(dir: &Node, path: RelPath, mtime: Time) -> Op {
     let place = Place { node: dir.id(), at: At::Path(path) };
     Op::SetAttr { place, size: None, owner: None, mode: None, atime: None, mtime: Some(mtime) }
 }

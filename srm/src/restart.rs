@@ -65,6 +65,22 @@ pub(crate) struct Proposed {
 /// backlog is in memory only, and the status says why.
 pub(crate) fn open(core: &mut Core, config: &Config) -> Option<Resumed> {
     let journal = config.journal.as_ref()?;
+    let checkpoint =
+        core.hot.open(&journal.hot, |checkpoint| journal.may_resume && config.replica == Some(checkpoint.replica));
+    let checkpoint = checkpoint.unwrap_or_else(|error| {
+        tracing::error!(event = "hot", path = %journal.hot.display(), %error, "after a power cut everything will be compared by content");
+        None
+    });
+    let resumed = open_journal(core, config, journal);
+    if let Some(checkpoint) = checkpoint.filter(|_| resumed.is_none() && config.clean_end_secs.is_none()) {
+        let hot = core.hot.len();
+        tracing::info!(event = "power-lost", hot, "what changed since the last checkpoint is compared");
+        core.go_back_to(&checkpoint);
+    }
+    resumed
+}
+
+fn open_journal(core: &mut Core, config: &Config, journal: &JournalConfig) -> Option<Resumed> {
     match try_open(core, journal, config.backlog_bytes) {
         Ok(resumed) => resumed,
         Err(error) => {
@@ -180,7 +196,8 @@ impl Srm {
         let now = seconds();
         let Some(_still) = self.tree.names().try_write_for(PATIENCE) else { return };
         let mut core = self.core.lock();
-        if matches!(core.gate, Gate::Clean) {
+        // What the target passed over is neither there nor in the journal.
+        if matches!(core.gate, Gate::Clean) && core.flags.is_empty() {
             core.note_stand(Some(now));
         }
     }

@@ -80,6 +80,7 @@ impl Srm {
         let most = limit - RESERVE_BYTES.min(limit / 4);
         let fits = core.backlog.used_bytes() + self.room.admitted.load(Ordering::Relaxed) + bytes <= most
             || !matches!(core.link, Link::Up)
+            || core.halted.is_some()
             || matches!(core.gate, Gate::Due | Gate::Held(_))
             || core.progress_at.elapsed() >= self.config.degrade_after
             || core.stopped;

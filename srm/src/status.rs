@@ -205,6 +205,32 @@ pub struct TargetStatus {
     /// Paths below SRC that the pass cannot read and tries again; the first of them.
     #[serde(default)]
     pub unreadable: Vec<String>,
+    /// What the target could not carry out within the retry bound and went on without; the first of them by path. It is tried
+    /// again by itself.
+    #[serde(default)]
+    pub flagged: Vec<Flagged>,
+    /// How many there are.
+    #[serde(default)]
+    pub flagged_count: u64,
+    /// Where something is flagged: the first number that was passed over.
+    #[serde(default)]
+    pub incoherent_from: Option<u64>,
+}
+
+/// A place that is not on the target as it should be, because the target could not carry something out there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flagged {
+    /// Where it is on the source now, below SRC; a directory where there are too many to be known one by one; `.` where the
+    /// target can carry out nothing at all.
+    pub path: String,
+    /// What the first operation that was passed over here was, and why it failed.
+    pub reason: String,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// The first operation that was passed over here.
+    pub seq: u64,
+    /// How many were; where the target can carry out nothing at all, how many wait.
+    pub operations: u64,
 }
 
 /// What the file system layer holds for the kernel and for open files.
@@ -262,6 +288,12 @@ pub struct SourceStatus {
     pub written_bytes: u64,
     /// Highest number given out.
     pub sequence: u64,
+    /// Everything up to this number is durable on source and target; `None`: after a power cut everything would be compared by content.
+    #[serde(default)]
+    pub checkpoint: Option<u64>,
+    /// Files and directories that would be compared by content after a power cut, besides those whose change times tell.
+    #[serde(default)]
+    pub hot: u64,
     /// Bytes in the backlog and its bound.
     pub backlog_bytes: u64,
     /// The bound of the backlog in bytes.

@@ -3,14 +3,15 @@
 use crate::backlog::Backlog;
 use crate::commit::Commit;
 use crate::core::{Core, Link};
+use crate::flags::Flag;
 use crate::map::Gate;
 use crate::pass;
-use crate::status::{CommitMode, FsiStatus, Held, JournalArea, Lag, SourceStatus, TargetState, TargetStatus};
+use crate::status::{CommitMode, Flagged, FsiStatus, Held, JournalArea, Lag, SourceStatus, TargetState, TargetStatus};
 use crate::{MIN_BACKLOG_BYTES, Srm};
 use bytes::Bytes;
 use journal::{AreaKind, AreaStatus};
 use platform::sys;
-use protocol::{Draft, Mark, Op};
+use protocol::{Draft, Mark, Op, RelPath};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -55,12 +56,28 @@ fn area(area: &AreaStatus) -> JournalArea {
     }
 }
 
+fn flagged((path, flag): (&RelPath, &Flag)) -> Flagged {
+    let path = if path.is_root() { ".".to_owned() } else { path.to_string() };
+    let reason = flag.reason.clone();
+    Flagged { path, reason, since_ms: flag.since_ms, seq: flag.seq.get(), operations: flag.operations }
+}
+
+/// What is flagged, the first of it, and how much that is.
+fn all_flagged(core: &Core) -> (Vec<Flagged>, u64) {
+    let operations = core.backlog.operations();
+    let whole = core.halted.iter().map(|flag| Flagged { operations, ..flagged((&RelPath::root(), flag)) });
+    let shown = whole.chain(core.flags.iter().map(flagged)).take(MOST_FLAGGED).collect();
+    (shown, core.flags.count() as u64 + u64::from(core.halted.is_some()))
+}
+
 fn named(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
     counts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect()
 }
 
 /// Paths of what cannot be read that are shown at most.
 const MOST_UNREADABLE: usize = 20;
+/// Places that are flagged, as far as they are shown.
+const MOST_FLAGGED: usize = 20;
 
 impl Srm {
     /// Everything there is to see.
@@ -98,11 +115,13 @@ impl Srm {
             (Link::Refused, _) => TargetState::Refused,
             _ if core.bypass => TargetState::Bypass,
             (Link::Down(_), _) | (Link::Up, Gate::Due | Gate::Held(_)) => TargetState::Accumulating,
+            (Link::Up, _) if core.halted.is_some() => TargetState::Accumulating,
             (Link::Up, _) if core.blocked.is_some() => TargetState::Blocked,
-            (Link::Up, Gate::Clean) if core.is_coherent() => TargetState::Connected,
+            (Link::Up, Gate::Clean) if core.is_coherent() || !core.flags.is_empty() => TargetState::Connected,
             (Link::Up, Gate::Pass(_) | Gate::Clean) => TargetState::Mirroring,
         };
         let coherent = core.is_coherent();
+        let (flagged, flagged_count) = all_flagged(&core);
         let held = match &core.gate {
             Gate::Held(held) => Held { entries: held.entries() as u64, bytes: held.bytes() },
             _ => Held::default(),
@@ -129,6 +148,9 @@ impl Srm {
             lanes: self.lanes.open_lanes() as u64,
             passes: core.passes_done,
             unreadable: Vec::new(),
+            flagged,
+            flagged_count,
+            incoherent_from: core.flags.first().filter(|_| !coherent).map(protocol::SeqNo::get),
         };
         SourceStatus {
             name: String::from_utf8_lossy(self.config.name.as_bytes()).into_owned(),
@@ -143,6 +165,8 @@ impl Srm {
             operations: named(&core.operations),
             written_bytes: core.written_bytes,
             sequence: core.backlog.newest().get(),
+            checkpoint: self.hot.checkpoint().map(|checkpoint| checkpoint.seq.get()),
+            hot: self.hot.len() as u64,
             backlog_bytes: core.backlog.used_bytes(),
             backlog_limit: core.backlog.limit_bytes(),
             journal: core.backlog.areas().iter().map(area).collect(),
@@ -166,7 +190,7 @@ impl Srm {
             }
             // A barrier counts only in the run of numbers that it was numbered in.
             let mut core = self.core.lock();
-            while !matches!(core.gate, Gate::Clean) {
+            while !matches!(core.gate, Gate::Clean) || !core.flags.is_empty() {
                 if self.changed.wait_until(&mut core, deadline).timed_out() {
                     return Err(left(&core));
                 }
@@ -175,7 +199,8 @@ impl Srm {
             let barrier = core.push(Draft::new(&Op::Mark(Mark::Barrier), Bytes::new()));
             self.wake();
             let Some(barrier) = barrier else { continue };
-            while core.generation == generation {
+            // What was passed over meanwhile is repaired behind the barrier: then there is to be another.
+            while core.generation == generation && core.flags.is_empty() {
                 if core.durable >= barrier && core.is_coherent() {
                     return Ok(());
                 }

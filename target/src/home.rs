@@ -162,6 +162,7 @@ impl Home {
         self.book.lock().change(|state| {
             state.damage = state.damage.max(seq).max(1);
             state.coherent = false;
+            state.power_lost = false;
         })
     }
 
@@ -210,7 +211,8 @@ pub(crate) fn standing(now: Boot, here: Option<State>, synced: Option<State>, cl
     let synced = synced?;
     let ended_clean = clean.is_some_and(|c| c.is_of(synced.incarnation, synced.applied));
     let damage = if ended_clean { synced.damage } else { synced.damage.max(synced.applied).max(1) };
-    Some(State { boot: now, applying: 0, damage, coherent: synced.coherent && damage == 0, ..synced })
+    let power_lost = damage != 0 && (synced.damage == 0 || synced.power_lost);
+    Some(State { boot: now, applying: 0, damage, coherent: synced.coherent && damage == 0, power_lost, ..synced })
 }
 
 /// A sync that failed.

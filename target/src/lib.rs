@@ -21,6 +21,7 @@ mod inbox;
 mod lane;
 mod outbox;
 mod owner;
+mod passed;
 mod position;
 mod queue;
 mod reading;

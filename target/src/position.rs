@@ -53,12 +53,14 @@ pub(crate) struct State {
     pub damage: u64,
     /// The replica is a state that the source had.
     pub coherent: bool,
+    /// The damage is that the machine lost power, and no other.
+    pub power_lost: bool,
 }
 
 impl State {
     /// At the beginning of a run of numbers, with nothing known of the replica.
     pub fn start(boot: Boot, incarnation: Incarnation, applied: u64) -> Self {
-        Self { boot, incarnation, applied, applying: 0, inodes: [0; 2], damage: 0, coherent: false }
+        Self { boot, incarnation, applied, applying: 0, inodes: [0; 2], damage: 0, coherent: false, power_lost: false }
     }
 
     /// The same without what only matters while a record is being applied.
@@ -73,7 +75,8 @@ impl State {
         out[16..32].copy_from_slice(&self.boot.0);
         out[32..48].copy_from_slice(&self.incarnation.to_bytes());
         let [from, to] = self.inodes;
-        let numbers = [self.applied, self.applying, from, to, self.damage, u64::from(self.coherent)];
+        let (coherent, power_lost) = (u64::from(self.coherent), u64::from(self.power_lost));
+        let numbers = [self.applied, self.applying, from, to, self.damage, coherent, power_lost];
         for (place, number) in out[48..CRC_AT].chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
@@ -103,6 +106,7 @@ impl State {
                 inodes: [number(64), number(72)],
                 damage: number(80),
                 coherent: number(88) != 0,
+                power_lost: number(96) != 0,
             };
             (number(8), state)
         })

@@ -142,6 +142,7 @@ impl Session {
             clean: home.clean.is_some(),
             empty: home.empty,
             damaged: home.state().is_some_and(|state| state.damage != 0),
+            power_lost: home.state().is_some_and(|state| state.damage != 0 && state.power_lost),
         }));
         slot.facts.update(|s| {
             peer.clone_into(&mut s.owner);
@@ -167,6 +168,7 @@ impl Session {
             outbox: outbox.clone(),
             incarnation: hello.incarnation,
             newest: hello.newest.get(),
+            retry: hello.retry_ms.map(Duration::from_millis),
             resumed: resumed.is_some(),
             ended: Some(ended),
         })

@@ -1,15 +1,17 @@
 //! The thread that applies a session's records, one after the other, and what happens when one cannot be applied: wait and
-//! try again, or report damage and go on. Nothing here waits for another record (R6).
+//! try again for so long, or report it and go on. Nothing here waits for another record (R6).
 
 use crate::apply::{Applier, Fault, FaultKind};
 use crate::clean::Clean;
 use crate::home::Home;
 use crate::outbox::Outbox;
+use crate::passed::{Passed, is_unseen, may_be_left};
 use crate::queue::{Item, Popped, Queue};
 use crate::status::Facts;
 use crate::sync::Syncer;
 use bytes::Bytes;
 use protocol::{Answer, Incarnation, Mark, Message, Op, Phase, Record, RelPath, SeqNo, Trouble, TroubleKind, Verdict};
+use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::AsFd;
@@ -35,6 +37,8 @@ pub(crate) struct Job {
     pub incarnation: Incarnation,
     /// The newest number that the source had given out when it said Hello.
     pub newest: u64,
+    /// How long a record is tried that meets what may pass; `None`: for ever.
+    pub retry: Option<Duration>,
     /// The source goes on where the replica is.
     pub resumed: bool,
     /// Dropped when nothing is applied any more.
@@ -45,6 +49,7 @@ struct Worker {
     job: Job,
     applier: Applier,
     syncer: Arc<Syncer>,
+    passed: Passed,
     /// Nothing was applied in this session yet.
     untouched: bool,
     /// When an acknowledgement was last asked for.
@@ -53,6 +58,14 @@ struct Worker {
 
 /// Whether a worker goes on, or its session is over.
 type Flow = Option<()>;
+
+/// A record that the stream goes on without; why.
+enum Left {
+    /// The replica is not what it should be.
+    Damage(String),
+    /// What stood in its way did not pass in time.
+    PassedOver(String),
+}
 
 /// Starts the threads of a session. They end when its queue does.
 pub(crate) fn start(job: Job) -> io::Result<()> {
@@ -66,7 +79,9 @@ pub(crate) fn start(job: Job) -> io::Result<()> {
         let applier = Applier::new(job.home.clone(), job.facts.clone());
         // Also when it panics: the session must not go on without anybody who applies.
         let _finish = Finish(job.queue.clone());
-        Worker { job, applier, syncer, untouched: true, acked: Instant::now() }.run();
+        let damaged = job.resumed && job.home.state().is_some_and(|state| state.damage != 0);
+        let passed = Passed::new(job.retry, if damaged { job.newest } else { 0 });
+        Worker { job, applier, syncer, passed, untouched: true, acked: Instant::now() }.run();
     })?;
     Ok(())
 }
@@ -144,10 +159,6 @@ impl Worker {
     /// Damage that an earlier session may not have heard of is told again (I4).
     fn report_old_damage(&self) {
         let Some(state) = self.job.home.state().filter(|s| s.damage != 0) else { return };
-        // A repair that was numbered before this session is not the answer to it.
-        if let Err(e) = self.job.home.damaged(self.job.newest) {
-            self.job.facts.error(format!("cannot write the position: {}", crate::error::text(&e)));
-        }
         let text = "the replica was damaged earlier, or its machine restarted without a clean end: it needs repair";
         self.trouble(state.damage, TroubleKind::Damaged, None, text);
     }
@@ -162,46 +173,39 @@ impl Worker {
         let outcome = if record.phase == Phase::Proposed {
             Ok(Some(Answer::Verdict(self.judge(record, payload, &mut starts))))
         } else {
-            self.insist(record, |worker| worker.attempt(record, payload, &mut starts))?
+            self.insist(record, may_be_left(&record.op), |worker| worker.attempt(record, payload, &mut starts))?
         };
         let seq = record.seq.get();
         let damage = match outcome {
-            Ok(None) => None,
-            Ok(Some(answer)) => {
-                self.job.outbox.post(Message::Answer(record.seq, answer));
-                None
-            }
-            Err(text) => {
-                let path = record.op.path();
-                let text = format!("{}: {text}", record.op.word());
-                tracing::warn!(name = %self.job.home.name, seq, ?path, "damaged: {text}");
-                let shown = path.map(ToString::to_string).unwrap_or_default();
-                self.job.facts.error(format!("damaged: {shown}, {text}"));
-                self.trouble(seq, TroubleKind::Damaged, path, &text);
-                // A question is answered whatever is wrong: all of it differs.
-                if let Op::Compare { hashes, .. } = &record.op {
-                    let blocks = u32::try_from(hashes.len() / 16).unwrap_or(u32::MAX);
-                    let answer = Answer::Differs((0..blocks).collect());
+            Ok(answer) => {
+                if let Some(answer) = answer {
                     self.job.outbox.post(Message::Answer(record.seq, answer));
                 }
-                self.applier.idle();
-                Some(seq)
+                None
             }
+            Err(left) => self.leave(record, left),
         };
         // The effect is there: what is left is to say so, however often that takes.
-        let coherent = self.insist(record, |worker| {
+        let repaired = self.ends_repair(&record.op);
+        let coherent = self.insist(record, false, |worker| {
             Ok(worker.job.home.applied(seq, |state| {
-                match record.op {
-                    Op::Mark(Mark::Incoherent) => state.coherent = false,
-                    Op::Mark(Mark::Coherent) if seq > state.damage => (state.coherent, state.damage) = (true, 0),
-                    _ => {}
+                if record.op == Op::Mark(Mark::Incoherent) {
+                    state.coherent = false;
+                } else if repaired {
+                    (state.coherent, state.damage, state.power_lost) = (true, 0, false);
                 }
                 if let Some(seq) = damage {
                     state.damage = state.damage.max(seq);
                     state.coherent = false;
+                    state.power_lost = false;
                 }
             })?)
         })?;
+        match record.op {
+            Op::Mark(Mark::Incoherent) => self.passed.repair_begins(seq),
+            Op::Mark(Mark::Coherent) if repaired => self.passed.repaired(),
+            _ => {}
+        }
         self.job.facts.applied(record.op.word(), seq, coherent.unwrap_or(false));
         self.job.outbox.applied(seq);
         if record.op == Op::Mark(Mark::Barrier) {
@@ -230,6 +234,46 @@ impl Worker {
         }
     }
 
+    /// Says that the stream goes on without this record. The number of the damage, if there is any.
+    fn leave(&mut self, record: &Record, left: Left) -> Option<u64> {
+        let seq = record.seq.get();
+        let op = &record.op;
+        // What follows from a record that was passed over is mended with it.
+        let (kind, text) = match left {
+            Left::Damage(text) if !self.passed.explains_damage() => (TroubleKind::Damaged, text),
+            Left::Damage(text) | Left::PassedOver(text) => (TroubleKind::Skipped, text),
+        };
+        let path = op.path();
+        let text = format!("{}: {text}", op.word());
+        let shown = path.map(ToString::to_string).unwrap_or_default();
+        let what = if kind == TroubleKind::Damaged { "damaged" } else { "passed over" };
+        tracing::warn!(name = %self.job.home.name, seq, ?path, "{what}: {text}");
+        self.applier.idle();
+        if kind == TroubleKind::Skipped && is_unseen(op) {
+            return None;
+        }
+        self.job.facts.error(format!("{what}: {shown}, {text}"));
+        // A question is answered whatever is wrong: all of it differs.
+        if let Op::Compare { hashes, .. } = op {
+            let blocks = u32::try_from(hashes.len() / 16).unwrap_or(u32::MAX);
+            self.job.outbox.post(Message::Answer(record.seq, Answer::Differs((0..blocks).collect())));
+        }
+        if kind == TroubleKind::Skipped {
+            self.passed.note();
+            if let Op::Rename { from, .. } = op {
+                self.trouble(seq, kind, Some(from), &text);
+            }
+        }
+        self.trouble(seq, kind, path, &text);
+        Some(seq)
+    }
+
+    /// Whether this marks the end of a repair that leaves the replica as it should be.
+    fn ends_repair(&self, op: &Op) -> bool {
+        let damage = self.job.home.state().map_or(0, |state| state.damage);
+        *op == Op::Mark(Mark::Coherent) && self.passed.is_repaired(damage)
+    }
+
     /// One try: what comes before a first record, the note of what is about to be done, the record itself.
     fn attempt(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Result<Option<Answer>, Fault> {
         let home = self.job.home.clone();
@@ -255,29 +299,49 @@ impl Worker {
         self.applier.apply(record, payload, noted)
     }
 
-    /// Tries until it works (`Ok`), is found to be damage (`Err` with its text), or the session is over (`None`).
+    /// Whether no record at all can be applied.
+    fn is_read_only(&self) -> bool {
+        let flags = rustix::fs::fstatvfs(&self.job.home.tree).map(|stat| stat.f_flag);
+        flags.is_ok_and(|flags| flags.contains(StatVfsMountFlags::RDONLY))
+    }
+
+    /// Tries until it works (`Ok`), is found to be damage or has been tried for so long (`Err`), or the session is over (`None`).
+    /// Where the stream cannot go on without it (not `may_leave`), or would get no further, it is tried for ever.
     fn insist<T>(
         &mut self,
         record: &Record,
+        may_leave: bool,
         mut attempt: impl FnMut(&mut Self) -> Result<T, Fault>,
-    ) -> Option<Result<T, String>> {
+    ) -> Option<Result<T, Left>> {
         let seq = record.seq.get();
         let path = record.op.path();
-        let mut said: Option<String> = None;
+        let bound = self.passed.bound();
+        let (mut said, mut halted): (Option<String>, bool) = (None, false);
+        let begun = Instant::now();
         let outcome = loop {
             match attempt(self) {
                 Ok(done) => break Ok(done),
-                Err(Fault { kind: FaultKind::Damage, text, .. }) => break Err(text),
+                Err(Fault { kind: FaultKind::Damage, text, .. }) => break Err(Left::Damage(text)),
                 Err(Fault { kind: FaultKind::Retry, text, .. }) => {
+                    let left = bound.map(|most| most.saturating_sub(begun.elapsed()));
+                    let overdue = left == Some(Duration::ZERO);
+                    if overdue && may_leave && !self.is_read_only() {
+                        break Err(Left::PassedOver(text));
+                    }
                     self.job.facts.blocked(path, &text);
                     if said.as_ref() != Some(&text) {
                         tracing::warn!(name = %self.job.home.name, seq, ?path, "blocked: {text}");
                         self.trouble(seq, TroubleKind::Blocked, path, &text);
-                        said = Some(text);
+                        said = Some(text.clone());
+                    }
+                    if overdue && !halted {
+                        halted = true;
+                        self.trouble(seq, TroubleKind::Halted, path, &format!("{}: {text}", record.op.word()));
                     }
                     // What was applied before is acknowledged, however long this takes.
                     self.job.outbox.poke();
-                    if !self.job.queue.pause(RETRY) {
+                    let pause = left.filter(|left| !left.is_zero()).map_or(RETRY, |left| left.min(RETRY));
+                    if !self.job.queue.pause(pause) {
                         return None;
                     }
                     self.job.outbox.alive();

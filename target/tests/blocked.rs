@@ -6,7 +6,7 @@
 mod common;
 
 use common::*;
-use protocol::{Op, PieceAnswer, PieceOp, RefusalCode, TroubleKind};
+use protocol::{Mark, Op, PieceAnswer, PieceOp, RefusalCode, TroubleKind};
 use replfs_target::{Target, TargetConfig};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use std::fs;
@@ -73,6 +73,74 @@ async fn a_full_disk_stops_the_stream_at_that_record_until_there_is_room() {
     assert_eq!(fs::metadata(small.at("f")).unwrap().len(), 600 << 10);
     assert!(small.at("later").exists());
     assert_eq!(small.target().status().sources[0].blocked, None);
+}
+
+#[tokio::test]
+async fn after_the_bound_the_stream_goes_on_and_what_hangs_on_it_is_no_damage() {
+    let small = Small::new();
+    let bounded = protocol::Hello { retry_ms: Some(100), ..hello(1) };
+    let mut source = Source::let_in(small.target(), bounded).await;
+    source.ok(create(2, "f")).await;
+    source.ok(Op::Mark(Mark::Incoherent)).await;
+    source.ok(Op::Mark(Mark::Coherent)).await;
+    fs::write(small.dir.path().join("ballast"), vec![1; 800 << 10]).unwrap();
+    let passed = source.send(write(at(2, "f"), 0), &vec![7; 600 << 10]).await;
+    let later = source.send(create(3, "later"), b"").await;
+    // Neither waits for the bound again.
+    let again = source.send(write(at(3, "later"), 0), &vec![7; 600 << 10]).await;
+    let follows = source.send(write(at(4, "nothing"), 0), b"x").await;
+    source.applied(follows).await;
+    let told: Vec<_> = source.troubles.drain(..).map(|t| (t.kind, t.seq.get(), t.path.unwrap().to_string())).collect();
+    let skipped = |seq, path: &str| (TroubleKind::Skipped, seq, path.to_owned());
+    let blocked = |kind| (kind, passed, "f".to_owned());
+    assert_eq!(
+        told,
+        [
+            blocked(TroubleKind::Blocked),
+            blocked(TroubleKind::Over),
+            skipped(passed, "f"),
+            skipped(again, "later"),
+            skipped(follows, "nothing")
+        ]
+    );
+    assert!(small.at("later").exists(), "{later}");
+    let coherent = || small.target().status().sources[0].coherent;
+    assert!(!coherent());
+    // A repair that had begun before does not make it good, and one after it does.
+    source.ok(Op::Mark(Mark::Coherent)).await;
+    assert!(!coherent());
+    fs::remove_file(small.dir.path().join("ballast")).unwrap();
+    source.ok(Op::Mark(Mark::Incoherent)).await;
+    source.ok_with(write(at(2, "f"), 0), &vec![7; 300 << 10]).await;
+    source.ok(Op::Mark(Mark::Coherent)).await;
+    assert!(coherent());
+    // From then on what is missing is damage again.
+    source.damaged(false, write(at(4, "nothing"), 0), b"x").await;
+}
+
+#[tokio::test]
+async fn of_what_a_read_only_replica_is_sent_nothing_is_passed_over() {
+    let small = Small::new();
+    let replica = small.at("");
+    fs::create_dir(&replica).unwrap();
+    mount(&replica, &replica, "none", MountFlags::BIND, None::<&std::ffi::CStr>).unwrap();
+    let bounded = protocol::Hello { retry_ms: Some(100), ..hello(1) };
+    let mut source = Source::let_in(small.target(), bounded).await;
+    source.ok(mkdir(2, "before")).await;
+    source.ok(Op::Mark(Mark::Incoherent)).await;
+    source.ok(Op::Mark(Mark::Coherent)).await;
+    mount_remount(&replica, MountFlags::BIND | MountFlags::RDONLY, c"").unwrap();
+    let first = source.send(mkdir(3, "d"), b"").await;
+    source.send(mkdir(4, "d/e"), b"").await;
+    source.until(|s| s.troubles.len() == 2).await.unwrap();
+    mount_remount(&replica, MountFlags::BIND, c"").unwrap();
+    let seq = source.seq;
+    source.applied(seq).await;
+    let told: Vec<_> = source.troubles.drain(..).map(|trouble| (trouble.kind, trouble.seq.get())).collect();
+    assert_eq!(told, [TroubleKind::Blocked, TroubleKind::Halted, TroubleKind::Over].map(|kind| (kind, first)));
+    assert!(small.at("d/e").is_dir() && small.target().status().sources[0].coherent);
+    source.hang_up().await;
+    unmount(&replica, UnmountFlags::DETACH).unwrap();
 }
 
 #[tokio::test]

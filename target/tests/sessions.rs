@@ -393,10 +393,11 @@ async fn damage_is_told_again_until_it_is_repaired() {
     source.applied(10).await;
     assert!(!rig.target.status().sources[0].coherent);
     source.seq = 10;
+    source.ok(Op::Mark(Mark::Incoherent)).await;
     source.ok(Op::Mark(Mark::Coherent)).await;
     assert!(rig.target.status().sources[0].coherent);
     source.hang_up().await;
-    let mut source = Source::let_in(&rig.target, Hello { newest: SeqNo::new(11), ..now }).await;
+    let mut source = Source::let_in(&rig.target, Hello { newest: SeqNo::new(12), ..now }).await;
     source.ok(create(5, "x")).await;
 }
 

@@ -49,7 +49,7 @@ impl Disk {
 }
 
 /// A program that is where only an administrator's PATH leads.
-fn admin(program: &str) -> Command {
+pub(crate) fn admin(program: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(program);
     command.env("PATH", format!("{path}:/usr/sbin:/sbin"));

@@ -22,6 +22,7 @@ pub mod sim;
 pub mod suite;
 pub mod tree;
 pub mod user;
+pub mod volatile;
 pub mod wait;
 
 /// Runs each named function `fn name(commit: Commit)` as a test of its own in every commit mode.

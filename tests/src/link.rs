@@ -31,6 +31,7 @@ struct State {
     delay_micros: AtomicU64,
     forwarded: AtomicU64,
     bytes_there: AtomicU64,
+    bytes_back: AtomicU64,
 }
 
 /// A datagram on its way: when it is due, through which socket, where to (`None`: where the socket is connected to).
@@ -50,6 +51,7 @@ impl Link {
             delay_micros: AtomicU64::new(0),
             forwarded: AtomicU64::new(0),
             bytes_there: AtomicU64::new(0),
+            bytes_back: AtomicU64::new(0),
         });
         let shared = Arc::clone(&state);
         thread::Builder::new().name("link".into()).spawn(move || forward(&shared, &near))?;
@@ -91,6 +93,11 @@ impl Link {
     /// Datagrams forwarded so far, both ways.
     pub fn forwarded(&self) -> u64 {
         self.state.forwarded.load(Ordering::SeqCst)
+    }
+
+    /// Bytes forwarded so far from the far to the near side, as [`Self::bytes_there`].
+    pub fn bytes_back(&self) -> u64 {
+        self.state.bytes_back.load(Ordering::SeqCst)
     }
 
     /// Bytes forwarded so far from the near to the far side, the headers of UDP and IP left out.
@@ -141,6 +148,8 @@ impl State {
             self.forwarded.fetch_add(1, Ordering::SeqCst);
             if to.is_none() {
                 self.bytes_there.fetch_add(data.len() as u64, Ordering::SeqCst);
+            } else {
+                self.bytes_back.fetch_add(data.len() as u64, Ordering::SeqCst);
             }
         }
     }

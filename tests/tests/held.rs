@@ -17,13 +17,15 @@ fn switch(rig: &Rig, how: &str) {
 
 // claim: A110
 fn catching_up_under_random_operations_ends_exact(commit: Commit) {
+    // The tree grows with each, and so does the time of a step.
+    const ROUNDS: u64 = 4;
     let seed = seed();
     let mut rig = Rig::prepare(commit, Setup::default());
-    tree::sources(&rig.src(), 1000);
+    tree::sources(&rig.src(), 300);
     rig.mount();
     rig.assert_equal();
     let passes = rig.status().target().passes;
-    for round in 0..6 {
+    for round in 0..ROUNDS {
         let roamers = Roamers::start(&rig.mnt(), 3, seed.wrapping_add(round * 10));
         roamers.roam(200);
         switch(&rig, "on");
@@ -34,7 +36,7 @@ fn catching_up_under_random_operations_ends_exact(commit: Commit) {
         rig.assert_equal();
     }
     let status = rig.status();
-    assert!(status.target().passes >= passes + 6, "each round caught up: {status:?}");
+    assert!(status.target().passes >= passes + ROUNDS, "each round caught up: {status:?}");
     assert_eq!(status.target().reconnects, 0, "nothing was given up: {status:?}");
     rig.finish();
 }

@@ -164,6 +164,10 @@ pub struct ReplicationArgs {
     /// With commit=remote: how long a call waits for the target's verdict before it fails
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::interval)]
     pub remote_timeout: Duration,
+    /// How long the target tries an operation again that it cannot carry out (no space, I/O error), before it goes on
+    /// without it; the status names what was passed over, and it is mended once the cause is gone. 'none': it tries for ever
+    #[arg(long, value_name = "TIME|none", default_value = "60s", value_parser = units::bound)]
+    pub retry_after: units::Bound,
     /// How long the mount waits for the target's first answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub connect_timeout: Duration,

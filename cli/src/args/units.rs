@@ -69,6 +69,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("duration '{text}' is too long; at most 366d"))
 }
 
+/// A time after which something is given up, where it ever is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound(pub Option<Duration>);
+
+/// A duration, or `none`.
+pub fn bound(text: &str) -> Result<Bound, String> {
+    if text == "none" { Ok(Bound(None)) } else { duration(text).map(Some).map(Bound) }
+}
+
 /// A duration after which something is done again: not none.
 pub fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {

@@ -8,6 +8,9 @@ use protocol::Name;
 use srm::{AreaConfig, AreaKind, JournalConfig};
 use std::path::Path;
 
+/// The file in a source's state directory that says what may be half-written after a power cut.
+pub const HOT: &str = "hot";
+
 /// The journal that the arguments ask for. `may_resume`: SRC is the directory that it was.
 pub fn plan(
     replication: &ReplicationArgs,
@@ -31,5 +34,5 @@ pub fn plan(
     }
     let boot =
         platform::sys::boot().map_err(|e| Failure::io(Code::System, "cannot read this machine's boot id", &e))?;
-    Ok(JournalConfig { dir, areas, boot, may_resume })
+    Ok(JournalConfig { dir, areas, boot, may_resume, hot: state_dir.join(HOT) })
 }

@@ -86,6 +86,7 @@ mod tests {
             commit: srm::Commit::new(CommitMode::Real),
             degrade_after: PATIENCE,
             remote_timeout: PATIENCE,
+            retry_after: None,
             backlog_bytes: srm::MIN_BACKLOG_BYTES,
             journal: None,
             adopt: false,

@@ -85,6 +85,16 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
     if plan.memory.clean_end_secs.is_some() {
         Memory { clean_end_secs: None, ..plan.memory }.write(&plan.state_dir)?;
     }
+    if plan.journal.is_none() {
+        // What this mount changes is noted nowhere.
+        srm::forget_hot(&plan.state_dir.join(super::journal::HOT)).map_err(|e| {
+            Failure::io(
+                Code::System,
+                format!("cannot remove {}", plan.state_dir.join(super::journal::HOT).display()),
+                &e,
+            )
+        })?;
+    }
     let system = |what: &str, e: &std::io::Error| Failure::io(Code::System, what, e);
     let tree = Tree::new(plan.root.as_fd())
         .map_err(|e| Failure::io(Code::Source, format!("cannot read {}", plan.src.display()), &e))?;
@@ -96,6 +106,7 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
         commit: plan.commit,
         degrade_after: plan.degrade_after,
         remote_timeout: plan.remote_timeout,
+        retry_after: plan.retry_after,
         backlog_bytes: plan.backlog_bytes,
         journal: plan.journal.clone(),
         adopt: plan.adopt,
@@ -257,6 +268,11 @@ impl SourceDaemon {
             // What the replica of another mount lacks nobody knows.
             Ok(()) if plan.target == TargetPlace::None => {}
             Ok(()) => {
+                // What the next mount believes of the source is to be there after a power cut too.
+                if let Err(error) = self.sync_source() {
+                    tracing::error!(event = "source-disk", %error, "the source's disk lost writes; the next mount compares content");
+                    return outcome;
+                }
                 let written = Memory::read(&plan.state_dir).and_then(|memory| {
                     Memory { clean_end_secs: i64::try_from(now).ok(), ..memory }.write(&plan.state_dir)
                 });

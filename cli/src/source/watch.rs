@@ -26,6 +26,11 @@ impl SourceDaemon {
         Arc::new(Self { srm, set_file: Mutex::new(set_file), until: Mutex::new(None) })
     }
 
+    /// Makes SRC durable.
+    pub fn sync_source(&self) -> std::io::Result<()> {
+        self.srm.sync_source()
+    }
+
     /// The mount is gone: sends what is left until it is all there, or until `timeout` is over and nobody waits any longer.
     pub fn finish(&self, timeout: Duration) -> Result<(), Left> {
         self.srm.close();

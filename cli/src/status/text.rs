@@ -14,6 +14,9 @@ const MOST_KINDS: usize = 8;
 /// Findings of a verification shown; the rest is in the JSON document.
 const MOST_FINDINGS: usize = 8;
 
+/// Flagged places shown; more are in the JSON document.
+const MOST_FLAGGED: usize = 8;
+
 /// Writing to a string does not fail.
 macro_rules! line {
     ($out:expr, $($arg:tt)*) => {{ let _ = writeln!($out, $($arg)*); }};
@@ -104,8 +107,31 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     if let Some(blocked) = &target.blocked {
         line!(out, "  blocked: {blocked}");
     }
+    flagged_of(out, target);
     if let Some(error) = &target.last_error {
         line!(out, "  last error: {error}");
+    }
+}
+
+/// What the target could not carry out.
+fn flagged_of(out: &mut String, target: &TargetStatus) {
+    if target.flagged_count == 0 {
+        return;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let shown = target.flagged.len().min(MOST_FLAGGED);
+    line!(
+        out,
+        "  flagged  {} places that the target could not bring up to date; tried again by itself",
+        target.flagged_count
+    );
+    for flag in &target.flagged[..shown] {
+        let since = millis(now.saturating_sub(flag.since_ms));
+        line!(out, "    {}: {}, for {since}, {} operations", flag.path, flag.reason, flag.operations);
+    }
+    if target.flagged_count > shown as u64 {
+        line!(out, "    ... 'replfs status --json' shows more");
     }
 }
 
@@ -158,10 +184,12 @@ fn state(target: &TargetStatus) -> String {
 }
 
 fn coherence(target: &TargetStatus) -> String {
-    match (target.coherent, target.incoherent_until) {
-        (true, _) => "coherent".to_owned(),
-        (false, Some(until)) => format!("incoherent until {until}"),
-        (false, None) => "incoherent".to_owned(),
+    match (target.coherent, target.incoherent_from, target.incoherent_until) {
+        (true, ..) => "coherent".to_owned(),
+        (false, Some(from), None) => format!("incoherent from {from}"),
+        (false, Some(from), Some(until)) => format!("incoherent from {from} until {until}"),
+        (false, None, Some(until)) => format!("incoherent until {until}"),
+        (false, None, None) => "incoherent".to_owned(),
     }
 }
 
@@ -268,6 +296,8 @@ mod tests {
             operations: operations.clone(),
             written_bytes: 3 << 20,
             sequence: 1020,
+            checkpoint: None,
+            hot: 0,
             backlog_bytes: 0,
             journal: Vec::new(),
             backlog_limit: 256 << 20,
@@ -295,6 +325,9 @@ mod tests {
                 pass: PassProgress::default(),
                 passes: 1,
                 unreadable: Vec::new(),
+                flagged: Vec::new(),
+                flagged_count: 0,
+                incoherent_from: None,
             }],
         }
     }
@@ -305,6 +338,20 @@ mod tests {
         let mut out = String::new();
         source(&mut out, &status);
         out
+    }
+
+    #[test]
+    fn what_the_target_could_not_carry_out_is_named() {
+        let text = shown(|target| {
+            (target.coherent, target.incoherent_from, target.flagged_count) = (false, Some(977), 12);
+            let reason = "write: no space left on device".to_owned();
+            let flag = srm::status::Flagged { path: "a/big".to_owned(), reason, since_ms: 0, seq: 977, operations: 3 };
+            target.flagged = vec![flag];
+        });
+        assert!(text.contains("backup:7420: connected, incoherent from 977\n"), "{text}");
+        assert!(text.contains("flagged  12 places"), "{text}");
+        assert!(text.contains("    a/big: write: no space left on device, for "), "{text}");
+        assert!(text.contains("shows more"), "{text}");
     }
 
     #[test]

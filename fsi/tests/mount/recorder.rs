@@ -33,6 +33,7 @@ impl Recorder {
             commit: srm::Commit::new(commit),
             degrade_after: Duration::from_secs(5),
             remote_timeout: Duration::from_secs(5),
+            retry_after: None,
             backlog_bytes: 64 << 20,
             journal: None,
             adopt: false,
@@ -58,6 +59,7 @@ impl Recorder {
             clean: false,
             empty: true,
             damaged: false,
+            power_lost: false,
         };
         srm.welcomed(generation, &ack).unwrap();
         let records = Arc::new(Mutex::new(Vec::new()));

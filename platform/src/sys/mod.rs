@@ -43,9 +43,13 @@ pub fn utc(secs: u64) -> String {
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
+/// Names another boot than the kernel does: for machines that are none (a container restarts and its host does not), and for tests.
+const BOOT: &str = "REPLFS_BOOT_ID";
+
 /// The id of this boot of the machine: what was not durable before another boot is lost.
 pub fn boot() -> io::Result<[u8; 16]> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().replace('-', "");
+    let text = std::env::var(BOOT).or_else(|_| std::fs::read_to_string("/proc/sys/kernel/random/boot_id"))?;
+    let text = text.trim().replace('-', "");
     let id = u128::from_str_radix(&text, 16).map_err(|_| io::Error::other("unreadable boot id"))?;
     Ok(id.to_le_bytes())
 }

@@ -38,6 +38,8 @@ pub struct Node {
     /// The size in bytes after the last operation that was told of; only rules that ask for sizes look at it. Changed under
     /// `lock` only: what is replicated before and after an operation has to differ by that operation.
     size: AtomicU64,
+    /// What the hot set of the SRM knows of it; zero: nothing.
+    heat: AtomicU32,
     root: OnceLock<Box<Root>>,
 }
 
@@ -57,6 +59,7 @@ impl Node {
             lookups: AtomicU64::new(0),
             opens: AtomicU32::new(0),
             size: AtomicU64::new(stat.st_size.cast_unsigned()),
+            heat: AtomicU32::new(0),
             root: OnceLock::new(),
         }
     }
@@ -89,6 +92,16 @@ impl Node {
     /// The file reaches at least this far now. The caller holds the node's lock.
     pub fn grow(&self, size: u64) {
         self.size.fetch_max(size, Ordering::Relaxed);
+    }
+
+    /// What was last set by [`Self::set_heat`]; zero before.
+    pub fn heat(&self) -> u32 {
+        self.heat.load(Ordering::Acquire)
+    }
+
+    /// Remembers what is known of it elsewhere.
+    pub fn set_heat(&self, heat: u32) {
+        self.heat.store(heat, Ordering::Release);
     }
 
     /// Whether this is SRC itself.

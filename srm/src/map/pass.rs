@@ -8,6 +8,7 @@
 
 use super::held::Dirt;
 use super::{Handle, Ranges, Slot, Touch, slot};
+use crate::hot::HotSet;
 use protocol::Name;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -134,6 +135,8 @@ pub struct Pass<H> {
     pub source_clean_secs: i64,
     /// What the target's change times say about its entries does not matter: it has what it acknowledged.
     pub trusts_target: bool,
+    /// After a power cut: what is compared by content besides.
+    pub hot: Option<HotSet>,
     /// A file is not taken for right because a name of it is that this pass does not go over: its content is compared.
     pub doubts: bool,
     /// Inode numbers of files that were doubted.
@@ -183,6 +186,7 @@ impl<H: Handle> Pass<H> {
             by_content: false,
             source_clean_secs: i64::MIN,
             trusts_target: false,
+            hot: None,
             doubts: false,
             doubted: HashSet::new(),
             suspects: HashSet::new(),

@@ -39,6 +39,8 @@ pub enum Again {
     Node(Arc<Node>, Dirt),
     /// What SRC is itself: its owner, permissions, time, extended attributes.
     Root,
+    /// What a directory is itself.
+    Directory(Arc<Node>),
     /// All names of SRC.
     All,
 }
@@ -60,11 +62,20 @@ impl Srm {
         let all = again.iter().any(|again| matches!(again, Again::All));
         // What the target keeps without a name is as it is on the source: no name leads to it, so nothing would come to it.
         let kept = if all { self.tree.orphans(names) } else { Vec::new() };
+        if !trusting {
+            self.hot.forget("some of it is compared by content");
+        }
         let mut core = self.core.lock();
         let begun = match core.gate {
             Gate::Due => return true,
             Gate::Held(_) => return false,
-            Gate::Pass(_) => None,
+            Gate::Pass(_) => {
+                // Only what begins after damage makes it good on the target.
+                if !trusting && core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {
+                    return true;
+                }
+                None
+            }
             Gate::Clean => {
                 let number = core.passes_begun + 1;
                 // A pass over everything takes no name for right because another one is.
@@ -93,6 +104,10 @@ impl Srm {
                 match again {
                     Again::Made(dir, name) => pass.add_name(dir, name, Hint::Deleted),
                     Again::Node(node, dirt) => pass.add(Work::Mend(Arc::clone(node), dirt.clone())),
+                    Again::Directory(dir) => {
+                        let dirt = Dirt { attributes: true, ..Dirt::default() };
+                        pass.add(Work::Mend(Arc::clone(dir), dirt));
+                    }
                     Again::Name(..) | Again::Root | Again::All => {}
                 }
             }

@@ -61,7 +61,7 @@ impl Srm {
         if pass.target_empty {
             return Ok(Asked::Empty);
         }
-        let hash = pass.by_content;
+        let hash = pass.by_content || pass.hot.as_ref().is_some_and(|hot| hot.has_directory(dir));
         drop(core);
         let question = Op::List { path, after: after.clone(), last: None, hash };
         Ok(Asked::Page(self.question(number, &question)?, after))

@@ -21,6 +21,7 @@ impl Srm {
         let ready = matches!(core.gate, Gate::Held(_))
             && !core.bypass
             && !core.catching_up
+            && !core.flags.stuck
             && !core.stopped
             && matches!(core.link, Link::Up)
             && core.backlog.bytes() <= core.backlog.limit_bytes() / 4;

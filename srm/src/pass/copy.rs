@@ -10,7 +10,7 @@ use platform::sys::attr;
 use platform::sys::content::hash;
 use platform::sys::extent::{self, Segment};
 use platform::tree::{Names, Node};
-use protocol::{AllocateMode, Answer, CHUNK_BYTES, Draft, Op, Place, Time};
+use protocol::{AllocateMode, Answer, At, CHUNK_BYTES, Draft, Op, Place, Time};
 use rustix::fs::OFlags;
 use std::collections::VecDeque;
 use std::io;
@@ -66,6 +66,7 @@ impl Srm {
     /// Opens a file to read its content; `None`: it is gone.
     pub(super) fn open_to_copy(&self, node: &Arc<Node>) -> Result<Option<OwnedFd>, Stop> {
         let names = self.tree.names().read();
+        self.heat_content(&names, node);
         match self.tree.open(&names, node, OFlags::RDONLY) {
             Ok(fd) => Ok(Some(fd)),
             Err(error) if is_gone(&error) => Ok(None),
@@ -109,6 +110,12 @@ impl Srm {
             pass.right_link(node)
         };
         let Some(place) = place_by(names, node, shared.as_ref()) else { return Ok(None) };
+        if let At::Path(path) = &place.at
+            && self.core.lock().flags.is_in_vain(path)
+        {
+            // The target has no room for it: the rest is not sent before it is tried again.
+            return Ok(None);
+        }
         let stat = attr::stat(fd).map_err(|error| unreadable(node, names, error))?;
         let size = stat.st_size.cast_unsigned();
         Ok(Some(Piece { place, size, mtime: attr::mtime(&stat), atime: attr::atime(&stat) }))

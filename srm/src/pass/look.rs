@@ -317,7 +317,10 @@ impl Srm {
                 return Err(Stop::Over);
             }
         }
-        let verdict = self.judge(number, names, node, &snapshot, there)?;
+        let verdict = self.judge(number, (names, dir), node, &snapshot, there)?;
+        if matches!(verdict, Verdict::Content { .. }) {
+            self.heat_content(names, node);
+        }
         let several = !node.is_dir() && snapshot.stat.st_nlink > 1;
         let link = (dir, name, several);
         let size = snapshot.stat.st_size.cast_unsigned();
@@ -468,7 +471,7 @@ impl Srm {
     fn judge(
         &self,
         number: u64,
-        names: &Names,
+        (names, dir): (&Names, &Arc<Node>),
         node: &Node,
         mine: &Snapshot,
         there: There<'_>,
@@ -492,7 +495,8 @@ impl Srm {
         }
         let suspect = pass.is_suspect(node.ino())
             || (theirs.suspect && !pass.trusts_target)
-            || attr::ctime(&mine.stat).secs >= pass.source_clean_secs;
+            || attr::ctime(&mine.stat).secs >= pass.source_clean_secs
+            || pass.hot.as_ref().is_some_and(|hot| hot.has(dir, node));
         drop(core);
         let attributes = theirs.attrs == attr::attrs(&mine.stat)
             && theirs.kind == mine.kind

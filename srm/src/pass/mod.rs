@@ -183,8 +183,15 @@ impl Srm {
             return false;
         }
         pass.assert_finished();
-        let Some(seq) = core.push(Draft::new(&Op::Mark(Mark::Coherent), Bytes::new())) else { return true };
-        core.coherent_at = Some(seq);
+        if !core.flags.are_settled_by(number) {
+            core.flags.schedule(Instant::now());
+        } else if let Some(seq) = core.push(Draft::new(&Op::Mark(Mark::Coherent), Bytes::new())) {
+            core.coherent_at = Some(seq);
+            core.flags.proof = Some(seq);
+        } else {
+            return true;
+        }
+        let settled = core.coherent_at;
         core.gate = Gate::Clean;
         core.passes_done += 1;
         core.absorbed = 0;
@@ -192,13 +199,20 @@ impl Srm {
         core.absorbed_since = None;
         core.by_content = false;
         core.same_before = None;
-        core.last_error = None;
+        core.power_was_lost = false;
+        if settled.is_some() {
+            core.last_error = None;
+            core.forgive();
+        }
         self.swept();
         core.progress.scanning = false;
         core.progress.complete();
-        core.forgive();
         self.lanes.end_generation();
-        tracing::info!(event = "pass-done", coherent_at = seq.get(), "source and target are brought together");
+        if let Some(seq) = settled {
+            tracing::info!(event = "pass-done", coherent_at = seq.get(), "source and target are brought together");
+        } else {
+            tracing::warn!(event = "pass-done", "all is there but what the target cannot carry out");
+        }
         if core.bypass {
             core.hold("replication is switched off");
         }

@@ -112,6 +112,7 @@ pub fn hello(run: u8) -> Hello {
         newest: SeqNo::new(1_000_000),
         replica: None,
         adopt: false,
+        retry_ms: None,
     }
 }
 

@@ -40,7 +40,7 @@ impl Rig {
     pub fn start_target_allowing(&mut self, allow: &str, listen: &str) {
         let before = self.target_address.map_or_else(|| listen.to_owned(), |address| address.to_string());
         let target =
-            Target::start(self.program(), &self.root(), &self.target_state(), allow, &before, &self.setup.target);
+            Target::start(self.booted(1), &self.root(), &self.target_state(), allow, &before, &self.setup.target);
         self.watchdog.add(target.pid());
         self.target_address = Some(target.address);
         self.target_key.clone_from(&target.fingerprint);
@@ -49,6 +49,24 @@ impl Rig {
             self.link = Some(link);
         }
         self.target = Some(target);
+    }
+
+    fn booted(&self, side: usize) -> Command {
+        let mut command = self.program();
+        if let Some(boot) = &self.boots[side] {
+            command.env("REPLFS_BOOT_ID", boot);
+        }
+        command
+    }
+
+    /// The source's daemons find another boot from now on.
+    pub fn reboot_source(&mut self, boot: u64) {
+        self.boots[0] = Some(format!("{boot:032x}"));
+    }
+
+    /// The target's daemons find another boot from now on.
+    pub fn reboot_target(&mut self, boot: u64) {
+        self.boots[1] = Some(format!("{boot:032x}"));
     }
 
     /// `kill -9` of the target daemon.
@@ -82,7 +100,7 @@ impl Rig {
     pub fn try_mount(&mut self, more: &[&str]) -> Outcome {
         let mut words = self.mount_words();
         words.extend(more.iter().map(|w| (*w).to_owned()));
-        let mut command = self.program();
+        let mut command = self.booted(0);
         self.mounted(command.arg("mount").args(words))
     }
 
@@ -233,6 +251,17 @@ impl Rig {
         let words = ["-t".as_ref(), kind.as_ref(), "-o".as_ref(), options.as_ref(), what.as_os_str(), at.as_os_str()];
         command::tool(self.home(), "mount", words);
         self.unmounts(at);
+    }
+
+    /// Unmounts what would be unmounted with the rig, once nobody uses it any more.
+    #[track_caller]
+    pub fn unmount_now(&mut self, at: &Path) {
+        until("nobody to use it any more", PATIENCE, || match rustix::mount::unmount(at, UnmountFlags::empty()) {
+            Err(rustix::io::Errno::BUSY) => None,
+            Ok(()) => Some(()),
+            Err(error) => panic!("cannot unmount {}: {error}", at.display()),
+        });
+        self.mounts.retain(|mount| mount != at);
     }
 
     /// What is mounted there is unmounted with the rig.

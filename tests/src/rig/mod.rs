@@ -108,6 +108,8 @@ pub struct Rig {
     watchdog: Watchdog,
     /// Mounts below the rig's directory that are not replfs, innermost last.
     mounts: Vec<PathBuf>,
+    /// The boots that the source's and the target's daemons are told of, where it is not the machine's.
+    boots: [Option<String>; 2],
 }
 
 impl Rig {
@@ -167,6 +169,7 @@ impl Rig {
             source_pid: None,
             watchdog,
             mounts: Vec::new(),
+            boots: [None, None],
         }
     }
 

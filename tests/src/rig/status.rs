@@ -41,6 +41,12 @@ pub struct Source {
     pub operations: BTreeMap<String, u64>,
     /// Highest number given out.
     pub sequence: u64,
+    /// Up to this everything is durable on both sides.
+    #[serde(default)]
+    pub checkpoint: Option<u64>,
+    /// What would be compared by content after a power cut.
+    #[serde(default)]
+    pub hot: u64,
     /// Bytes kept.
     pub backlog_bytes: u64,
     /// Bound of those.
@@ -127,6 +133,23 @@ pub struct Target {
     pub passes: u64,
     /// What the pass cannot read.
     pub unreadable: Vec<String>,
+    /// What the target could not carry out.
+    pub flagged: Vec<Flagged>,
+    /// How many places that are.
+    pub flagged_count: u64,
+    /// Where something is flagged: the first number.
+    pub incoherent_from: Option<u64>,
+}
+
+/// A place that is not on the target as it should be.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Flagged {
+    /// Below SRC.
+    pub path: String,
+    /// The operation and the error.
+    pub reason: String,
+    /// Operations that were passed over here.
+    pub operations: u64,
 }
 
 /// How far a mirror pass is.
