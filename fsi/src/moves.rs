@@ -166,6 +166,13 @@ impl Fs {
         kind: RenameKind,
         flags: RenameFlags,
     ) -> Result<Done<()>, Failed> {
+        for side in [from, to] {
+            self.srm.heat_names(names, &side.dir);
+        }
+        self.srm.heat_moved(names, &moved.node);
+        if let (RenameKind::Exchange, Some(there)) = (kind, there) {
+            self.srm.heat_moved(names, &there.node);
+        }
         let exchanged = if kind == RenameKind::Exchange { there } else { None };
         let replaced = if exchanged.is_some() { None } else { there };
         let mut renamed = Renamed {
@@ -182,13 +189,6 @@ impl Fs {
         };
         let rename =
             || Ok(rustix::fs::renameat_with(&from.fd, from.name.as_os_str(), &to.fd, to.name.as_os_str(), flags)?);
-        for side in [from, to] {
-            self.srm.heat_names(names, &side.dir);
-        }
-        self.srm.heat_moved(names, &moved.node);
-        if let (RenameKind::Exchange, Some(there)) = (kind, there) {
-            self.srm.heat_moved(names, &there.node);
-        }
         let proposed = self.propose_rename(names, &renamed, moved, there)?;
         let whiteout = flags.contains(RenameFlags::WHITEOUT);
         // A whiteout belongs to who makes it.

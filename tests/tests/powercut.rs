@@ -15,6 +15,14 @@ use std::path::PathBuf;
 
 in_both_modes!(whatever_a_power_cut_leaves_ends_equal);
 
+/// The target may be ahead of the source then.
+mod remote_mode {
+    #[test]
+    fn whatever_a_power_cut_leaves_ends_equal() {
+        super::whatever_a_power_cut_leaves_ends_equal(replfs_tests::rig::Commit::Remote);
+    }
+}
+
 const MIB: usize = 160;
 
 /// A machine with a disk that everything of its side is on.

@@ -115,7 +115,7 @@ impl Core {
 
     /// Whether the target is connected, and nothing stands in its way.
     fn is_listening(&self) -> bool {
-        matches!(self.link, Link::Up) && self.blocked.is_none() && !self.bypass
+        matches!(self.link, Link::Up) && self.blocked.is_none() && self.halted.is_none() && !self.bypass
     }
 
     /// Whether that may be so soon: something is put back, or looked at again, and that has not lasted long.

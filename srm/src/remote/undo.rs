@@ -58,7 +58,7 @@ fn spot((dir, name): (&Arc<Node>, &Name)) -> Spot {
 /// A look at a name, and at what its directory is itself.
 fn looks(at: &Spot, made: bool) -> [Again; 2] {
     let (dir, name) = at.clone();
-    let times = Again::Node(Arc::clone(&dir), Dirt { attributes: true, ..Dirt::default() });
+    let times = Again::Directory(Arc::clone(&dir));
     [if made { Again::Made(dir, name) } else { Again::Name(dir, name) }, times]
 }
 
