@@ -1,6 +1,7 @@
 //! Names that go or move: unlink, rmdir, rename.
 
 use crate::fs::{Caller, Done, Failed, Fs, name};
+use platform::killpoint::{self, KillPoint};
 use platform::sys::attr;
 use platform::sys::creds::creating_as;
 use platform::tree::{Names, Node};
@@ -82,7 +83,9 @@ impl Fs {
         rustix::fs::unlinkat(&side.fd, side.name.as_os_str(), flags)?;
         let parent_mtime = self.parent_mtime(side.fd.as_fd())?;
         let gone = self.lost_name(names, side, found);
+        killpoint::pass(KillPoint::Changed);
         let ticket = self.srm.unlinked(names, &side.dir, &side.name, gone, parent_mtime);
+        killpoint::pass(KillPoint::Numbered);
         Ok(Done { value: (), ticket })
     }
 
@@ -184,7 +187,9 @@ impl Fs {
             from_parent_mtime,
             to_parent_mtime,
         };
+        killpoint::pass(KillPoint::Changed);
         let ticket = self.srm.renamed(names, &renamed);
+        killpoint::pass(KillPoint::Numbered);
         let ticket = if whiteout {
             self.left_whiteout(names, from).inspect_err(|_| {
                 self.srm.lost_track("a whiteout that a rename left could not be read; all will be compared");
