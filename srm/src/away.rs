@@ -83,6 +83,7 @@ impl Core {
         // Numbers are given out again that stood for something else: who waits for one of them is told, and nobody greets with them.
         let newest = self.backlog.newest();
         self.questions.retain(|seq, _| *seq <= newest);
+        self.flags.given_up(newest);
         self.marks = crate::commit::Marks::default();
         self.generation += 1;
         true

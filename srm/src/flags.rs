@@ -237,6 +237,16 @@ impl Flags {
         all_known
     }
 
+    /// What was numbered behind `newest` is never sent, and the numbers are given out again: what moved with those did so behind what is queued, and before
+    /// what is numbered from now on.
+    pub fn given_up(&mut self, newest: SeqNo) {
+        let next = newest.next();
+        for (seq, _) in &mut self.moves {
+            *seq = next.min(*seq);
+        }
+        self.unknown_until = self.unknown_until.min(next);
+    }
+
     /// Whether this path is flagged, or lies in what is.
     pub fn concern(&self, path: &RelPath) -> bool {
         self.at.keys().any(|above| is_in(above, path))
@@ -341,6 +351,17 @@ mod tests {
 
     fn rename(flags: &mut Flags, from: &str, to: &str, number: u64) {
         assert!(flags.moved(Moved::To(path(from), path(to)), seq(number - 1), seq(number)));
+    }
+
+    #[test]
+    fn what_moved_with_numbers_that_are_given_out_again_moved_before_those() {
+        let mut flags = Flags::default();
+        rename(&mut flags, "a", "b", 7);
+        rename(&mut flags, "c", "d", 9);
+        flags.given_up(seq(5));
+        // Of what was sent before, and of what is numbered from now on.
+        assert!(tell(&mut flags, 5, "a") && tell(&mut flags, 7, "c"));
+        assert_eq!(at(&flags), ["b", "c"]);
     }
 
     #[test]
