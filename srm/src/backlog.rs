@@ -2,6 +2,7 @@
 //! it before it counts; those that are sent next are in memory besides, and the rest is read back when its turn comes. Without one all are in memory only.
 
 use journal::{AppendError, Journal, ReadError, Reader, Syncer};
+use platform::killpoint::{self, KillPoint};
 use protocol::{Draft, Frame, Incarnation, SeqNo};
 use std::collections::VecDeque;
 use std::io;
@@ -166,6 +167,7 @@ impl Backlog {
                     AppendError::Full => Full::Bound,
                     error => Full::Journal(error.to_string()),
                 })?;
+                killpoint::pass(KillPoint::Journaled);
                 // What is sent next must be read without a gap.
                 keeps = self.loaded() == seq && self.kept_bytes + cost <= KEPT_BYTES;
             }

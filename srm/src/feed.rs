@@ -6,6 +6,7 @@ use crate::core::{Core, Known, Link};
 use crate::map::Gate;
 use crate::replies::Reply;
 use crate::status::CommitMode;
+use platform::killpoint::{self, KillPoint};
 use platform::sys;
 use protocol::{Ack, Answer, Frame, Hello, HelloAck, Refused, SeqNo, Trouble, TroubleKind, VERSION};
 use std::sync::Arc;
@@ -205,6 +206,7 @@ impl Srm {
         let due = take_applied(&mut core);
         let closing = core.closing;
         drop(core);
+        killpoint::pass(KillPoint::Acknowledged);
         run(due);
         // There may be room in the window, or in the backlog.
         self.wake();

@@ -4,6 +4,7 @@ use crate::clean::Clean;
 use crate::position::{Boot, SlotFile, State};
 use crate::stages::Stages;
 use parking_lot::Mutex;
+use platform::killpoint::{self, KillPoint};
 use protocol::{Incarnation, Name, Position, ReplicaId, SeqNo};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -180,11 +181,13 @@ impl Home {
         if let Some(text) = self.lost_writes.lock().as_ref() {
             return Err(SyncError { text: text.clone(), first: false, applied: state.applied });
         }
+        killpoint::pass(KillPoint::TargetCaptured);
         if let Err(e) = rustix::fs::syncfs(&self.tree) {
             let text = crate::error::text(&e.into());
             *self.lost_writes.lock() = Some(text.clone());
             return Err(SyncError { text, first: true, applied: state.applied });
         }
+        killpoint::pass(KillPoint::TargetSynced);
         let resting = state.at_rest();
         durable.file.store_durably(&resting).map_err(|e| SyncError {
             text: format!("cannot write the durable position: {}", crate::error::text(&e)),

@@ -11,6 +11,7 @@ use crate::queue::{Item, Popped, Queue};
 use crate::status::Facts;
 use crate::sync::Syncer;
 use bytes::Bytes;
+use platform::killpoint::{self, KillPoint};
 use protocol::{Answer, Incarnation, Mark, Message, Op, Phase, Record, RelPath, SeqNo, Trouble, TroubleKind, Verdict};
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
@@ -186,6 +187,7 @@ impl Worker {
             }
             Err(left) => self.leave(record, left),
         };
+        killpoint::pass(KillPoint::TargetApplied);
         // The effect is there: what is left is to say so, however often that takes.
         let repaired = self.ends_repair(&record.op);
         let coherent = self.insist(record, false, |worker| {
@@ -202,6 +204,7 @@ impl Worker {
                 }
             })?)
         })?;
+        killpoint::pass(KillPoint::TargetPositioned);
         match record.op {
             Op::Mark(Mark::Incoherent) => self.passed.repair_begins(seq),
             Op::Mark(Mark::Coherent) if repaired => self.passed.repaired(),
@@ -304,6 +307,7 @@ impl Worker {
         if noted.is_none() {
             let inodes = self.applier.inodes(&record.op);
             home.intend(seq, inodes)?;
+            killpoint::pass(KillPoint::TargetIntended);
         }
         self.applier.apply(record, payload, noted)
     }

@@ -7,6 +7,7 @@ use crate::core::Link;
 use crate::ensure::mtime_of;
 use crate::map::{Gate, Hint, Pass, Rest, Scope, Step, There, Work, waiting_path};
 use bytes::Bytes;
+use platform::killpoint::{self, KillPoint};
 use platform::tree::{Names, Node};
 use protocol::{Draft, Name, NodeId, Op, RelPath, RenameKind, Replaced, Time};
 use std::collections::HashMap;
@@ -76,6 +77,7 @@ impl Srm {
             (number, steps)
         };
         for step in steps {
+            killpoint::pass(KillPoint::CatchUpStep);
             if let Err(error) = self.take(number, &mut names, step) {
                 let mut core = self.core.lock();
                 core.all_dirty(&format!("the source could not be read while catching up: {error}"));
