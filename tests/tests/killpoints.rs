@@ -79,7 +79,9 @@ fn places(top: &Path) -> [PathBuf; 2] {
 
 fn prepared(commit: Commit) -> Rig {
     let rig = Rig::prepare(commit, setup(commit));
-    places(&rig.src()).iter().for_each(|dir| fs::create_dir(dir).unwrap());
+    for dir in places(&rig.src()) {
+        fs::create_dir(dir).unwrap();
+    }
     tree::sources(&rig.src().join("roam"), 100);
     rig
 }
