@@ -38,6 +38,12 @@ pub enum KillPoint {
     PassEnd,
     /// Source: between two steps that bring the target's names back.
     CatchUpStep,
+    /// Source: what is about to change is noted as hot, durably, and nothing has changed.
+    Heated,
+    /// Source: a queue that is too long is about to be given up, and the note beside the journal says so.
+    SwallowNoted,
+    /// Source: it is cut off in the journal, and nothing else knows.
+    Swallowed,
     /// Target: it is noted that a record is about to be applied.
     TargetIntended,
     /// Target: a record is applied, and the position does not say so.
@@ -55,7 +61,7 @@ pub enum KillPoint {
 }
 
 /// Each with its name.
-pub const ALL: [(KillPoint, &str); 20] = [
+pub const ALL: [(KillPoint, &str); 23] = [
     (KillPoint::Changed, "changed"),
     (KillPoint::Numbered, "numbered"),
     (KillPoint::Journaled, "journaled"),
@@ -69,6 +75,9 @@ pub const ALL: [(KillPoint, &str); 20] = [
     (KillPoint::PassStep, "pass-step"),
     (KillPoint::PassEnd, "pass-end"),
     (KillPoint::CatchUpStep, "catch-up-step"),
+    (KillPoint::Heated, "heated"),
+    (KillPoint::SwallowNoted, "swallow-noted"),
+    (KillPoint::Swallowed, "swallowed"),
     (KillPoint::TargetIntended, "target-intended"),
     (KillPoint::TargetApplied, "target-applied"),
     (KillPoint::TargetPositioned, "target-positioned"),

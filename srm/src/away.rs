@@ -7,6 +7,7 @@ use crate::backlog::Place;
 use crate::core::{Core, held_limit, seconds};
 use crate::map::{Gate, Held, Lost, Shadow, Taken};
 use crate::stand::StandFile;
+use platform::killpoint::{self, KillPoint};
 use platform::sys;
 use platform::tree::Node;
 use std::sync::Arc;
@@ -54,8 +55,9 @@ impl Core {
         let (operations, bytes) = (self.backlog.operations(), self.backlog.bytes());
         // Before anything goes from the journal: a daemon that comes after this one looks for it on the source.
         self.note_stand(away.since);
+        killpoint::pass(KillPoint::SwallowNoted);
         match self.backlog.cut(&away.place) {
-            Ok(true) => {}
+            Ok(true) => killpoint::pass(KillPoint::Swallowed),
             Ok(false) => return false,
             Err(error) => {
                 let why = format!("{error}; source and target will be compared");

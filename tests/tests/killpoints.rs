@@ -17,6 +17,7 @@ use std::time::Instant;
 in_both_modes!(
     a_source_that_dies_at_any_step_goes_on,
     a_target_that_dies_at_any_step_goes_on,
+    a_source_that_dies_while_it_gives_its_queue_up_goes_on,
     s6_the_operation_reached_only_the_directory,
     s6_the_operation_reached_both_directory_and_journal,
     s6_the_operation_reached_only_the_journal,
@@ -36,7 +37,7 @@ enum Way {
 }
 
 /// Places of the source, up to which count, and how to come there.
-const SOURCE: [(&str, u64, Way); 13] = [
+const SOURCE: [(&str, u64, Way); 14] = [
     ("changed", 200, Way::Live),
     ("pass-step", 30, Way::Mount),
     ("numbered", 200, Way::Live),
@@ -50,6 +51,7 @@ const SOURCE: [(&str, u64, Way); 13] = [
     ("sent", 100, Way::Live),
     ("acknowledged", 100, Way::Live),
     ("catch-up-step", 5, Way::Bypass),
+    ("heated", 4, Way::Live),
 ];
 
 /// Those of the target.
@@ -132,6 +134,35 @@ fn a_target_that_dies_at_any_step_goes_on(commit: Commit) {
     rig.start_target();
     rig.settle();
     before.into_iter().for_each(Writers::join);
+    rig.finish();
+}
+
+fn a_source_that_dies_while_it_gives_its_queue_up_goes_on(commit: Commit) {
+    let mut random = Random::new(seed());
+    let mut rig =
+        Rig::prepare(commit, Setup::default().linked().option(&["--backlog", "8MiB", "--degrade-after", "200ms"]));
+    tree::sources(&rig.src(), 50);
+    for place in ["swallow-noted:1", "swallowed:1"] {
+        rig.start_dying(Side::Source, place);
+        assert!(rig.is_equal_before_death(Side::Source), "nothing has come to {place} yet");
+        rig.link().cut();
+        // Otherwise it would be held for another reason, with the queue as it is.
+        rig.wait_status("the loss of the target to be noticed", |status| status.target().state == "accumulating");
+        let roamers = Roamers::start(&rig.mnt(), 2, random.bits());
+        roamers.roam(50);
+        roamers.stop();
+        let begun = Instant::now();
+        for n in 0.. {
+            if rig.has_died(Side::Source) {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "nothing died at {place}: {:?}", rig.try_status());
+            // It may die meanwhile.
+            let _dead = fs::write(rig.mnt().join(format!("big{}", n % 4)), random.bytes(1 << 20));
+        }
+        rig.link().mend();
+    }
+    rig.mount();
     rig.finish();
 }
 
