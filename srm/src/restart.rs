@@ -166,6 +166,8 @@ impl Srm {
         (core.same_before, core.by_content) = (Some(since), false);
         let mut pass = Pass::new(core.passes_begun + 1, Scope::All(HashSet::new()));
         (pass.source_clean_secs, pass.trusts_target) = (since, true);
+        // What lies in a directory that was moved has an older change time than that.
+        pass.hot = Some(core.hot.set().moved());
         // The target may have changed them, and their change times here say nothing of that.
         pass.suspect(suspects);
         pass.by_content |= resumed.proposed.unknown;

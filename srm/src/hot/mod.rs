@@ -85,6 +85,11 @@ pub struct HotSet {
 }
 
 impl HotSet {
+    /// Only what lies in directories that were moved, or of which too much changed.
+    pub(crate) fn moved(self) -> Self {
+        Self { below: self.below, ..Self::default() }
+    }
+
     /// Whether names in this directory may mean other files than they seem to.
     pub(crate) fn has_directory(&self, dir: &Arc<Node>) -> bool {
         self.names.contains(&dir.ino()) || self.is_below(dir)
