@@ -53,6 +53,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
+    if matches!(command, Command::Target(_) | Command::Mount(_)) {
+        arm_kill_point()?;
+    }
     match command {
         Command::Target(args) => serve::run(&args),
         Command::Mount(args) => source::mount(&args, flags),
@@ -69,4 +72,12 @@ fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
         // Answered where words are read.
         Command::Help(_) => Ok(()),
     }
+}
+
+/// Tests let daemons die at a certain place (`platform::killpoint`).
+fn arm_kill_point() -> Result<(), Failure> {
+    if let Some(armed) = platform::killpoint::arm_from_environment().map_err(Failure::usage)? {
+        eprintln!("replfs: this process kills itself at {armed}");
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `replfs target`: one ROOT behind a listener; every connection is a session of its own.
 
-use crate::args::TargetArgs;
+use crate::args::{KeepImage, TargetArgs};
 use crate::control::server::Server;
 use crate::control::{Control, Status, TargetDaemon, Unfinished};
 use crate::exit::{Code, Failure};
@@ -36,6 +36,7 @@ pub fn run(args: &TargetArgs) -> Result<(), Failure> {
         let listener = scm::server::listen(args.listen, &key, allow).map_err(cannot_listen)?;
         let config = TargetConfig { root, software: env!("CARGO_PKG_VERSION").to_owned() };
         let target = Target::open(config).map_err(|error| failure(&error))?;
+        target.keep_images(args.keep_image == KeepImage::Auto);
         let daemon = Daemon {
             target: Arc::clone(&target),
             listen: listener.local_addr().to_string(),

@@ -4,6 +4,7 @@
 use crate::dirs::OpenDir;
 use crate::files::{Handles, OpenFile};
 use parking_lot::Mutex;
+use platform::killpoint::{self, KillPoint};
 use platform::sys::{attr, descriptor_limit, proc_path};
 use platform::tree::{Names, Node, Tree};
 use protocol::{Name, Op, PathError, Place};
@@ -240,7 +241,10 @@ impl Fs {
         if gone && !node.has_name() && !node.is_orphan() {
             return Ticket::NONE;
         }
-        self.srm.on_node(names, node, data, make)
+        killpoint::pass(KillPoint::Changed);
+        let ticket = self.srm.on_node(names, node, data, make);
+        killpoint::pass(KillPoint::Numbered);
+        ticket
     }
 
     /// Permission bits before a write, where the backing file system may clear some of them by itself.

@@ -1,6 +1,7 @@
 //! Names that go or move: unlink, rmdir, rename.
 
 use crate::fs::{Caller, Done, Failed, Fs, name};
+use platform::killpoint::{self, KillPoint};
 use platform::sys::creds::creating_as;
 use platform::sys::{attr, dir};
 use platform::tree::{Names, Node};
@@ -97,7 +98,9 @@ impl Fs {
         let ((), _proposed) = self.decided(names, proposed, removed.map_err(Into::into))?;
         let parent_mtime = self.parent_mtime(side.fd.as_fd())?;
         let gone = self.lost_name(names, side, found);
+        killpoint::pass(KillPoint::Changed);
         let ticket = self.srm.unlinked(names, &side.dir, &side.name, gone, parent_mtime);
+        killpoint::pass(KillPoint::Numbered);
         Ok(Done { value: (), ticket })
     }
 
@@ -187,9 +190,9 @@ impl Fs {
             from_parent_mtime: UNKNOWN,
             to_parent_mtime: UNKNOWN,
         };
-        let proposed = self.propose_rename(names, &renamed, moved, there)?;
         let rename =
             || Ok(rustix::fs::renameat_with(&from.fd, from.name.as_os_str(), &to.fd, to.name.as_os_str(), flags)?);
+        let proposed = self.propose_rename(names, &renamed, moved, there)?;
         let whiteout = flags.contains(RenameFlags::WHITEOUT);
         // A whiteout belongs to who makes it.
         let result = if whiteout { creating_as(caller.ids(), 0, false, rename) } else { rename() };
@@ -209,7 +212,9 @@ impl Fs {
             other.node.move_link(names, (&to.dir, &to.name), (&from.dir, &from.name));
         }
         moved.node.move_link(names, (&from.dir, &from.name), (&to.dir, &to.name));
+        killpoint::pass(KillPoint::Changed);
         let ticket = self.srm.renamed(names, &renamed);
+        killpoint::pass(KillPoint::Numbered);
         let ticket = if whiteout {
             self.left_whiteout(names, from).inspect_err(|_| {
                 self.srm.lost_track("a whiteout that a rename left could not be read; all will be compared");

@@ -3,6 +3,7 @@
 use crate::data::backing_flags;
 use crate::files::OpenFile;
 use crate::fs::{Caller, Done, Entry, Failed, Fs, name};
+use platform::killpoint::{self, KillPoint};
 use platform::sys::creds::creating_as;
 use platform::sys::{attr, proc_path};
 use platform::tree::{Names, Node};
@@ -206,7 +207,9 @@ impl Fs {
         let Place { names, dir, fd, name } = place;
         self.srm.born(&node);
         let parent_mtime = self.parent_mtime(fd.as_fd())?;
+        killpoint::pass(KillPoint::Changed);
         let ticket = self.srm.created(names, dir, name, &node, kind, attr::attrs(&stat), parent_mtime);
+        killpoint::pass(KillPoint::Numbered);
         let entry = Entry::new(&node, stat);
         Ok((node, entry, ticket))
     }
@@ -237,7 +240,9 @@ impl Fs {
         let ((), _proposed) = self.decided(&names, proposed, linked.map_err(Into::into))?;
         let (node, stat) = self.tree.lookup_at(&names, fd.as_fd(), &dir, &name, 1)?;
         let parent_mtime = self.parent_mtime(fd.as_fd())?;
+        killpoint::pass(KillPoint::Changed);
         let ticket = self.srm.linked(&mut names, &node, &dir, &name, parent_mtime);
+        killpoint::pass(KillPoint::Numbered);
         self.adopt(&names, &node);
         Ok(Done { value: Entry::new(&node, stat), ticket })
     }

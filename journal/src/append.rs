@@ -9,6 +9,7 @@ use crate::record;
 use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::sync::Syncer;
+use platform::killpoint::{self, KillPoint};
 use protocol::frame::HEAD_BYTES as FRAME_HEAD_BYTES;
 use protocol::{Frame, Incarnation, SeqNo};
 use std::io::{self, IoSlice};
@@ -43,15 +44,15 @@ pub enum AppendError {
 
 /// An open journal: appends and trims.
 pub struct Journal {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// What is appended to; `None`: the next record begins a segment.
-    head: Option<Head>,
+    pub(crate) head: Option<Head>,
 }
 
-struct Head {
-    segment: Arc<Segment>,
-    file: Arc<dyn crate::disk::DiskFile>,
-    at: u64,
+pub(crate) struct Head {
+    pub segment: Arc<Segment>,
+    pub file: Arc<dyn crate::disk::DiskFile>,
+    pub at: u64,
 }
 
 impl Journal {
@@ -103,6 +104,10 @@ impl Journal {
         let salt = head.segment.identity.salt;
         let record_head = record::encode(salt, seq, frame.len(), &frame.front[..FRAME_HEAD_BYTES]);
         let parts = [IoSlice::new(&record_head), IoSlice::new(&frame.front), IoSlice::new(&frame.payload)];
+        if killpoint::is_due(KillPoint::JournalTorn) {
+            let _half = head.file.write(head.at + record_head.len() as u64, &parts[1..]);
+            killpoint::die(KillPoint::JournalTorn);
+        }
         head.file.write(head.at, &parts).map_err(|cause| AppendError::Io { path: head.segment.path.clone(), cause })?;
         head.at += space;
         head.segment.publish(head.at, seq.next());
@@ -113,6 +118,7 @@ impl Journal {
 
     fn roll(&mut self, seq: SeqNo, stamp: u64, space: u64) -> Result<(), AppendError> {
         let segment = self.shared.claim(seq, stamp, space)?;
+        killpoint::pass(KillPoint::JournalRoll);
         let file = segment.file().map_err(|cause| AppendError::Io { path: segment.path.clone(), cause });
         self.seal();
         self.head = Some(Head { file: file?, at: DATA_AT, segment });
@@ -130,6 +136,7 @@ impl Journal {
     /// Everything up to `up_to` is not needed any more: segments that hold nothing else are free. No I/O.
     pub fn trim(&mut self, up_to: SeqNo) {
         self.free(up_to);
+        killpoint::pass(KillPoint::JournalTrim);
         if self.can_move_forward(up_to) {
             self.seal();
             self.free(up_to);

@@ -9,6 +9,7 @@ mod append;
 mod area;
 mod chain;
 mod cursor;
+mod cut;
 mod damage;
 pub mod disk;
 mod header;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use append::{AppendError, Journal};
 pub use area::{AreaConfig, AreaError, AreaKind, AreaStatus, MIN_AREA_BYTES, erase};
+pub use cut::Place;
 pub use damage::{Damage, DamageKind};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use open::{Config, Recovered};

@@ -115,6 +115,33 @@ impl Shared {
         Ok(segment)
     }
 
+    /// The next segment of the chain in the file of one that is given up for it, beginning with `first` behind the segment `before`. The caller holds `headers`.
+    pub fn claim_over(
+        &self,
+        old: &Segment,
+        before: u64,
+        first: SeqNo,
+        file: &dyn DiskFile,
+    ) -> io::Result<Arc<Segment>> {
+        let salt = self.disk.random()?;
+        let (header, page, ours) = {
+            let mut state = self.state.lock();
+            let serial = state.next_serial;
+            state.next_serial += 1;
+            let Identity { incarnation, bytes, stamp, .. } = old.identity;
+            let segment = Identity { incarnation, serial, before, first, salt, bytes, stamp };
+            let front = state.live.front().filter(|front| front.identity.serial <= before);
+            let front = front.map_or((serial, first), |front| (front.identity.serial, front.identity.first));
+            let slot = state.area(old.slot.area).and_then(|area| area.slot_mut(old.slot.index));
+            let (page, ours) = slot.map_or((0, false), |slot| (1 - slot.page, slot.ours));
+            (Header { segment, mark: state.next_mark(self.boot, incarnation, front) }, page, ours)
+        };
+        put(file, page, &header, old.volatile, ours)?;
+        let segment = Segment::new(header.segment, old.slot, old.path.clone(), old.volatile, Arc::clone(&self.disk));
+        self.state.lock().noted(old.slot, header, page, Use::Live, old.volatile);
+        Ok(Arc::new(segment))
+    }
+
     /// A new file, whose name is durable. One that is there and was not when the journal was opened is somebody's, and stays.
     fn make(&self, chosen: &Chosen) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.create(&chosen.path, chosen.bytes, !chosen.volatile)?;

@@ -74,6 +74,7 @@ pub fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, AreaError> {
         generation: mark.map_or(0, |mark| mark.generation),
         incarnation: mark.map(|mark| mark.incarnation),
         durable_oldest: 0,
+        cuts: 0,
         // Which of the older segments were in memory is not known any more: the first sync says what is trimmed.
         vanished: serial,
     };

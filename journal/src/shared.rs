@@ -27,6 +27,8 @@ pub struct State {
     pub incarnation: Option<Incarnation>,
     /// The oldest segment according to the newest mark that is durable.
     pub durable_oldest: u64,
+    /// Times that what was appended last was given up.
+    pub cuts: u64,
     /// The newest trimmed segment that may be missing or damaged after a power cut, because it was in memory or not synced.
     pub vanished: u64,
 }

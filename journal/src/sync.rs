@@ -132,10 +132,10 @@ impl Syncer {
 
 impl Shared {
     fn sync_round(&self) -> io::Result<()> {
-        let chain: Vec<(Arc<Segment>, SeqNo)> = {
+        let (chain, cuts): (Vec<(Arc<Segment>, SeqNo)>, u64) = {
             let state = self.state.lock();
             let lasting = state.live.iter().take_while(|segment| !segment.volatile);
-            lasting.map(|segment| (Arc::clone(segment), segment.next())).collect()
+            (lasting.map(|segment| (Arc::clone(segment), segment.next())).collect(), state.cuts)
         };
         for (segment, next) in chain.iter().filter(|(segment, next)| segment.synced() < *next) {
             if let Err(e) = segment.file().and_then(|file| file.sync()) {
@@ -149,7 +149,7 @@ impl Shared {
         }
         let Some((_, next)) = chain.last() else { return Ok(()) };
         self.mark_vanished()?;
-        self.raise_durable_of(&chain, next.prev());
+        self.raise_durable_of(&chain, next.prev(), cuts);
         Ok(())
     }
 
@@ -166,10 +166,11 @@ impl Shared {
         Ok(())
     }
 
-    /// Not when the journal began anew meanwhile: these numbers mean nothing then.
-    fn raise_durable_of(&self, chain: &[(Arc<Segment>, SeqNo)], durable: SeqNo) {
+    /// Not when the journal began anew or was cut meanwhile: these numbers mean nothing then, or something else.
+    fn raise_durable_of(&self, chain: &[(Arc<Segment>, SeqNo)], durable: SeqNo, cuts: u64) {
         let state = self.state.lock();
-        let same = chain.first().is_some_and(|(segment, _)| state.incarnation == Some(segment.identity.incarnation));
+        let same = state.cuts == cuts
+            && chain.first().is_some_and(|(segment, _)| state.incarnation == Some(segment.identity.incarnation));
         if same {
             self.raise_durable(durable);
         }

@@ -2,6 +2,7 @@
 //!
 //! No policy, no network, no FUSE: nothing here knows what replication is.
 
+pub mod killpoint;
 pub mod random;
 pub mod sys;
 pub mod tree;

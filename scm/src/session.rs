@@ -2,6 +2,7 @@
 //! sent and what an answer means is the [`Feed`]'s.
 
 use crate::ScmError;
+use platform::killpoint::{self, KillPoint};
 use platform::wire::{Batch, WireError, read_message, write_message};
 use protocol::{Ack, Answer, Frame, Hello, HelloAck, Message, Refused, SeqNo, Trouble};
 use std::any::Any;
@@ -189,6 +190,7 @@ async fn send_all(
         }
         batch.write(&mut writer).await?;
         writer.flush().await?;
+        killpoint::pass(KillPoint::Sent);
         if !*said_bye && feed.wants_bye() {
             *said_bye = true;
             write_message(&mut writer, &Message::Bye).await?;

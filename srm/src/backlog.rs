@@ -2,6 +2,7 @@
 //! it before it counts; those that are sent next are in memory besides, and the rest is read back when its turn comes. Without one all are in memory only.
 
 use journal::{AppendError, Journal, ReadError, Reader, Syncer};
+use platform::killpoint::{self, KillPoint};
 use protocol::{Draft, Frame, Incarnation, SeqNo};
 use std::collections::VecDeque;
 use std::io;
@@ -39,7 +40,9 @@ pub struct Backlog {
     /// The number that is given out next.
     next: SeqNo,
     bytes: u64,
-    /// Of those, in memory.
+    /// Bytes that were ever queued, but for what was given up.
+    queued_bytes: u64,
+    /// Of `bytes`, in memory.
     kept_bytes: u64,
     /// The bound where there is no journal, which has its own.
     limit_bytes: u64,
@@ -59,6 +62,21 @@ struct Store {
 impl std::fmt::Debug for Backlog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Backlog").field("oldest", &self.oldest).field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// A place behind the newest record of a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    next: SeqNo,
+    queued_bytes: u64,
+    journal: Option<journal::Place>,
+}
+
+impl Place {
+    /// The newest number before it.
+    pub fn newest(&self) -> SeqNo {
+        self.next.prev()
     }
 }
 
@@ -84,6 +102,7 @@ impl Backlog {
             oldest: first,
             next: first,
             bytes: 0,
+            queued_bytes: 0,
             kept_bytes: 0,
             limit_bytes,
             cursor: first,
@@ -148,6 +167,7 @@ impl Backlog {
                     AppendError::Full => Full::Bound,
                     error => Full::Journal(error.to_string()),
                 })?;
+                killpoint::pass(KillPoint::Journaled);
                 // What is sent next must be read without a gap.
                 keeps = self.loaded() == seq && self.kept_bytes + cost <= KEPT_BYTES;
             }
@@ -155,6 +175,7 @@ impl Backlog {
             None => {}
         }
         self.bytes += cost;
+        self.queued_bytes += cost;
         self.next = seq.next();
         if keeps {
             self.keep(Queued { frame, stamp });
@@ -248,6 +269,39 @@ impl Backlog {
             store.reader = Some(reader);
         }
         Ok(())
+    }
+
+    /// Where the next record is queued.
+    pub fn place(&self) -> Place {
+        let journal = self.store.as_ref().map(|store| store.journal.place());
+        Place { next: self.next, queued_bytes: self.queued_bytes, journal }
+    }
+
+    /// Gives up everything behind a place, of which nothing was sent; the next number is that place's again. `false`: it stays as it is. An error: the
+    /// journal can take nothing more before a new run of numbers.
+    pub fn cut(&mut self, place: &Place) -> Result<bool, AppendError> {
+        if self.cursor > place.next || self.oldest > place.next || self.next <= place.next {
+            return Ok(false);
+        }
+        match (&mut self.store, &place.journal) {
+            (Some(store), Some(place)) => {
+                if !store.journal.cut(place)? {
+                    return Ok(false);
+                }
+                store.reader = None;
+            }
+            (None, None) => {}
+            // The journal was given up meanwhile.
+            (Some(_), None) | (None, Some(_)) => return Ok(false),
+        }
+        self.bytes -= std::mem::replace(&mut self.queued_bytes, place.queued_bytes) - place.queued_bytes;
+        self.next = place.next;
+        while self.loaded() > place.next
+            && let Some(cut) = self.frames.pop_back()
+        {
+            self.kept_bytes -= cost(&cut.frame);
+        }
+        Ok(true)
     }
 
     /// Throws everything away; numbers go on (R1: a backlog is swallowed whole or not at all).
@@ -394,6 +448,36 @@ mod tests {
         assert_eq!((sent, backlog.bytes(), backlog.kept_bytes), (n, 0, 0));
         assert_eq!(backlog.push(draft(1), 1, false).unwrap(), SeqNo::new(n + 1));
         assert!(backlog.take(window).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_was_queued_behind_a_place_is_given_up_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = journal(dir.path(), 8 << 20);
+        for mut backlog in [Backlog::journaled(store, false, 0).unwrap(), Backlog::new(8 << 20)] {
+            backlog.begin(Incarnation::from_bytes([7; 16])).unwrap();
+            for seq in 1..=4 {
+                backlog.push(draft(100_000), seq, false).unwrap();
+            }
+            while backlog.take(Window { bytes: 1 << 20, operations: 2 }).unwrap().is_some() {}
+            let (place, bytes) = (backlog.place(), backlog.bytes());
+            assert_eq!(place.newest(), SeqNo::new(4));
+            for _ in 0..2 {
+                while backlog.push(draft(500_000), 1, false).is_ok() {}
+                assert!(backlog.cut(&place).unwrap());
+                assert_eq!((backlog.operations(), backlog.bytes(), backlog.newest()), (4, bytes, SeqNo::new(4)));
+            }
+            assert!(!backlog.cut(&place).unwrap(), "nothing is behind it");
+            backlog.acknowledge(SeqNo::new(2)).unwrap();
+            assert_eq!(backlog.push(draft(10), 5, false).unwrap(), SeqNo::new(5));
+            let sent: Vec<u64> = std::iter::from_fn(|| backlog.take(WIDE).unwrap())
+                .map(|frame| u64::from_le_bytes(frame.front[16..24].try_into().unwrap()))
+                .collect();
+            assert_eq!(sent, [3, 4, 5]);
+            assert!(!backlog.cut(&place).unwrap(), "what is behind it was sent");
+            backlog.acknowledge(SeqNo::new(5)).unwrap();
+            assert_eq!((backlog.bytes(), backlog.kept_bytes, backlog.in_flight_bytes), (0, 0, 0));
+        }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! connection. Transitions stand here; reading, sending and waiting do not.
 
 use crate::Config;
+use crate::away::Away;
 use crate::backlog::{Backlog, Full};
 use crate::commit::{Commit, Marks};
 use crate::hot::{Checkpoint, Hot};
+use crate::incoherent::Incoherent;
 use crate::lanes::Lanes;
 use crate::map::Progress;
 use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
@@ -12,9 +14,10 @@ use crate::remote::Remote;
 use crate::replies::{Replies, Reply};
 use crate::stand::StandFile;
 use crate::status::CommitMode;
+use bytes::Bytes;
 use platform::tree::Node;
 use platform::{random, sys};
-use protocol::{Answer, Draft, Incarnation, Phase, Position, ReplicaId, SeqNo};
+use protocol::{Answer, Draft, Incarnation, Mark, Op, Phase, Position, ReplicaId, SeqNo};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -54,6 +57,8 @@ pub(crate) struct Core {
     pub incarnation: Incarnation,
     /// What the next daemon is to know if this one is killed; with a journal only.
     pub stand: Option<StandFile>,
+    /// What is known of what is queued since the connection was lost, while everything is clean.
+    pub away: Option<Box<Away>>,
     /// Changes whenever the connection must begin anew.
     pub generation: u64,
     pub link: Link,
@@ -62,6 +67,8 @@ pub(crate) struct Core {
     pub durable: SeqNo,
     /// The replica is coherent once this is applied; `None` while nobody knows.
     pub coherent_at: Option<SeqNo>,
+    /// Where the replica is not a prefix.
+    pub incoherent: Incoherent,
     pub commit: Commit,
     /// What `near` measures by.
     pub marks: Marks,
@@ -140,7 +147,7 @@ const MOST_HELD: usize = 1 << 16;
 /// What each of them takes of the backlog at the most, when the target's names are brought back.
 const HELD_BYTES: u64 = 1024;
 
-fn held_limit(backlog_bytes: u64) -> usize {
+pub(crate) fn held_limit(backlog_bytes: u64) -> usize {
     usize::try_from(backlog_bytes / HELD_BYTES / 2).unwrap_or(MOST_HELD).min(MOST_HELD)
 }
 
@@ -162,12 +169,14 @@ impl Core {
             released: Vec::new(),
             incarnation: new_incarnation()?,
             stand: None,
+            away: None,
             generation: 1,
             link: Link::Setup,
             replica: config.replica,
             applied: SeqNo::ZERO,
             durable: SeqNo::ZERO,
             coherent_at: None,
+            incoherent: Incoherent::default(),
             commit: config.commit,
             marks: Marks::default(),
             degraded: false,
@@ -214,20 +223,24 @@ impl Core {
         let tolerant = matches!(self.gate, Gate::Pass(_));
         let word = if draft.phase() == Phase::Proposed { "propose" } else { draft.word() };
         let (now, before) = (sys::now_ns(), self.backlog.bytes());
-        let full = match self.backlog.push(draft, now, tolerant) {
+        let (bound, full) = match self.backlog.push(draft, now, tolerant) {
             Ok(seq) => {
                 self.marks.numbered(seq, self.backlog.bytes() - before, now);
                 *self.sent_operations.entry(word).or_default() += 1;
                 return Some(seq);
             }
-            Err(Full::Bound) => "the backlog is full".to_owned(),
+            Err(Full::Bound) => (true, "the backlog is full".to_owned()),
             Err(Full::Journal(error)) => {
                 self.last_error = Some(error.clone());
-                error
+                (false, error)
             }
         };
         match self.gate {
-            Gate::Clean => self.hold(&format!("{full}; what changes from here on is remembered, and mended later")),
+            Gate::Clean => {
+                if !(bound && self.swallow()) {
+                    self.hold(&format!("{full}; what changes from here on is remembered, and mended later"));
+                }
+            }
             Gate::Held(_) => {}
             Gate::Due | Gate::Pass(_) => self.lose(&format!("{full}; source and target will be compared")),
         }
@@ -238,8 +251,16 @@ impl Core {
     pub fn hold(&mut self, why: &str) {
         assert!(matches!(self.gate, Gate::Clean), "only what is clean can be held");
         tracing::warn!(event = "held", why, "changes are remembered");
-        self.gate = Gate::Held(Box::new(Held::new(held_limit(self.backlog.limit_bytes()))));
-        self.same_before = Some(seconds() - 2);
+        let held = Box::new(Held::new(held_limit(self.backlog.limit_bytes())));
+        self.hold_as(held, seconds() - 2);
+    }
+
+    /// What changes is remembered from now on beside what is remembered already. `same_before`: what has not changed since (seconds since 1970) is known to be
+    /// on the target once it has what is queued.
+    pub fn hold_as(&mut self, held: Box<Held<Arc<Node>>>, same_before: i64) {
+        self.away = None;
+        self.gate = Gate::Held(held);
+        self.same_before = Some(same_before);
         self.coherent_at = None;
         // What was noted last stays: an operation that is under way may have changed something before now, and is not queued.
         self.release_replies();
@@ -354,6 +375,7 @@ impl Core {
         }
         // Before anything of it may be used again.
         self.note_stand(None);
+        self.away = None;
         self.backlog.clear();
         self.marks = Marks::default();
         if !matches!(self.gate, Gate::Due) {
@@ -361,6 +383,7 @@ impl Core {
         }
         self.gate = Gate::Due;
         self.coherent_at = None;
+        self.incoherent.is_cut(self.applied);
         self.by_content = true;
         self.same_before = None;
         self.power_was_lost = false;
@@ -423,11 +446,20 @@ impl Core {
         self.begin_pass(pass)
     }
 
+    /// Numbers the mark after which the replica is not a prefix until repair is over. The target sees it before anything that makes it so. `None`: the
+    /// backlog was full.
+    pub fn push_incoherent(&mut self) -> Option<SeqNo> {
+        let seq = self.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new()))?;
+        self.incoherent.begins(seq, self.applied);
+        Some(seq)
+    }
+
     /// A pass begins; what it finds out about is no longer counted as absorbed.
     pub fn begin_pass(&mut self, pass: Pass<Arc<Node>>) -> u64 {
         self.passes_begun += 1;
         self.pass_began = Instant::now();
         assert!(pass.number == self.passes_begun, "passes are numbered in their order");
+        self.away = None;
         self.gate = Gate::Pass(Box::new(pass));
         self.lanes.begin_generation(self.passes_begun, self.incarnation);
         self.progress = Progress::default();

@@ -6,9 +6,9 @@ use crate::core::{Core, Known, Link};
 use crate::map::Gate;
 use crate::replies::Reply;
 use crate::status::CommitMode;
-use bytes::Bytes;
+use platform::killpoint::{self, KillPoint};
 use platform::sys;
-use protocol::{Ack, Answer, Draft, Frame, Hello, HelloAck, Mark, Op, Refused, SeqNo, Trouble, TroubleKind, VERSION};
+use protocol::{Ack, Answer, Frame, Hello, HelloAck, Refused, SeqNo, Trouble, TroubleKind, VERSION};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,7 @@ impl Srm {
                 clean_end_secs: self.config.clean_end_secs,
             };
             let number = core.begin_pass_over_all(known);
-            if core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {
+            if core.push_incoherent().is_none() {
                 return Err(Rejected::Again);
             }
             pass = Some(number);
@@ -117,6 +117,8 @@ impl Srm {
             // Their answers were sent before the acknowledgement that was lost with them.
             core.questions.retain(|seq, _| *seq > position.applied);
         }
+        // What is queued is sent from here on.
+        core.away = None;
         core.link = Link::Up;
         core.connections += 1;
         (core.blocked, core.halted) = (None, None);
@@ -204,6 +206,7 @@ impl Srm {
         let due = take_applied(&mut core);
         let closing = core.closing;
         drop(core);
+        killpoint::pass(KillPoint::Acknowledged);
         run(due);
         // There may be room in the window, or in the backlog.
         self.wake();
@@ -284,6 +287,7 @@ impl Srm {
                     // They wait for times only: what they changed is on both sides.
                     core.release_replies();
                 }
+                core.begin_away();
             }
             Link::Down(_) => {}
         }

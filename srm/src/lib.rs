@@ -1,13 +1,14 @@
 //! Source Replication Manager: order, backlog, commit modes, clean and dirty, the mirror pass. Policy: no FUSE, no QUIC.
 //!
-//! `backlog`, `commit`, `replies` and `map` are pure; `core` holds them together under one lock; `live` and `names` take what the FUSE
+//! `backlog`, `commit`, `incoherent`, `replies` and `map` are pure; `core` holds them together under one lock; `away` gives a queue up for what it changed; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
-//! repairs; `remote` asks the target first; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was
-//! killed, and `hot` where the machine lost power.
+//! repairs; `remote` asks the target first; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed,
+//! and `hot` where the machine lost power.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
 //! is read or waited for.
 
+mod away;
 mod backlog;
 mod border;
 mod clock;
@@ -18,6 +19,7 @@ mod ensure;
 mod feed;
 mod flags;
 mod hot;
+mod incoherent;
 pub mod lanes;
 mod live;
 mod local;
@@ -80,10 +82,10 @@ pub struct Config {
     pub commit: Commit,
     /// How long a reply waits for a target that does not answer.
     pub degrade_after: Duration,
-    /// In `remote`, how long an operation waits for the target's verdict.
-    pub remote_timeout: Duration,
     /// How long the target tries an operation that it cannot carry out, before it goes on without it; `None`: for ever.
     pub retry_after: Option<Duration>,
+    /// In `remote`, how long an operation waits for the target's verdict.
+    pub remote_timeout: Duration,
     /// Bound in bytes of a backlog that is in memory only, because there is no journal; at least [`MIN_BACKLOG_BYTES`].
     pub backlog_bytes: u64,
     /// Where what is queued survives this process.
@@ -233,8 +235,8 @@ impl Srm {
             target: String::new(),
             commit: Commit::new(CommitMode::Real),
             degrade_after: Duration::from_secs(5),
-            remote_timeout: Duration::from_secs(10),
             retry_after: None,
+            remote_timeout: Duration::from_secs(10),
             backlog_bytes: MIN_BACKLOG_BYTES,
             journal: None,
             adopt: false,

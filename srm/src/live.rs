@@ -34,6 +34,16 @@ impl Handle for Arc<Node> {
     }
 }
 
+/// What the target keeps of a file that is gone is out of date from here on.
+fn forsake_orphan(core: &mut Core, node: &Arc<Node>) {
+    if let Gate::Held(held) = &mut core.gate
+        && node.is_orphan()
+    {
+        node.set_orphan(false);
+        held.reap(node);
+    }
+}
+
 /// Where a node is: by `link` if that is given, a name that is right on the target while others may not be; else by any
 /// name it has.
 pub(crate) fn place_by(names: &Names, node: &Node, link: Option<&(Arc<Node>, Name)>) -> Option<Place> {
@@ -83,11 +93,12 @@ impl Srm {
         }
         match self.reach(names, node) {
             Reach::At(place) => {
+                let nameless = place.at == At::Orphan && self.is_removed(names, node);
                 let draft = Draft::new(&op.at(place), Bytes::copy_from_slice(payload)).in_phase(phase);
                 let mut core = self.core.lock();
                 core.count(draft.word());
                 core.written_bytes += len as u64;
-                self.send(&mut core, node, draft, touch, len)
+                self.send(&mut core, node, draft, touch, len, nameless)
             }
             // Also of one that was left out of the set, of which the target keeps nothing.
             Reach::Absorbed | Reach::Nameless if !node.has_name() && self.is_removed(names, node) => {
@@ -110,13 +121,7 @@ impl Srm {
             return Ticket::NONE;
         }
         core.count("absorbed");
-        if let Gate::Held(held) = &mut core.gate
-            && node.is_orphan()
-        {
-            // What the target keeps of it is out of date from here on.
-            node.set_orphan(false);
-            held.reap(node);
-        }
+        forsake_orphan(&mut core, node);
         core.absorb(len)
     }
 
@@ -140,6 +145,7 @@ impl Srm {
         if input.at == At::Orphan {
             return Err(NotClean);
         }
+        let nameless = output.at == At::Orphan && self.is_removed(names, to);
         let op = make(input, output);
         let touch = Touch::of(&op, 0);
         let phase = if settles { Phase::Settled } else { Phase::Plain };
@@ -150,7 +156,7 @@ impl Srm {
         }
         core.count(draft.word());
         crate::member::note_size(to, &op, 0);
-        Ok(self.send(&mut core, to, draft, touch, 0))
+        Ok(self.send(&mut core, to, draft, touch, 0, nameless))
     }
 
     /// Whether a copy can be described as such now; otherwise its bytes are to be shipped.
@@ -158,15 +164,28 @@ impl Srm {
         !self.is_filtered() && matches!(self.core.lock().gate, Gate::Clean)
     }
 
-    /// Queues a record if the node is still clean; it may have become dirty since it was looked at.
-    fn send(&self, core: &mut Core, node: &Arc<Node>, draft: Draft, touch: Touch, len: usize) -> Ticket {
+    /// Queues a record if the node is still clean; it may have become dirty since it was looked at. `nameless`: it is removed, and the target keeps it.
+    fn send(
+        &self,
+        core: &mut Core,
+        node: &Arc<Node>,
+        draft: Draft,
+        touch: Touch,
+        len: usize,
+        nameless: bool,
+    ) -> Ticket {
         if core.gate.sends(node)
             && let Some(seq) = core.push(draft)
         {
+            core.tell(|held| held.queued_touch(node, touch, nameless));
             self.wake();
             return Ticket(Some(seq));
         }
         self.changed.notify_all();
+        if nameless {
+            forsake_orphan(core, node);
+            return core.absorb(len);
+        }
         core.absorb_touch(node, touch, len)
     }
 
@@ -248,8 +267,12 @@ impl Srm {
             Gate::Clean => {}
         }
         let _no_reply_waits = self.queue(&mut core, draft, 0);
-        if let Gate::Held(held) = &mut core.gate {
-            held.reap(node);
+        match &mut core.gate {
+            Gate::Held(held) => held.reap(node),
+            _ => core.tell(|held| {
+                held.queued_reap(node);
+                Ok(())
+            }),
         }
     }
 

@@ -188,7 +188,11 @@ impl Srm {
         }
         let draft = Draft::new(&Op::SetAside { path, parent_mtime }, Bytes::new());
         core.count("left_set");
-        self.send_names(&mut core, draft, hold)
+        let ticket = self.send_names(&mut core, draft, hold);
+        if !node.is_dir() {
+            self.bereave(&mut core, node, Handle::links(node).len() as u64);
+        }
+        ticket
     }
 
     /// A name that is gone was left out of the set: if only for the file's size, what the target has under it from when it was

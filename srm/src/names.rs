@@ -5,11 +5,12 @@
 //! be sent; a node that is not done and got a new name is looked at under it.
 
 use crate::core::{Core, Ticket};
-use crate::map::{Departure, Gate, Held, Hint, Lost, Plan, Sides};
+use crate::map::{Bereft, Departure, Dirt, Gate, Held, Hint, Lost, Pass, Plan, Sides, Source, Work};
 use crate::{Again, Srm};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
 use protocol::{At, Attrs, Draft, Name, NodeId, NodeKind, Op, Phase, Place, RelPath, RenameKind, Replaced, Time};
+use rustix::fs::FileType;
 use std::sync::Arc;
 
 /// A node that lost a name.
@@ -98,8 +99,11 @@ impl Srm {
             self.stamp(names, dir, parent_mtime);
             return Ticket::NONE;
         }
-        let is_held = matches!(self.core.lock().gate, Gate::Held(_));
-        let links = if is_held { self.tree.stat(names, node).map_or(u64::MAX, |stat| stat.st_nlink) } else { u64::MAX };
+        let is_told = {
+            let core = self.core.lock();
+            matches!(core.gate, Gate::Held(_)) || core.away.is_some()
+        };
+        let links = if is_told { self.tree.stat(names, node).map_or(u64::MAX, |stat| stat.st_nlink) } else { u64::MAX };
         let hold = |held: &mut Held<Arc<Node>>| held.linked(dir, name, node, links);
         let Some(to) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let other = self.other_taken_link(node, dir, name);
@@ -163,7 +167,10 @@ impl Srm {
             self.settle_orphan(&gone, false);
             return self.forsake(names, dir, name, gone.departure(), parent_mtime);
         }
-        let hold = |held: &mut Held<Arc<Node>>| self.hold_gone(held, dir, name, &gone);
+        let hold = |held: &mut Held<Arc<Node>>| {
+            let node = self.hold_gone(held, &gone)?;
+            held.unnamed(dir, name, &node, gone.is_last(), gone.directory)
+        };
         let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let mut core = self.core.lock();
         let orphan = match &mut core.gate {
@@ -175,7 +182,9 @@ impl Srm {
         let op = Op::Unlink { path, gone: gone_node, directory: gone.directory, parent_mtime };
         let draft = Draft::new(&op, Bytes::new());
         core.count(draft.word());
-        self.send_names(&mut core, draft, hold)
+        let ticket = self.send_names(&mut core, draft, hold);
+        self.bereaved(&mut core, &gone);
+        ticket
     }
 
     /// A name has moved, replaced another or changed places with it.
@@ -219,7 +228,15 @@ impl Srm {
             Plan::Move => send(&mut core, &rename.op(from, to, rename.kind, None)),
             Plan::MoveOne => send(&mut core, &rename.op(from, to, RenameKind::Replace, None)),
             Plan::MoveOther => send(&mut core, &rename.other_op(from, to)),
-            Plan::LinkAndUnlink(clean) => self.link_and_unlink(names, &mut core, rename, (from, to), &clean),
+            Plan::LinkAndUnlink(clean) => {
+                let ticket = self.link_and_unlink(names, &mut core, rename, (from, to), &clean);
+                if let Gate::Pass(pass) = &mut core.gate
+                    && pass.doubt(rename.node)
+                {
+                    compare(pass, rename.node);
+                }
+                ticket
+            }
             Plan::Nothing => {
                 let times = [(rename.from_dir, rename.from_parent_mtime), (rename.to_dir, rename.to_parent_mtime)];
                 for (dir, mtime) in times {
@@ -230,8 +247,34 @@ impl Srm {
                 core.absorb(0)
             }
         };
+        if let Some(gone) = &rename.replaced {
+            self.bereaved(&mut core, gone);
+        }
         self.changed.notify_all();
         ticket
+    }
+
+    /// During a pass a node has lost a name, and may lack something that only that name was known by.
+    fn bereaved(&self, core: &mut Core, gone: &Gone) {
+        let node = self.tree.get(gone.ino).filter(|node| node.id() == gone.node && !gone.directory);
+        if let Some(node) = node {
+            self.bereave(core, &node, gone.links_left);
+        }
+    }
+
+    /// As [`Srm::bereaved`], of a node that has so many names left, known or not.
+    pub(crate) fn bereave(&self, core: &mut Core, node: &Arc<Node>, links_left: u64) {
+        let Gate::Pass(pass) = &mut core.gate else { return };
+        match pass.bereft(node, links_left) {
+            Bereft::Nothing => return,
+            Bereft::Compare => compare(pass, node),
+            Bereft::Lost => {
+                let ino = node.ino();
+                core.all_dirty(&format!("inode {ino} changed and lost its last known name; all will be compared"));
+                self.wake();
+            }
+        }
+        self.changed.notify_all();
     }
 
     /// A rename of a node whose old name is not right on the target: a link from a name that is, and the old name away.
@@ -319,6 +362,7 @@ impl Srm {
         if matches!(core.gate, Gate::Clean | Gate::Pass(_))
             && let Some(seq) = core.push(draft)
         {
+            core.tell(hold);
             self.wake();
             return Ticket(Some(seq));
         }
@@ -338,22 +382,33 @@ impl Srm {
         hold_names(&mut core, hold)
     }
 
-    fn hold_gone(&self, held: &mut Held<Arc<Node>>, dir: &Arc<Node>, name: &Name, gone: &Gone) -> Result<(), Lost> {
+    /// What lost a name, and is not kept for that by the target from here on.
+    fn hold_gone(&self, held: &mut Held<Arc<Node>>, gone: &Gone) -> Result<Arc<Node>, Lost> {
+        let node = self.tree.get(gone.ino).filter(|node| node.id() == gone.node);
+        let kept = gone.orphan && node.as_ref().is_some_and(|node| held.keeps(node));
         // The target hears nothing of it, and keeps nothing.
-        self.settle_orphan(gone, false);
-        let node = self.tree.get(gone.ino).filter(|node| node.id() == gone.node).ok_or(Lost::Nameless)?;
-        held.unnamed(dir, name, &node, gone.links_left == 0 || gone.directory, gone.directory)
+        self.settle_orphan(gone, kept);
+        node.ok_or(Lost::Nameless)
     }
 
     fn hold_renamed(&self, held: &mut Held<Arc<Node>>, rename: &Renamed<'_>) -> Result<(), Lost> {
         if let Some(gone) = &rename.replaced {
-            self.hold_gone(held, rename.to_dir, rename.to, gone)?;
+            let node = self.hold_gone(held, gone)?;
+            held.replaced(rename.to_dir, rename.to, &node, gone.is_last(), gone.directory)?;
         }
         let (from, to) = ((rename.from_dir, rename.from), (rename.to_dir, rename.to));
         match rename.other {
             Some(other) => held.exchanged(rename.node, from, other, to),
             None => held.moved(rename.node, from, to),
         }
+    }
+}
+
+/// A node that is right is compared in its place.
+fn compare(pass: &mut Pass<Arc<Node>>, node: &Arc<Node>) {
+    pass.add(Work::Mend(Arc::clone(node), Dirt { attributes: true, ..Dirt::default() }));
+    if node.kind() == FileType::RegularFile {
+        pass.add(Work::Copy(Arc::clone(node), Source::Unknown));
     }
 }
 
@@ -367,6 +422,10 @@ fn hold_names(core: &mut Core, hold: impl FnOnce(&mut Held<Arc<Node>>) -> Result
 }
 
 impl Gone {
+    fn is_last(&self) -> bool {
+        self.links_left == 0 || self.directory
+    }
+
     fn departure(&self) -> Departure {
         Departure { ino: self.ino, links_left: self.links_left, orphan: self.orphan, directory: self.directory }
     }

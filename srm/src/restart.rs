@@ -171,8 +171,8 @@ impl Srm {
         pass.by_content |= resumed.proposed.unknown;
         core.by_content |= resumed.proposed.unknown;
         let number = core.begin_pass(pass);
-        let marks = [Mark::Incoherent, Mark::Restarted];
-        if marks.into_iter().all(|mark| core.push(Draft::new(&Op::Mark(mark), Bytes::new())).is_some()) {
+        let restarted = Draft::new(&Op::Mark(Mark::Restarted), Bytes::new());
+        if core.push_incoherent().is_some() && core.push(restarted).is_some() {
             drop(core);
             self.start_pass(number);
         }

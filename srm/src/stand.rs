@@ -15,6 +15,7 @@
 //! ```
 //! All integers are little endian.
 
+use platform::killpoint::{self, KillPoint};
 use protocol::Incarnation;
 use std::fs::File;
 use std::io;
@@ -91,11 +92,18 @@ impl StandFile {
         Ok(Self { file, boot, daemon, written: None })
     }
 
+    /// What was written last: see [`Stand::since`].
+    pub fn since(&self) -> Option<i64> {
+        self.written.and_then(|stand| stand.since)
+    }
+
     /// Writes what has changed.
     pub fn note(&mut self, incarnation: Incarnation, since: Option<i64>) -> io::Result<()> {
         let stand = Stand { incarnation, daemon: self.daemon, since, boot: self.boot };
         if self.written != Some(stand) {
+            killpoint::pass(KillPoint::StandBefore);
             self.file.write_all_at(&stand.encode(), 0)?;
+            killpoint::pass(KillPoint::StandAfter);
             self.written = Some(stand);
         }
         Ok(())

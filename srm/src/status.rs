@@ -173,6 +173,9 @@ pub struct TargetStatus {
     pub coherent: bool,
     /// Where `coherent` is false and the end is known: it is coherent again once this number is applied.
     pub incoherent_until: Option<u64>,
+    /// The replica is not a prefix of what the source did from this number on: repair began with it and is not over, or the target passed it over.
+    #[serde(default)]
+    pub incoherent_from: Option<u64>,
     /// The mode in force is weaker than the one that was asked for, because the target does not answer or the replica
     /// is not coherent. In `remote`: changes are refused for that reason.
     pub degraded: bool,
@@ -212,9 +215,6 @@ pub struct TargetStatus {
     /// How many there are.
     #[serde(default)]
     pub flagged_count: u64,
-    /// Where something is flagged: the first number that was passed over.
-    #[serde(default)]
-    pub incoherent_from: Option<u64>,
 }
 
 /// A place that is not on the target as it should be, because the target could not carry something out there.

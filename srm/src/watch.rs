@@ -11,7 +11,7 @@ use crate::{MIN_BACKLOG_BYTES, Srm};
 use bytes::Bytes;
 use journal::{AreaKind, AreaStatus};
 use platform::sys;
-use protocol::{Draft, Mark, Op, RelPath};
+use protocol::{Draft, Mark, Op, RelPath, SeqNo};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,11 @@ fn all_flagged(core: &Core) -> (Vec<Flagged>, u64) {
     let whole = core.halted.iter().map(|flag| Flagged { operations, ..flagged((&RelPath::root(), flag)) });
     let shown = whole.chain(core.flags.iter().map(flagged)).take(MOST_FLAGGED).collect();
     (shown, core.flags.count() as u64 + u64::from(core.halted.is_some()))
+}
+
+/// From which number on the replica is no prefix.
+fn incoherent_from(core: &Core) -> Option<SeqNo> {
+    [core.incoherent.from(core.applied), core.flags.first()].into_iter().flatten().min()
 }
 
 fn named(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
@@ -150,7 +155,7 @@ impl Srm {
             unreadable: Vec::new(),
             flagged,
             flagged_count,
-            incoherent_from: core.flags.first().filter(|_| !coherent).map(protocol::SeqNo::get),
+            incoherent_from: incoherent_from(&core).filter(|_| !coherent).map(protocol::SeqNo::get),
         };
         SourceStatus {
             name: String::from_utf8_lossy(self.config.name.as_bytes()).into_owned(),
@@ -199,6 +204,7 @@ impl Srm {
             let barrier = core.push(Draft::new(&Op::Mark(Mark::Barrier), Bytes::new()));
             self.wake();
             let Some(barrier) = barrier else { continue };
+            core.tell(|_| Ok(()));
             // What was passed over meanwhile is repaired behind the barrier: then there is to be another.
             while core.generation == generation && core.flags.is_empty() {
                 if core.durable >= barrier && core.is_coherent() {
@@ -302,6 +308,7 @@ impl Srm {
         core.questions.clear();
         // What the journal has stays as it is, for the next daemon or to be forgotten.
         core.stand = None;
+        core.away = None;
         core.backlog = Backlog::new(MIN_BACKLOG_BYTES);
         core.gate = Gate::Due;
         core.release_replies();

@@ -70,7 +70,10 @@ pub(crate) fn open(target: &Target, hello: &Hello, peer: &str) -> Result<Home, R
         let why = format!("'{}' is a file system of its own: it and {OWN} must be on one", hello.name);
         return Err(refused(RefusalCode::Other, why));
     }
-    Home::open(hello.name.clone(), replica, Directories { tree, meta, orphans, aside, stages }, empty).map_err(fail)
+    let mut home = Home::open(hello.name.clone(), replica, Directories { tree, meta, orphans, aside, stages }, empty)
+        .map_err(fail)?;
+    home.keeps_images = target.keeps_images();
+    Ok(home)
 }
 
 /// The replica that this source has.

@@ -4,6 +4,7 @@ use crate::clean::Clean;
 use crate::position::{Boot, SlotFile, State};
 use crate::stages::Stages;
 use parking_lot::Mutex;
+use platform::killpoint::{self, KillPoint};
 use protocol::{Incarnation, Name, Position, ReplicaId, SeqNo};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -43,6 +44,8 @@ pub(crate) struct Home {
     pub clean: Option<Clean>,
     /// Nothing was in the replica when the session began.
     pub empty: bool,
+    /// The last coherent state is kept while there is none.
+    pub keeps_images: bool,
     boot: Boot,
     // Lock order: `durable` before `book`; never the other way round.
     book: Mutex<Book>,
@@ -91,6 +94,7 @@ impl Home {
             stages,
             clean,
             empty,
+            keeps_images: false,
             boot: now,
             book,
             durable,
@@ -177,11 +181,13 @@ impl Home {
         if let Some(text) = self.lost_writes.lock().as_ref() {
             return Err(SyncError { text: text.clone(), first: false, applied: state.applied });
         }
+        killpoint::pass(KillPoint::TargetCaptured);
         if let Err(e) = rustix::fs::syncfs(&self.tree) {
             let text = crate::error::text(&e.into());
             *self.lost_writes.lock() = Some(text.clone());
             return Err(SyncError { text, first: true, applied: state.applied });
         }
+        killpoint::pass(KillPoint::TargetSynced);
         let resting = state.at_rest();
         durable.file.store_durably(&resting).map_err(|e| SyncError {
             text: format!("cannot write the durable position: {}", crate::error::text(&e)),

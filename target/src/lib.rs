@@ -3,11 +3,12 @@
 //! A session runs over any pair of byte streams; connections, keys and fingerprints are somebody else's business. What
 //! lives here: who may have which directory (`admit`), how far a replica is (`position`, `home`), applying records in
 //! order (`worker`, `apply`), making them durable (`sync`), the conversation around that (`session`, `outbox`), content that
-//! comes beside it (`lane`, `stages`), and reading a replica for its owner (`reading`).
+//! comes beside it (`lane`, `stages`), what the replica was before repair (`image`), and reading a replica for its owner (`reading`).
 //!
 //! ROOT/NAME is exactly the source's tree. ROOT/.replfs/NAME holds what replfs itself keeps about it: `owner`,
 //! `position`, `durable`, `clean`, `orphan/` (files without a name that the source still has open) and `aside/` (what was
-//! in the way of repair: nothing is ever thrown away by it) and `stage/` (content that lanes bring, before it has a name).
+//! in the way of repair: nothing is ever thrown away by it) and `stage/` (content that lanes bring, before it has a name) and `image/` (the last coherent
+//! state, while repair goes on).
 
 mod admit;
 mod apply;
@@ -17,6 +18,7 @@ mod chunks;
 mod clean;
 mod error;
 mod home;
+mod image;
 mod inbox;
 mod lane;
 mod outbox;
@@ -35,7 +37,7 @@ mod worker;
 pub use error::{ErrorKind, TargetError};
 pub use reading::Reading;
 pub use root::{Target, TargetConfig};
-pub use status::{Blocked, ReplicaStatus, STATUS_VERSION, TargetStatus};
+pub use status::{Blocked, ImageStatus, ReplicaStatus, STATUS_VERSION, TargetStatus};
 
 #[cfg(test)]
 extern crate self as replfs_target;

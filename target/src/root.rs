@@ -52,6 +52,7 @@ pub struct Target {
     _lock: OwnedFd,
     slots: Mutex<BTreeMap<Name, Arc<Slot>>>,
     closing: AtomicBool,
+    keeps_images: AtomicBool,
 }
 
 /// What is known of one NAME, whether or not its source is connected.
@@ -116,10 +117,20 @@ impl Target {
             MarkerError::Changed(why) => TargetError::Changed { path: path.clone(), why },
         })?;
         let reading = Reading::of(&root, &own, &software).map_err(|e| fail(&path, e))?;
-        let (slots, closing) = (Mutex::default(), AtomicBool::new(false));
-        let target = Self { path, software, root, own, reading, _lock: lock, slots, closing };
+        let (slots, closing, keeps_images) = (Mutex::default(), AtomicBool::new(false), AtomicBool::new(false));
+        let target = Self { path, software, root, own, reading, _lock: lock, slots, closing, keeps_images };
         target.find_replicas().map_err(|e| fail(&own_path, e))?;
         Ok(Arc::new(target))
+    }
+
+    /// Whether the last coherent state of a replica is kept while repair makes it another, where the file system can share its data. For sessions that
+    /// begin from now on.
+    pub fn keep_images(&self, keep: bool) {
+        self.keeps_images.store(keep, Ordering::Relaxed);
+    }
+
+    pub(crate) fn keeps_images(&self) -> bool {
+        self.keeps_images.load(Ordering::Relaxed)
     }
 
     /// ROOT, without symbolic links.
@@ -210,6 +221,7 @@ impl Target {
             let facts = self.slot(&name).facts.clone();
             let (_, position) = crate::position::SlotFile::open(meta.as_fd(), "position")?;
             let (_, durable) = crate::position::SlotFile::open(meta.as_fd(), "durable")?;
+            let image = crate::image::find(meta.as_fd())?;
             facts.update(|s| {
                 s.owner = owner.source;
                 s.incarnation = position.map(|p| p.incarnation.to_string());
@@ -217,6 +229,7 @@ impl Target {
                 s.durable = durable.map_or(0, |d| d.applied);
                 s.coherent = position.is_some_and(|p| p.coherent);
                 s.aside_entries = crate::aside::count(meta.as_fd());
+                s.image = image;
             });
         }
         Ok(())

@@ -30,6 +30,15 @@ pub struct Blocked {
     pub reason: String,
 }
 
+/// The tree as it was before repair began, in ROOT/.replfs/NAME/image/NUMBER-TAKEN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageStatus {
+    /// Everything up to this number was applied.
+    pub number: u64,
+    /// When it was taken, in UTC.
+    pub taken: String,
+}
+
 /// One replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaStatus {
@@ -59,6 +68,9 @@ pub struct ReplicaStatus {
     pub last_error: Option<String>,
     /// Things that were set aside and are still listed in ROOT/.replfs/NAME/aside/index.
     pub aside_entries: u64,
+    /// The last coherent state, kept while the replica is none.
+    #[serde(default)]
+    pub image: Option<ImageStatus>,
     /// Lanes that are open, over which content comes beside the stream.
     #[serde(default)]
     pub lanes: u64,

@@ -4,12 +4,14 @@
 use crate::apply::{Applier, Fault, FaultKind};
 use crate::clean::Clean;
 use crate::home::Home;
+use crate::image::{self, Failed};
 use crate::outbox::Outbox;
 use crate::passed::{Passed, is_unseen, may_be_left};
 use crate::queue::{Item, Popped, Queue};
 use crate::status::Facts;
 use crate::sync::Syncer;
 use bytes::Bytes;
+use platform::killpoint::{self, KillPoint};
 use protocol::{Answer, Incarnation, Mark, Message, Op, Phase, Record, RelPath, SeqNo, Trouble, TroubleKind, Verdict};
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
@@ -185,6 +187,7 @@ impl Worker {
             }
             Err(left) => self.leave(record, left),
         };
+        killpoint::pass(KillPoint::TargetApplied);
         // The effect is there: what is left is to say so, however often that takes.
         let repaired = self.ends_repair(&record.op);
         let coherent = self.insist(record, false, |worker| {
@@ -201,12 +204,17 @@ impl Worker {
                 }
             })?)
         })?;
+        killpoint::pass(KillPoint::TargetPositioned);
         match record.op {
             Op::Mark(Mark::Incoherent) => self.passed.repair_begins(seq),
             Op::Mark(Mark::Coherent) if repaired => self.passed.repaired(),
             _ => {}
         }
-        self.job.facts.applied(record.op.word(), seq, coherent.unwrap_or(false));
+        let coherent = coherent.unwrap_or(false);
+        self.job.facts.applied(record.op.word(), seq, coherent);
+        if coherent && record.op == Op::Mark(Mark::Coherent) {
+            self.forget_image();
+        }
         self.job.outbox.applied(seq);
         if record.op == Op::Mark(Mark::Barrier) {
             self.syncer.now();
@@ -282,6 +290,10 @@ impl Worker {
             Clean::remove(home.meta.as_fd())?;
             self.untouched = false;
         }
+        // A new run of numbers knows nothing of what was before it.
+        if record.op == Op::Mark(Mark::Incoherent) {
+            self.keep_image()?;
+        }
         if *starts {
             home.start(self.job.incarnation, seq - 1)?;
             self.job.outbox.begin();
@@ -295,6 +307,7 @@ impl Worker {
         if noted.is_none() {
             let inodes = self.applier.inodes(&record.op);
             home.intend(seq, inodes)?;
+            killpoint::pass(KillPoint::TargetIntended);
         }
         self.applier.apply(record, payload, noted)
     }
@@ -303,6 +316,44 @@ impl Worker {
     fn is_read_only(&self) -> bool {
         let flags = rustix::fs::fstatvfs(&self.job.home.tree).map(|stat| stat.f_flag);
         flags.is_ok_and(|flags| flags.contains(StatVfsMountFlags::RDONLY))
+    }
+
+    /// Repair begins: keeps the replica as it is, if it is a state that the source had. What can be kept only at a cost is not kept: repair goes on all the same.
+    fn keep_image(&mut self) -> Result<(), Fault> {
+        let home = self.job.home.clone();
+        let coherent = home.state().filter(|state| home.keeps_images && state.coherent && state.damage == 0);
+        let Some(applied) = coherent.map(|state| state.applied) else { return Ok(()) };
+        let begun = Instant::now();
+        let (queue, outbox) = (self.job.queue.clone(), self.job.outbox.clone());
+        let mut go_on = || {
+            outbox.alive();
+            !queue.is_cancelled()
+        };
+        match image::take(home.meta.as_fd(), home.tree.as_fd(), applied, &mut go_on) {
+            Ok(taken) => {
+                let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(event = "image", name = %home.name, number = applied, millis, "the last coherent state is kept");
+                self.job.facts.update(|s| s.image = Some(taken));
+            }
+            Err(Failed::Unsupported) => {
+                tracing::info!(name = %home.name, "the file system cannot keep the last coherent state beside the replica");
+            }
+            Err(Failed::Stopped) => return Err(Fault::retry("the session ends")),
+            Err(Failed::System(e)) => {
+                let text = crate::error::text(&e);
+                tracing::warn!(name = %home.name, "the last coherent state cannot be kept: {text}");
+                self.job.facts.error(format!("the last coherent state cannot be kept: {text}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Repair is over.
+    fn forget_image(&self) {
+        match image::forget(self.job.home.meta.as_fd()) {
+            Ok(()) => self.job.facts.update(|s| s.image = None),
+            Err(e) => self.job.facts.error(format!("cannot remove an image: {}", crate::error::text(&e))),
+        }
     }
 
     /// Tries until it works (`Ok`), is found to be damage or has been tried for so long (`Err`), or the session is over (`None`).

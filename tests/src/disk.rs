@@ -1,4 +1,4 @@
-//! Small disks: ext4 in a file on a loop device, for what only a full or special file system shows. They are mounted
+//! Small disks: a file system in a file on a loop device, for what only a full or special file system shows. They are mounted
 //! below the rig's directory and unmounted with it; the loop device goes with the mount.
 
 use crate::command::{run, tool};
@@ -10,24 +10,31 @@ use std::process::Command;
 #[derive(Debug)]
 pub struct Disk {
     image: PathBuf,
+    kind: String,
 }
 
 impl Disk {
     /// Makes an ext4 file system of so many MiB; `format`: further words for mkfs.ext4.
     #[track_caller]
     pub fn new(rig: &Rig, name: &str, mib: u64, format: &[&str]) -> Self {
+        Self::of_kind("ext4", rig, name, mib, &[&["-F"], format].concat())
+    }
+
+    /// Makes a file system of this kind; `format`: words for its mkfs.
+    #[track_caller]
+    pub fn of_kind(kind: &str, rig: &Rig, name: &str, mib: u64, format: &[&str]) -> Self {
         let image = rig.home().join(format!("{name}.img"));
         let make = std::fs::File::create(&image).and_then(|file| file.set_len(mib << 20));
         make.unwrap_or_else(|e| panic!("cannot make {}: {e}", image.display()));
-        run(admin("mkfs.ext4").args(["-q", "-F"]).args(format).arg(&image)).ok();
-        Self { image }
+        run(admin(&format!("mkfs.{kind}")).arg("-q").args(format).arg(&image)).ok();
+        Self { image, kind: kind.to_owned() }
     }
 
     /// Mounts it.
     #[track_caller]
     pub fn mount(&self, rig: &mut Rig, at: &Path) {
-        let words =
-            ["-t".as_ref(), "ext4".as_ref(), "-o".as_ref(), "loop".as_ref(), self.image.as_os_str(), at.as_os_str()];
+        let kind = self.kind.as_ref();
+        let words = ["-t".as_ref(), kind, "-o".as_ref(), "loop".as_ref(), self.image.as_os_str(), at.as_os_str()];
         tool(rig.home(), "mount", words);
         rig.unmounts(at);
     }
@@ -38,7 +45,7 @@ impl Disk {
     pub fn copy(&self, rig: &Rig, name: &str) -> Self {
         let image = rig.home().join(format!("{name}.img"));
         tool(rig.home(), "cp", ["--sparse=always".as_ref(), self.image.as_os_str(), image.as_os_str()]);
-        Self { image }
+        Self { image, kind: self.kind.clone() }
     }
 
     /// Changes it with debugfs(8) while it is not mounted.

@@ -60,9 +60,14 @@ impl Roamers {
         }
     }
 
+    /// Asks all threads to end after what they do just now, and does not wait for them.
+    pub fn ask_to_stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
     /// Stops all threads and closes their files.
     pub fn stop(self) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.ask_to_stop();
         for thread in self.threads {
             assert!(thread.join().is_ok(), "a roamer panicked");
         }

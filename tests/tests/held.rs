@@ -6,10 +6,26 @@ use replfs_tests::rig::{Commit, Rig, Setup};
 use replfs_tests::roam::Roamers;
 use replfs_tests::seed::{Random, seed};
 use replfs_tests::{in_both_modes, tree};
+use srm::map::Ranges;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 in_both_modes!(catching_up_under_random_operations_ends_exact, overflows_under_random_operations_end_exact);
+
+// claim: A180
+#[test]
+fn ranges_that_overlap_or_lie_nearer_than_a_packet_are_one() {
+    let of = |list: [std::ops::Range<u64>; 2]| {
+        let mut ranges = Ranges::with_packets(512);
+        for range in list {
+            ranges.add(range);
+        }
+        ranges.iter().map(|range| (range.start, range.end)).collect::<Vec<_>>()
+    };
+    assert_eq!(of([20..60, 40..100]), [(20, 100)]);
+    assert_eq!(of([20..60, 1040..1100]), [(20, 60), (1040, 1100)]);
+    assert_eq!(of([20..60, 571..600]), [(20, 600)]);
+}
 
 fn switch(rig: &Rig, how: &str) {
     rig.replfs("bypass", &[&rig.mnt().to_string_lossy(), how]).ok();

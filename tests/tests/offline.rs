@@ -83,3 +83,90 @@ fn with_a_journal_that_holds_it_everything_is_sent_in_order() {
 fn with_a_journal_that_does_not_only_what_changed_is_sent() {
     away(&["--backlog", "8MiB", "--journal-size", "16MiB"], true);
 }
+
+/// Writes a file whole, `times` over, each time with something else; the bytes that are written.
+fn overwrite(rig: &Rig, name: &str, size: usize, times: u64) -> u64 {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(rig.mnt().join(name)).unwrap();
+    for time in 0..times {
+        let mut random = Random::new(100 + time);
+        for at in (0..size).step_by(256 << 10) {
+            file.write_all_at(&random.bytes((256 << 10).min(size - at)), at as u64).unwrap();
+        }
+    }
+    size as u64 * times
+}
+
+/// A file is written over and over while the target is away, more than the journal holds; bytes that travel when it is back.
+fn overwritten(journal: &[&str], size: usize, times: u64) -> u64 {
+    let mut rig = Rig::with(Commit::Real, Setup::default().linked().option(journal).option(&["--degrade-after", "2s"]));
+    rig.without_watchdog();
+    overwrite(&rig, "disk", size, 1);
+    fs::write(rig.mnt().join("beside"), "before").unwrap();
+    rig.settle();
+    let before = rig.link().bytes_there();
+    rig.link().cut();
+    rig.wait_status("the target is away", |s| s.target().state == "accumulating");
+    let written = overwrite(&rig, "disk", size, times);
+    fs::rename(rig.mnt().join("beside"), rig.mnt().join("renamed")).unwrap();
+    let status = rig.status();
+    let target = status.target();
+    assert!(target.held.entries > 0 && !target.mirror_due, "{status:?}");
+    assert!(status.backlog_bytes < size as u64, "the queue was given up: {status:?}");
+    assert_eq!(target.incoherent_from, None, "the replica still is as it was: {status:?}");
+    rig.link().mend();
+    rig.settle();
+    let sent = rig.link().bytes_there() - before;
+    println!("{journal:?}: {written} bytes written over {size}, {sent} travelled");
+    rig.assert_equal();
+    rig.finish();
+    sent
+}
+
+// claim: A181
+#[test]
+fn what_is_written_over_and_over_while_the_target_is_away_travels_once() {
+    let size = 16 << 20;
+    let sent = overwritten(&["--backlog", "8MiB", "--journal-size", "64MiB"], size, 20);
+    assert!(sent < size as u64 * 11 / 10 + (1 << 20), "{sent} bytes travelled for {size}");
+}
+
+// claim: A182
+#[test]
+fn without_a_journal_on_disk_what_is_written_over_and_over_travels_once() {
+    let size = 8 << 20;
+    let sent = overwritten(&["--journal-size", "0"], size, 38);
+    assert!(sent < size as u64 * 11 / 10 + (1 << 20), "{sent} bytes travelled for {size}");
+}
+
+// claim: A183
+#[test]
+fn a_daemon_that_is_killed_after_it_gave_its_queue_up_is_gone_on_with() {
+    let setup = Setup::default().linked().option(&["--backlog", "8MiB", "--journal-size", "16MiB"]);
+    let mut rig = Rig::with(Commit::Real, setup);
+    rig.without_watchdog();
+    let size = 4 << 20;
+    overwrite(&rig, "disk", size, 1);
+    for n in 0..50 {
+        fs::write(rig.mnt().join(format!("file{n}")), vec![n; 50_000]).unwrap();
+    }
+    rig.settle();
+    // Some of it is on its way when the link goes.
+    fs::write(rig.mnt().join("file0"), "written last").unwrap();
+    rig.link().cut();
+    rig.wait_status("the target is away", |s| s.target().state == "accumulating");
+    overwrite(&rig, "disk", size, 10);
+    fs::rename(rig.mnt().join("file1"), rig.mnt().join("renamed")).unwrap();
+    fs::remove_file(rig.mnt().join("file2")).unwrap();
+    let status = rig.status();
+    assert!(status.target().held.entries > 0 && status.backlog_bytes < size as u64, "{status:?}");
+    let before = rig.link().bytes_there();
+    rig.kill_source();
+    rig.mount();
+    fs::write(rig.mnt().join("after"), "the kill").unwrap();
+    rig.link().mend();
+    rig.settle();
+    rig.assert_equal();
+    let sent = rig.link().bytes_there() - before;
+    assert!(sent < 2 * size as u64, "what did not change is not sent: {sent} bytes");
+    rig.finish();
+}

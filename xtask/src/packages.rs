@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use std::process::Command;
 
 /// A program and its package.
-const NEEDED: [(&str, &str); 14] = [
+const NEEDED: [(&str, &str); 16] = [
     ("git", "git"),
     ("sqlite3", "sqlite3"),
     ("rsync", "rsync"),
@@ -20,6 +20,8 @@ const NEEDED: [(&str, &str); 14] = [
     ("smbclient", "smbclient"),
     ("mkfs.ext4", "e2fsprogs"),
     ("debugfs", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("mkfs.btrfs", "btrfs-progs"),
 ];
 
 /// The same, for those who name them only.

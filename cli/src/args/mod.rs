@@ -90,9 +90,22 @@ pub struct TargetArgs {
     /// Address and UDP port to listen on; port 0 takes any free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:7420")]
     pub listen: SocketAddr,
+    /// Before a catch-up, keep the replica as it is until it is coherent again, in ROOT/.replfs/NAME/image: off, or auto, where the file system can share
+    /// the data (XFS, Btrfs)
+    #[arg(long, value_name = "HOW", default_value = "off")]
+    pub keep_image: KeepImage,
     /// Where state is kept.
     #[command(flatten)]
     pub state: StateArgs,
+}
+
+/// Whether the last coherent state is kept during a catch-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum KeepImage {
+    /// It is not.
+    Off,
+    /// Where the file system can share data between files.
+    Auto,
 }
 
 /// `replfs mount`, `mount.replfs`.
@@ -161,13 +174,13 @@ pub struct ReplicationArgs {
     /// With commit=sync or near: how long a call waits for a target that does not answer before the mode degrades
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub degrade_after: Duration,
-    /// With commit=remote: how long a call waits for the target's verdict before it fails
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::interval)]
-    pub remote_timeout: Duration,
     /// How long the target tries an operation again that it cannot carry out (no space, I/O error), before it goes on
     /// without it; the status names what was passed over, and it is mended once the cause is gone. 'none': it tries for ever
     #[arg(long, value_name = "TIME|none", default_value = "60s", value_parser = units::bound)]
     pub retry_after: units::Bound,
+    /// With commit=remote: how long a call waits for the target's verdict before it fails
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::interval)]
+    pub remote_timeout: Duration,
     /// How long the mount waits for the target's first answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub connect_timeout: Duration,

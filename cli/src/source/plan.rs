@@ -40,10 +40,10 @@ pub struct SourcePlan {
     pub commit: Commit,
     /// How long a reply waits for a target that does not answer.
     pub degrade_after: Duration,
-    /// How long an operation waits for the target's verdict.
-    pub remote_timeout: Duration,
     /// How long the target tries what it cannot carry out; `None`: for ever.
     pub retry_after: Option<Duration>,
+    /// How long an operation waits for the target's verdict.
+    pub remote_timeout: Duration,
     /// How long the mount waits for the first answer.
     pub connect_timeout: Duration,
     /// How long the daemon goes on after the unmount.
@@ -132,8 +132,8 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
             strict: replication.strict,
         },
         degrade_after: replication.degrade_after,
-        remote_timeout: replication.remote_timeout,
         retry_after: replication.retry_after.0,
+        remote_timeout: replication.remote_timeout,
         connect_timeout: replication.connect_timeout,
         drain_timeout: replication.drain_timeout,
         backlog_bytes: replication.backlog,

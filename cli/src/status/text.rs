@@ -224,6 +224,10 @@ fn replica_of(out: &mut String, root: &str, replica: &ReplicaStatus) {
     if replica.aside_entries > 0 {
         line!(out, "    set aside: {} in {root}/.replfs/{}/aside", replica.aside_entries, replica.name);
     }
+    if let Some(image) = &replica.image {
+        let at = format!("{root}/.replfs/{}/image/{}", replica.name, image.name());
+        line!(out, "    image: all up to {}, taken {}, in {at}", image.number, image.taken);
+    }
     if replica.owners_not_set > 0 {
         line!(out, "    owners not set, not being root: {}", replica.owners_not_set);
     }
@@ -311,6 +315,7 @@ mod tests {
                 held: srm::status::Held::default(),
                 coherent: true,
                 incoherent_until: None,
+                incoherent_from: None,
                 degraded: false,
                 undecided: Vec::new(),
                 lag: Lag::default(),
@@ -327,7 +332,6 @@ mod tests {
                 unreadable: Vec::new(),
                 flagged: Vec::new(),
                 flagged_count: 0,
-                incoherent_from: None,
             }],
         }
     }
@@ -386,10 +390,10 @@ source   data: /srv/data on /mnt/data (process 77)
         let mirroring = shown(|t| {
             t.state = TargetState::Mirroring;
             t.coherent = false;
-            t.incoherent_until = Some(4711);
+            (t.incoherent_from, t.incoherent_until) = (Some(4000), Some(4711));
             t.lanes = 3;
         });
-        assert!(mirroring.contains("mirroring, incoherent until 4711"), "{mirroring}");
+        assert!(mirroring.contains("mirroring, incoherent from 4000 until 4711"), "{mirroring}");
         assert!(mirroring.contains("\n  lanes    3 open\n"), "{mirroring}");
         let blocked = shown(|t| {
             t.state = TargetState::Blocked;

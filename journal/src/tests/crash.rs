@@ -4,7 +4,7 @@
 use super::rig::{BOOT, frame, incarnation, tag};
 use super::rng::Rng;
 use super::sim_disk::{Bug, SimDisk};
-use crate::{AppendError, AreaConfig, AreaKind, Config, Journal, Recovered};
+use crate::{AppendError, AreaConfig, AreaKind, Config, Journal, Place, Recovered};
 use protocol::{Incarnation, SeqNo};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,6 +32,8 @@ struct Run {
     journal: Option<Journal>,
     areas: Vec<AreaConfig>,
     known: Known,
+    /// Where it may be cut.
+    place: Option<Place>,
     /// What was before each `begin` that failed since the last that did not.
     before: Vec<Known>,
     boot: u8,
@@ -64,6 +66,7 @@ impl Run {
             journal: None,
             areas,
             known,
+            place: None,
             before: Vec::new(),
             boot,
             begun,
@@ -127,6 +130,7 @@ impl Run {
         let (journal, found) = Journal::open(Arc::new(self.disk.clone()), self.config()).map_err(|e| e.to_string())?;
         self.check(&journal, &found, power)?;
         self.journal = Some(journal);
+        self.place = None;
         if self.known.incarnation.is_none() || self.rng.one_in(5) {
             self.begin();
         }
@@ -220,10 +224,31 @@ impl Run {
                 journal.trim(SeqNo::new(up_to + too_much));
             }
             84..92 => drop(syncer.maintain()),
-            92..98 => self.change_areas(),
+            92..95 => self.change_areas(),
+            95 => self.place = Some(journal.place()),
+            96..98 => return self.cut(),
             _ => self.begin(),
         }
         false
+    }
+
+    fn cut(&mut self) -> bool {
+        let (Some(journal), Some(place)) = (&mut self.journal, self.place.take()) else { return false };
+        let next = place.next().get();
+        if self.known.trimmed >= next || self.known.next < next {
+            return false;
+        }
+        let cut = journal.cut(&place);
+        if matches!(cut, Ok(false)) {
+            return false;
+        }
+        self.known.next = next;
+        self.known.durable = self.known.durable.min(next - 1);
+        if cut.is_ok() {
+            // Otherwise they may be there or not.
+            self.known.tags.split_off(&next);
+        }
+        cut.is_err()
     }
 
     fn append(&mut self) -> bool {

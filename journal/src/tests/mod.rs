@@ -4,6 +4,7 @@
 mod basic;
 mod begin;
 mod crash;
+mod cut;
 mod damage;
 mod rig;
 mod rng;

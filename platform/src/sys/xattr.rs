@@ -16,6 +16,9 @@ const SHORT_LIST: usize = 256;
 /// The kernel has no `listxattrat(2)`.
 static NO_LISTXATTRAT: AtomicBool = AtomicBool::new(false);
 
+/// XFS shows ACLs to root a second time under names of its own, which begin so. They are the same: whoever removes one removes the ACL.
+const XFS_ACL: &[u8] = b"trusted.SGI_ACL_";
+
 /// A name with its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
@@ -48,7 +51,8 @@ fn names_by(mut list: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> io:
         let buffer = if long.is_empty() { short.as_mut_slice() } else { long.as_mut_slice() };
         match list(buffer) {
             Ok(len) => {
-                return Ok(buffer[..len].split(|b| *b == 0).filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect());
+                let names = buffer[..len].split(|b| *b == 0);
+                return Ok(names.filter(|n| !n.is_empty() && !n.starts_with(XFS_ACL)).map(<[u8]>::to_vec).collect());
             }
             Err(Errno::RANGE) if long.is_empty() => long = vec![0; 64 << 10],
             Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),

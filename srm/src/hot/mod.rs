@@ -17,6 +17,7 @@ pub use file::{Checkpoint, Kind, remove as forget};
 
 use file::{Entry, HotFile};
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use platform::killpoint::{self, KillPoint};
 use platform::tree::{Names, Node};
 use protocol::Incarnation;
 use std::collections::{HashMap, HashSet};
@@ -196,6 +197,7 @@ impl Hot {
         state.made += 1;
         let made = state.made;
         self.wait_until_durable(state, made);
+        killpoint::pass(KillPoint::Heated);
         hot.set_heat(mark(epoch, level));
         if widened.is_some() {
             node.set_heat(mark(epoch, NOTED));

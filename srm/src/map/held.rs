@@ -6,6 +6,7 @@
 //! is not remembered elsewhere, is not on the target, and neither is anything below it.
 
 use super::ranges::Ranges;
+use super::shadow::Kept;
 use super::{Handle, Slot, slot};
 use protocol::{Name, Op};
 use std::collections::HashMap;
@@ -110,6 +111,8 @@ pub struct Held<H> {
     pub(super) folded: HashMap<u64, H>,
     /// Files without a name that the target keeps and need not keep any more.
     pub(super) reaped: Vec<u64>,
+    /// Where all this is queued as well (see `shadow`): what the target keeps without a name by that.
+    pub(super) kept: Option<Kept<H>>,
 }
 
 impl<H: Handle> Held<H> {
@@ -124,6 +127,7 @@ impl<H: Handle> Held<H> {
             linked: HashMap::new(),
             folded: HashMap::new(),
             reaped: Vec::new(),
+            kept: None,
         }
     }
 
@@ -158,6 +162,11 @@ impl<H: Handle> Held<H> {
 
     /// A node's data or attributes changed. Nodes that have no name at all, known or not, are not told: nobody sees them.
     pub fn touched(&mut self, node: &H, touch: Touch) -> Result<(), Lost> {
+        self.touch(node, touch)?;
+        self.check()
+    }
+
+    fn touch(&mut self, node: &H, touch: Touch) -> Result<(), Lost> {
         if touch == Touch::Nothing {
             return Ok(());
         }
@@ -171,7 +180,7 @@ impl<H: Handle> Held<H> {
                 Touch::Attributes | Touch::Nothing => dirt.attributes = true,
             }
         }
-        self.check()
+        Ok(())
     }
 
     /// A name became dirty, if its directory is there; what the target has under a name does not change by that.
@@ -214,6 +223,13 @@ impl<H: Handle> Held<H> {
 
     /// A node lost a name, which its links do not contain any more. `last`: it was the last one, known or not.
     pub fn unnamed(&mut self, dir: &H, name: &Name, node: &H, last: bool, directory: bool) -> Result<(), Lost> {
+        self.replaced(dir, name, node, last, directory)?;
+        self.check()
+    }
+
+    /// As [`Held::unnamed`], by a rename to that name, which is told right afterwards. Only then is the bound kept: what moved already stands elsewhere,
+    /// and where the target has it is not known yet.
+    pub fn replaced(&mut self, dir: &H, name: &Name, node: &H, last: bool, directory: bool) -> Result<(), Lost> {
         self.stamp(dir);
         if self.is_clean(dir, name) {
             self.leave(dir, name, node, last, directory);
@@ -225,13 +241,13 @@ impl<H: Handle> Held<H> {
             if node.links().is_empty() {
                 return Err(Lost::Nameless);
             }
-            self.touched(node, Touch::Data(0..u64::MAX))?;
+            self.touch(node, Touch::Data(0..u64::MAX))?;
         }
         if last {
             self.files.remove(&node.id());
             self.linked.remove(&node.id());
         }
-        self.check()
+        Ok(())
     }
 
     /// A name is gone of a node that is not replicated; under a clean one the target may have what it had when it was.
@@ -279,7 +295,7 @@ impl<H: Handle> Held<H> {
     }
 
     /// A name has moved; the node's links contain the new one already. What stood there was told before by
-    /// [`Held::unnamed`].
+    /// [`Held::replaced`].
     pub fn moved(&mut self, node: &H, from: (&H, &Name), to: (&H, &Name)) -> Result<(), Lost> {
         let clean = self.is_clean(from.0, from.1);
         self.stamp(from.0);

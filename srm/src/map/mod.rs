@@ -3,7 +3,7 @@
 //! I/O: it is told what happened and says what follows. Reading, sending and waiting are the pass's and the live layer's; the
 //! simulator drives the same code.
 //!
-//! `held` remembers what changes while nothing is sent; `fold` keeps that within a bound; `reshape` turns the target's names back into the source's; `pass`
+//! `held` remembers what changes while nothing is sent, `shadow` what is queued as if it were; `fold` keeps that within a bound; `reshape` turns the target's names back into the source's; `pass`
 //! knows what is right on the target while repair runs beside live operations; `plan` says what is sent of a live operation
 //! on names; `ranges` are the parts of a file.
 //!
@@ -15,12 +15,14 @@ mod pass;
 mod plan;
 mod ranges;
 mod reshape;
+mod shadow;
 
 pub use held::{Dirt, Held, Lost, There, Touch};
-pub use pass::{Hint, Known, Next, Pass, Progress, Scope, Source, Work};
+pub use pass::{Bereft, Hint, Known, Next, Pass, Progress, Scope, Source, Work};
 pub use plan::{Departure, Move, Plan, Sides};
 pub use ranges::Ranges;
 pub use reshape::{Rest, Step, waiting_path};
+pub use shadow::{Shadow, Taken};
 
 use protocol::Name;
 

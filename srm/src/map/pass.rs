@@ -47,6 +47,17 @@ pub enum Hint {
     Deleted,
 }
 
+/// What is to be done about a node that lost a name (see [`Pass::bereft`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bereft {
+    /// Nothing: the pass comes to it by another name, or it lacks nothing.
+    Nothing,
+    /// It is right by the names that it has, and is compared in its place.
+    Compare,
+    /// It has no name that is known: all is to be compared.
+    Lost,
+}
+
 /// How a name that waits for a look is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
@@ -141,6 +152,9 @@ pub struct Pass<H> {
     pub doubts: bool,
     /// Inode numbers of files that were doubted.
     doubted: HashSet<u64>,
+    /// Inode numbers of nodes that changed while they were not right, in a pass over some names. By a name that is clean, and was not known then, they may turn
+    /// out to be right: but not in what changed.
+    absorbed: HashSet<u64>,
     /// Inode numbers of files whose content is compared, whatever attributes and times say.
     suspects: HashSet<u64>,
     scope: Scope,
@@ -189,6 +203,7 @@ impl<H: Handle> Pass<H> {
             hot: None,
             doubts: false,
             doubted: HashSet::new(),
+            absorbed: HashSet::new(),
             suspects: HashSet::new(),
             scope,
             shared: HashMap::new(),
@@ -243,9 +258,29 @@ impl<H: Handle> Pass<H> {
         self.is_over_all() || links <= node.links().len() as u64
     }
 
-    /// Whether a file that is right by a name that this pass does not go over is still to be compared: once.
+    /// Whether a file that is right by a name that this pass does not go over is still to be compared: once, and again where it changed while it was not
+    /// right.
     pub fn doubt(&mut self, node: &H) -> bool {
-        self.doubts && !self.is_over_all() && self.doubted.insert(node.ino())
+        let changed = self.absorbed.remove(&node.ino());
+        !self.is_over_all() && (changed | (self.doubts && self.doubted.insert(node.ino())))
+    }
+
+    /// What became of a node that changed while it was not right, and has lost a name; `links_left`: those that it has, known or not.
+    pub fn bereft(&mut self, node: &H, links_left: u64) -> Bereft {
+        if links_left == 0 || !self.absorbed.contains(&node.ino()) {
+            return Bereft::Nothing;
+        }
+        let links = node.links();
+        if links.iter().any(|(dir, name)| !self.is_right_at(dir, name, node.ino())) {
+            return Bereft::Nothing;
+        }
+        self.absorbed.remove(&node.ino());
+        if links.is_empty() { Bereft::Lost } else { Bereft::Compare }
+    }
+
+    /// What this node may lack is known by a name alone that it is losing.
+    pub(super) fn set_absorbed(&mut self, ino: u64) {
+        self.absorbed.insert(ino);
     }
 
     /// The content of these files, by inode number, is compared, whatever attributes and times say.
@@ -465,6 +500,9 @@ impl<H: Handle> Pass<H> {
 
     /// A live operation on a node that is not right.
     pub(super) fn touched(&mut self, node: &H, touch: &Touch) {
+        if *touch != Touch::Nothing && !self.is_over_all() {
+            self.absorbed.insert(node.ino());
+        }
         if let (Some(ranges), Touch::Data(range)) = (self.staging.get_mut(&node.ino()), touch) {
             ranges.add(range.clone());
         }
@@ -579,6 +617,7 @@ impl<H: Handle> Pass<H> {
             + self.kept.len()
             + self.weighed.len()
             + self.doubted.len()
+            + self.absorbed.len()
             + self.suspects.len()
     }
 }

@@ -80,6 +80,9 @@ impl<H: Handle> Pass<H> {
             }
             return false;
         }
+        if self.doubts && !right {
+            self.set_absorbed(gone.ino);
+        }
         gone.orphan && was_right
     }
 
@@ -136,6 +139,9 @@ impl<H: Handle> Pass<H> {
         if let Some(clean) = elsewhere
             && self.is_watched(node)
         {
+            if self.doubts && !self.is_over_all() {
+                self.set_absorbed(node.ino());
+            }
             self.add_shared(node.ino(), (&clean.0, &clean.1));
             self.set_right(node, Some((to_dir, to)), true);
             return Plan::LinkAndUnlink(clean);

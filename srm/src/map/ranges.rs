@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-/// Ranges that lie nearer than this are one: a packet is sent anyway.
-pub const PACKET_BYTES: u64 = 512;
+/// Ranges that lie nearer than this are one. What every path carries in one packet of QUIC (RFC 9000, 14): a record of its own for
+/// what comes behind the gap would take the packet that the gap takes.
+pub const PACKET_BYTES: u64 = 1200;
 /// More ranges than this are merged where they lie nearest.
 const MOST: usize = 1024;
 
@@ -16,11 +17,16 @@ pub struct Ranges {
 
 impl Default for Ranges {
     fn default() -> Self {
-        Self { list: Vec::new(), near: PACKET_BYTES }
+        Self::with_packets(PACKET_BYTES)
     }
 }
 
 impl Ranges {
+    /// No ranges yet; those that lie nearer than a packet of so many bytes will be one.
+    pub fn with_packets(bytes: u64) -> Self {
+        Self { list: Vec::new(), near: bytes }
+    }
+
     /// Adds a range; an empty one changes nothing.
     pub fn add(&mut self, range: Range<u64>) {
         if range.is_empty() {
@@ -73,8 +79,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(list: &[Range<u64>]) -> Ranges {
-        let mut ranges = Ranges::default();
+    fn of(packet: u64, list: &[Range<u64>]) -> Ranges {
+        let mut ranges = Ranges::with_packets(packet);
         for range in list {
             ranges.add(range.clone());
         }
@@ -84,11 +90,20 @@ mod tests {
     /// The two vectors of S3: (20,+40) and (40,+60) give (20,+80); (20,+40) and (1040,+60) with packets of 512 stay two.
     #[test]
     fn overlapping_and_near_ranges_merge_and_far_ones_do_not() {
-        let one = of(&[20..60, 40..100]);
-        assert_eq!((one.len(), one.iter().next()), (1, Some(20..100)));
-        assert_eq!(of(&[20..60, 1040..1100]).iter().collect::<Vec<_>>(), [20..60, 1040..1100]);
-        let one = of(&[1040..1100, 20..60, 500..600]);
-        assert_eq!((one.len(), one.iter().next()), (1, Some(20..1100)));
+        let list = |ranges: &Ranges| ranges.iter().map(|range| (range.start, range.end)).collect::<Vec<_>>();
+        for packet in [0, 1, 512, PACKET_BYTES] {
+            assert_eq!(list(&of(packet, &[20..60, 40..100])), [(20, 100)], "packets of {packet}");
+        }
+        assert_eq!(list(&of(512, &[20..60, 1040..1100])), [(20, 60), (1040, 1100)]);
+        assert_eq!(list(&of(512, &[1040..1100, 20..60, 500..600])), [(20, 1100)]);
+    }
+
+    #[test]
+    fn a_gap_of_a_packet_is_kept_and_a_smaller_one_is_not() {
+        for packet in [512, PACKET_BYTES] {
+            assert_eq!(of(packet, &[0..10, 10 + packet..20 + packet]).len(), 2);
+            assert_eq!(of(packet, &[0..10, 9 + packet..20 + packet]).len(), 1);
+        }
     }
 
     proptest! {

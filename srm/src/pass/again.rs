@@ -6,7 +6,7 @@ use crate::core::Link;
 use crate::map::{Dirt, Gate, Hint, Pass, Scope, Work};
 use bytes::Bytes;
 use platform::tree::{Names, Node};
-use protocol::{Answer, Draft, Mark, Name, Op};
+use protocol::{Answer, Draft, Name, Op};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -58,7 +58,6 @@ impl Srm {
                 places.extend(known.iter().filter(|node| !node.is_dir()).flat_map(|node| node.all_links()));
             }
         }
-        let root = again.iter().any(|again| matches!(again, Again::Root));
         let all = again.iter().any(|again| matches!(again, Again::All));
         // What the target keeps without a name is as it is on the source: no name leads to it, so nothing would come to it.
         let kept = if all { self.tree.orphans(names) } else { Vec::new() };
@@ -71,7 +70,7 @@ impl Srm {
             Gate::Held(_) => return false,
             Gate::Pass(_) => {
                 // Only what begins after damage makes it good on the target.
-                if !trusting && core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {
+                if !trusting && core.push_incoherent().is_none() {
                     return true;
                 }
                 None
@@ -87,7 +86,7 @@ impl Srm {
                 pass.source_clean_secs = crate::core::seconds() - 2;
                 core.begin_pass(pass);
                 core.coherent_at = None;
-                if core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new())).is_none() {
+                if core.push_incoherent().is_none() {
                     return true;
                 }
                 tracing::info!(event = "pass-begin", number, all, "looking again at the tree, or some of it");
@@ -100,20 +99,15 @@ impl Srm {
             for (dir, name) in &places {
                 pass.add_name(dir, name, Hint::Ask);
             }
+            let attributes = || Dirt { attributes: true, ..Dirt::default() };
             for again in again {
                 match again {
                     Again::Made(dir, name) => pass.add_name(dir, name, Hint::Deleted),
                     Again::Node(node, dirt) => pass.add(Work::Mend(Arc::clone(node), dirt.clone())),
-                    Again::Directory(dir) => {
-                        let dirt = Dirt { attributes: true, ..Dirt::default() };
-                        pass.add(Work::Mend(Arc::clone(dir), dirt));
-                    }
-                    Again::Name(..) | Again::Root | Again::All => {}
+                    Again::Directory(dir) => pass.add(Work::Mend(Arc::clone(dir), attributes())),
+                    Again::Root => pass.add(Work::Mend(Arc::clone(self.tree.root()), attributes())),
+                    Again::Name(..) | Again::All => {}
                 }
-            }
-            if root {
-                let dirt = Dirt { attributes: true, ..Dirt::default() };
-                pass.add(Work::Mend(Arc::clone(self.tree.root()), dirt));
             }
             if all && begun.is_none() && !pass.is_over_all() {
                 core.all_dirty("all is to be compared");
@@ -185,6 +179,7 @@ impl Srm {
             }
             let question = Op::Look { path, name: name.clone(), hash: false };
             let seq = core.push(Draft::new(&question, Bytes::new()))?;
+            core.tell(|_| Ok(()));
             core.questions.insert(seq, sender);
         }
         self.wake();

@@ -7,8 +7,9 @@ use crate::core::Link;
 use crate::ensure::mtime_of;
 use crate::map::{Gate, Hint, Pass, Rest, Scope, Step, There, Work, waiting_path};
 use bytes::Bytes;
+use platform::killpoint::{self, KillPoint};
 use platform::tree::{Names, Node};
-use protocol::{Draft, Mark, Name, NodeId, Op, RelPath, RenameKind, Replaced, Time};
+use protocol::{Draft, Name, NodeId, Op, RelPath, RenameKind, Replaced, Time};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -69,14 +70,14 @@ impl Srm {
             pass.keep(rest.linked);
             core.begin_pass(pass);
             tracing::info!(event = "pass-begin", number, entries, "catching up with what was remembered");
-            // Seen by the target before anything that makes it so.
-            core.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new()))?;
+            core.push_incoherent()?;
             for node in rest.reaped {
                 core.push(Draft::new(&Op::Reap { node: NodeId::new(node) }, Bytes::new()))?;
             }
             (number, steps)
         };
         for step in steps {
+            killpoint::pass(KillPoint::CatchUpStep);
             if let Err(error) = self.take(number, &mut names, step) {
                 let mut core = self.core.lock();
                 core.all_dirty(&format!("the source could not be read while catching up: {error}"));

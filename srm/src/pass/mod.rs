@@ -24,6 +24,7 @@ use crate::Srm;
 use crate::core::Core;
 use crate::map::{Gate, Next, Work};
 use bytes::Bytes;
+use platform::killpoint::{self, KillPoint};
 use platform::tree::{Names, Node};
 use protocol::{Draft, Mark, Op};
 use std::io;
@@ -131,6 +132,7 @@ impl Srm {
 
     /// Gives back what was taken.
     fn worked(&self, number: u64, work: Work<Arc<Node>>, result: Result<(), Stop>) {
+        killpoint::pass(KillPoint::PassStep);
         let node = match &work {
             Work::List(node) | Work::Name(node, _) | Work::Copy(node, _) | Work::Mend(node, _) => Arc::clone(node),
         };
@@ -183,11 +185,13 @@ impl Srm {
             return false;
         }
         pass.assert_finished();
+        killpoint::pass(KillPoint::PassEnd);
         if !core.flags.are_settled_by(number) {
             core.flags.schedule(Instant::now());
         } else if let Some(seq) = core.push(Draft::new(&Op::Mark(Mark::Coherent), Bytes::new())) {
             core.coherent_at = Some(seq);
             core.flags.proof = Some(seq);
+            core.incoherent.ends(seq);
         } else {
             return true;
         }

@@ -43,6 +43,7 @@ impl Srm {
         let mut answers = Vec::with_capacity(ops.len());
         for op in ops {
             let seq = core.push(Draft::new(op, Bytes::new()))?;
+            core.tell(|_| Ok(()));
             let (sender, receiver) = sync_channel(1);
             core.questions.insert(seq, sender);
             answers.push(receiver);

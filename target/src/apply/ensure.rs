@@ -7,6 +7,7 @@ use super::names::make;
 use super::node::{open_name, stat_name};
 use super::xattrs::settle_xattrs;
 use super::{Applier, Fault, Manner};
+use platform::killpoint::{self, KillPoint};
 use platform::sys::attr;
 use protocol::{Content, Ensure, NodeKind, RelPath, StageId, Time};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -53,7 +54,9 @@ impl Applier {
             // Replaced in one step where it is a file too, so that a reader never sees neither.
             self.usable(wanted, manner)?;
             let (dir, name) = self.parent(&wanted.path)?;
+            killpoint::pass(KillPoint::TargetPlacing);
             self.home.stages.place(stage, &dir, name.as_bytes())?;
+            killpoint::pass(KillPoint::TargetPlaced);
             fd
         } else if manner.redo.is_some_and(|[staged, _]| staged != 0 && there == Some(staged)) {
             // Placed by an earlier try.

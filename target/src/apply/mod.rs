@@ -19,6 +19,7 @@ pub(crate) use compare::differing;
 pub(crate) use data::{punch, read_size};
 pub(crate) use fault::{Fault, FaultKind};
 pub(crate) use list::{MAX_ENTRIES, MAX_TEXT_BYTES, entry};
+pub(crate) use names::make;
 
 use crate::aside::Aside;
 use crate::home::Home;

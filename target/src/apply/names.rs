@@ -169,7 +169,7 @@ impl Applier {
 
 /// Makes a node under a name that must not exist. A regular file is open for reading and writing, others for what they
 /// are. Owner and permissions are settled later; setuid, setgid and the sticky bit are not set here.
-pub(super) fn make(dir: BorrowedFd<'_>, name: &Name, kind: &NodeKind, mode: u32) -> Result<OwnedFd, Errno> {
+pub(crate) fn make(dir: BorrowedFd<'_>, name: &Name, kind: &NodeKind, mode: u32) -> Result<OwnedFd, Errno> {
     let (name, mode) = (name.as_bytes(), Mode::from_raw_mode(mode & 0o777));
     let special = |kind: FileType, number: u64| rustix::fs::mknodat(dir, name, kind, mode, number);
     match kind {

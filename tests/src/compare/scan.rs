@@ -114,7 +114,9 @@ fn xattrs(path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     };
     let mut out = BTreeMap::new();
     let mut value = vec![0; 64 << 10];
-    for name in list[..len].split(|b| *b == 0).filter(|n| !n.is_empty()) {
+    // XFS shows ACLs to root twice.
+    let again = |name: &[u8]| name.starts_with(b"trusted.SGI_ACL_");
+    for name in list[..len].split(|b| *b == 0).filter(|n| !n.is_empty() && !again(n)) {
         match rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value) {
             Ok(len) => out.insert(name.to_vec(), value[..len].to_vec()),
             // Removed since it was listed.

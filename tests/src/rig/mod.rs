@@ -3,11 +3,13 @@
 
 pub mod binary;
 mod drive;
+mod dying;
 pub mod leftovers;
 pub mod status;
 mod target;
 pub mod watchdog;
 
+pub use dying::Side;
 pub use target::Target;
 
 use crate::command::{self, Outcome};
@@ -105,6 +107,8 @@ pub struct Rig {
     target_address: Option<SocketAddr>,
     target_key: String,
     source_pid: Option<u32>,
+    /// Where the daemon that is started now dies by itself.
+    dying: Option<String>,
     watchdog: Watchdog,
     /// Mounts below the rig's directory that are not replfs, innermost last.
     mounts: Vec<PathBuf>,
@@ -167,6 +171,7 @@ impl Rig {
             target_address: None,
             target_key: String::new(),
             source_pid: None,
+            dying: None,
             watchdog,
             mounts: Vec::new(),
             boots: [None, None],
@@ -277,9 +282,16 @@ impl Rig {
     /// The `replfs` binary, run as this rig's user.
     pub fn program(&self) -> Command {
         self.watchdog.feed();
-        let Some(user) = self.setup.user else { return Command::new(binary::path()) };
-        let mut command = Command::new(self.home().join(binary::LENT));
-        command.uid(user).gid(user).current_dir(self.home()).env("HOME", self.home()).env_remove("XDG_CONFIG_HOME");
+        let mut command = if let Some(user) = self.setup.user {
+            let mut command = Command::new(self.home().join(binary::LENT));
+            command.uid(user).gid(user).current_dir(self.home()).env("HOME", self.home()).env_remove("XDG_CONFIG_HOME");
+            command
+        } else {
+            Command::new(binary::path())
+        };
+        if let Some(at) = &self.dying {
+            command.env(dying::VARIABLE, at);
+        }
         command
     }
 

@@ -104,6 +104,8 @@ pub struct Target {
     pub coherent: bool,
     /// Where it is not and the end is known: the number with which it is again.
     pub incoherent_until: Option<u64>,
+    /// Where it is not: the number from which on it is not a prefix.
+    pub incoherent_from: Option<u64>,
     /// The mode in force is weaker than the one asked for.
     pub degraded: bool,
     /// In `remote`, paths of which it is not known what the target did.
@@ -137,8 +139,6 @@ pub struct Target {
     pub flagged: Vec<Flagged>,
     /// How many places that are.
     pub flagged_count: u64,
-    /// Where something is flagged: the first number.
-    pub incoherent_from: Option<u64>,
 }
 
 /// A place that is not on the target as it should be.

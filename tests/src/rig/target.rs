@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
@@ -65,6 +65,12 @@ impl Target {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The signal that it died of, if it has ended; zero where that was no signal.
+    pub fn died_of(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().unwrap_or_else(|e| panic!("cannot ask for the target's end: {e}"))?;
+        Some(status.signal().unwrap_or(0))
     }
 
     /// `kill -9`, and waits until it is gone.

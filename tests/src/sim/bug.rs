@@ -47,6 +47,9 @@ bugs! {
     HeldTooMuch "held-too-much" "the bound of what is remembered is not kept",
     OldPlace "old-place" "what is dirty of a file is sent to where it was when the pass began",
     ForgetFolded "forget-folded" "the content of a directory below which too much was remembered is not looked at",
+    KeepFolded "keep-folded" "a queue that was given up for what changed is sent all the same",
+    FoldSent "fold-sent" "what was sent and is not acknowledged is given up with the queue",
+    ForgetQueued "forget-queued" "data that is written while the target is away is queued, but not remembered",
     ForgetCopy "forget-copy" "a file that is renamed while its content is copied is not copied to its end",
 }
 

@@ -1,4 +1,5 @@
-//! What a bypass costs afterwards: names that moved are moved, not sent again; of data, what was written.
+//! What a bypass costs afterwards: names that moved are moved, not sent again; of data, what was written. And what it costs that the target was
+//! away for longer than the queue is: no more than what there is in the end.
 
 use super::apps::{Args, Call};
 use super::check::{Checked, Checker};
@@ -56,6 +57,42 @@ fn play(world: &mut World, seed: u64, what: While) -> Checked {
         return Err((Checker::Efficiency, format!("{sent} blocks were sent, {written} were written")));
     }
     if after.0.full > before.0.full {
+        return Err((Checker::Efficiency, "everything was compared".to_owned()));
+    }
+    Ok(())
+}
+
+/// Files are written over and over while the target is away, many times what is queued; for a seed.
+pub fn away(seed: u64) -> Result<Counts, (Checker, String)> {
+    let mut world = World::new(Bounds { queue: 30, ..BOUNDS }, None, false);
+    guarded(|| play_away(&mut world, seed))?;
+    Ok(world.counts())
+}
+
+fn play_away(world: &mut World, seed: u64) -> Checked {
+    let mut random = Random::new(seed);
+    let mut call = |call: Call| Event::App(call, Args(number(&mut random), number(&mut random), number(&mut random)));
+    for _ in 0..10 {
+        world.happen(call(Call::Create))?;
+    }
+    world.settle(&mut Random::new(1))?;
+    let before = world.counts();
+    world.happen(Event::Cut)?;
+    for index in 0..300 {
+        world.happen(call(if index % 7 == 0 { Call::Rename } else { Call::Write }))?;
+    }
+    let disk = &world.source.disk;
+    let all: u64 = disk.files().iter().map(|file| disk.at(*file).blocks().len() as u64).sum();
+    world.settle(&mut Random::new(2))?;
+    let after = world.counts();
+    if after.swallowed == before.swallowed {
+        return Err((Checker::Efficiency, "the queue was not given up".to_owned()));
+    }
+    let sent = after.blocks - before.blocks;
+    if sent > all {
+        return Err((Checker::Efficiency, format!("{sent} blocks were sent, there are {all}")));
+    }
+    if after.full > before.full {
         return Err((Checker::Efficiency, "everything was compared".to_owned()));
     }
     Ok(())

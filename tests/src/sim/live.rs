@@ -5,7 +5,9 @@ use super::node::{H, path_in};
 use super::record::{At, Gone, Rec};
 use super::source::Source;
 use protocol::{Name, RenameKind};
-use srm::map::{Departure, Gate, Handle, Plan, Sides, Touch};
+use srm::map::{
+    Bereft, Departure, Dirt, Gate, Handle, Held, Lost as Unknown, Pass, Plan, Sides, Source as From, Touch, Work,
+};
 
 /// A node that lost a name.
 #[derive(Clone)]
@@ -30,6 +32,12 @@ pub struct Renamed<'a> {
     pub other: Option<&'a H>,
     /// What was replaced.
     pub replaced: Option<Lost>,
+}
+
+/// A node that is right is compared in its place.
+fn compare(pass: &mut Pass<H>, node: &H) {
+    pass.add(Work::Mend(node.clone(), Dirt { attributes: true, ..Dirt::default() }));
+    pass.add(Work::Copy(node.clone(), From::Unknown));
 }
 
 impl Lost {
@@ -72,6 +80,7 @@ impl Source {
             let parent_mtime = self.mtime_of(dir);
             self.push(Rec::Create { path, node: node.id(), directory, mode, mtime, parent_mtime });
         }
+        self.tell(|held| held.named(dir, name, node));
         if let Gate::Held(held) = &mut self.gate {
             let result = held.named(dir, name, node);
             self.remembered(result);
@@ -103,6 +112,7 @@ impl Source {
                 self.push(Rec::Link { node: node.id(), at, to, parent_mtime });
             }
         }
+        self.tell(|held| held.linked(dir, name, node, links));
         if let Gate::Held(held) = &mut self.gate {
             let result = held.linked(dir, name, node, links);
             self.remembered(result);
@@ -131,6 +141,11 @@ impl Source {
             self.push(Rec::Unlink { path, gone, directory, parent_mtime });
         }
         Self::settle_orphan(lost, orphan && matches!(self.gate, Gate::Pass(_) | Gate::Clean));
+        self.bereaved(&lost.node, lost.links_left);
+        self.tell(|held| {
+            let _kept = orphan && held.keeps(&lost.node);
+            held.unnamed(dir, name, &lost.node, lost.is_last(), directory)
+        });
         if let Gate::Held(held) = &mut self.gate {
             let result = held.unnamed(dir, name, &lost.node, lost.is_last(), directory);
             self.remembered(result);
@@ -140,8 +155,12 @@ impl Source {
     /// A name has moved, replaced another or changed places with it.
     pub fn renamed(&mut self, rename: &Renamed<'_>) {
         self.open_names(&[rename.from.0, rename.to.0]);
+        let bug = self.has(Bug::ForgetRename);
         match &self.gate {
-            Gate::Clean => self.send_move(rename, rename.replaced.as_ref().is_some_and(|lost| lost.orphan)),
+            Gate::Clean => {
+                self.send_move(rename, rename.replaced.as_ref().is_some_and(|lost| lost.orphan));
+                self.tell(|held| Self::told_move(held, rename, bug));
+            }
             Gate::Pass(_) => self.plan_move(rename),
             Gate::Due | Gate::Held(_) => {
                 if let Some(lost) = &rename.replaced {
@@ -157,17 +176,23 @@ impl Source {
     fn hold_move(&mut self, rename: &Renamed<'_>) {
         let bug = self.has(Bug::ForgetRename);
         let Gate::Held(held) = &mut self.gate else { return };
+        let result = Self::told_move(held, rename, bug);
+        self.remembered(result);
+    }
+
+    fn told_move(held: &mut Held<H>, rename: &Renamed<'_>, bug: bool) -> Result<(), Unknown> {
         let mut result = Ok(());
         if let Some(lost) = &rename.replaced {
-            Self::settle_orphan(lost, false);
-            result = held.unnamed(rename.to.0, rename.to.1, &lost.node, lost.is_last(), lost.node.is_dir());
+            let kept = lost.orphan && held.keeps(&lost.node);
+            Self::settle_orphan(lost, kept);
+            result = held.replaced(rename.to.0, rename.to.1, &lost.node, lost.is_last(), lost.node.is_dir());
         }
         let more = match rename.other {
             Some(other) => held.exchanged(rename.node, rename.from, other, rename.to),
             None if bug => held.named(rename.to.0, rename.to.1, rename.node),
             None => held.moved(rename.node, rename.from, rename.to),
         };
-        self.remembered(result.and(more));
+        result.and(more)
     }
 
     fn mtimes(&self, rename: &Renamed<'_>) -> (u64, u64) {
@@ -215,11 +240,36 @@ impl Source {
             Plan::MoveOther => {
                 self.send_rename(rename.to, rename.from, RenameKind::Replace, None, (mtimes.1, mtimes.0));
             }
-            Plan::LinkAndUnlink(clean) => self.link_and_unlink(rename, orphan, &clean),
+            Plan::LinkAndUnlink(clean) => {
+                self.link_and_unlink(rename, orphan, &clean);
+                self.owe(rename.node);
+            }
             Plan::Nothing => {
                 self.touched(rename.from.0);
                 self.touched(rename.to.0);
             }
+        }
+        if let Some(lost) = &rename.replaced {
+            self.bereaved(&lost.node, lost.links_left);
+        }
+    }
+
+    /// A node that is right may lack what changed while it was not.
+    fn owe(&mut self, node: &H) {
+        if let Some(pass) = self.passing()
+            && pass.doubt(node)
+        {
+            compare(pass, node);
+        }
+    }
+
+    /// A node has lost a name, and may lack something that only that name was known by.
+    fn bereaved(&mut self, node: &H, links_left: u32) {
+        let Some(pass) = self.passing().filter(|_| !node.is_dir()) else { return };
+        match pass.bereft(node, u64::from(links_left)) {
+            Bereft::Nothing => {}
+            Bereft::Compare => compare(pass, node),
+            Bereft::Lost => self.all_dirty("a node that changed lost its last known name"),
         }
     }
 
@@ -264,6 +314,10 @@ impl Source {
                 None => return self.nameless(node),
             }
             if !matches!(self.gate, Gate::Held(_)) {
+                let nameless = self.nlink(node) == 0;
+                let forgets = self.has(Bug::ForgetQueued) && matches!(touch, Touch::Data(_));
+                let touch = if forgets { Touch::Nothing } else { touch };
+                self.tell(|held| held.queued_touch(node, touch, nameless));
                 return;
             }
         }
@@ -302,6 +356,10 @@ impl Source {
         }
         if matches!(self.gate, Gate::Pass(_) | Gate::Clean) {
             self.push(Rec::Reap { node: node.id() });
+            self.tell(|held| {
+                held.queued_reap(node);
+                Ok(())
+            });
         }
     }
 

@@ -150,7 +150,7 @@ fn scene(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<E
         Flavour::Bypass => &[(0, 1), (1, 6), (4, 1), (5, 2)],
         Flavour::Links => &[(0, 1), (1, 6), (4, 1), (5, 2), (6, 3)],
         Flavour::Heavy => &[(0, 1), (4, 1), (5, 1), (7, 5)],
-        Flavour::Overflow => &[(0, 1), (3, 5), (4, 1), (5, 2)],
+        Flavour::Overflow => &[(0, 1), (3, 5), (4, 1), (5, 2), (8, 6)],
         Flavour::Mirror | Flavour::Staging => &[(0, 1), (1, 1), (2, 5), (4, 1), (5, 1)],
     };
     match pick(random, scenes) {
@@ -185,6 +185,7 @@ fn scene(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<E
         }
         5 => events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]),
         7 => heavy(random, flavour, events),
+        8 => away(random, flavour, queue, events),
         _ => nameless(random, flavour, events),
     }
 }
@@ -201,6 +202,22 @@ fn heavy(random: &mut Random, flavour: Flavour, events: &mut Vec<Event>) {
     }
     calls(random, flavour, 40, events);
     events.extend([Event::Bypass(false), Event::Connect, Event::Begin]);
+    mixed(random, flavour, events);
+}
+
+/// From a state that is the same on both sides more is changed than is queued, while the target is away with some of it in hand.
+fn away(random: &mut Random, flavour: Flavour, queue: usize, events: &mut Vec<Event>) {
+    events.extend([Event::Connect, Event::Bypass(false), Event::Run(2000)]);
+    calls(random, flavour, 4, events);
+    if random.once_in(2) {
+        events.push(Event::Deliver(1 + u32::try_from(random.below(4)).unwrap_or(0)));
+    }
+    events.push(Event::Cut);
+    for _ in 0..queue {
+        events.push(call(random, flavour));
+    }
+    calls(random, flavour, 16, events);
+    events.extend([Event::Connect, Event::Begin]);
     mixed(random, flavour, events);
 }
 

@@ -5,8 +5,8 @@ use super::node::{H, Tree};
 use super::record::{Answer, At, Content, Ensure, Piece, Rec};
 use super::store::{Snapshot, Store};
 use super::work::Task;
-use protocol::Name;
-use srm::map::{Gate, Handle, Held, Lost, Pass};
+use protocol::{Name, SeqNo};
+use srm::map::{Gate, Handle, Held, Lost, Pass, Shadow};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Instant;
@@ -53,6 +53,8 @@ pub struct Counts {
     pub folded: u64,
     /// Files that were staged and put in place.
     pub staged: u64,
+    /// Queues that were given up for what changed.
+    pub swallowed: u64,
 }
 
 /// See the module.
@@ -65,6 +67,8 @@ pub struct Source {
     pub gate: Gate<H>,
     /// Numbered records that are not known to be applied.
     pub queue: VecDeque<Queued>,
+    /// What is queued since the link was cut, as if it were held, and the number that it begins behind.
+    pub shadow: Option<(Shadow<H>, u64)>,
     /// The number that is given out next.
     pub next_seq: u64,
     /// As acknowledged.
@@ -129,6 +133,7 @@ impl Source {
             disk,
             gate: Gate::Due,
             queue: VecDeque::new(),
+            shadow: None,
             next_seq: 1,
             applied: 0,
             greeted: false,
@@ -180,12 +185,7 @@ impl Source {
         let seq = self.next_seq;
         self.next_seq += 1;
         self.counts.records += 1;
-        match &rec {
-            Rec::Write { data, .. } | Rec::Ensure(Ensure { content: Content::Whole(data), .. }) => {
-                self.count_blocks(data);
-            }
-            _ => {}
-        }
+        self.counts.blocks += blocks(&rec);
         let clean = matches!(self.gate, Gate::Clean);
         let shows = clean.then(|| Rc::new(self.disk.snapshot()));
         let tolerant = matches!(self.gate, Gate::Pass(_));
@@ -196,20 +196,59 @@ impl Source {
 
     /// Counts content that is sent.
     pub fn count_blocks(&mut self, data: &[u32]) {
-        self.counts.blocks += data.iter().filter(|block| **block != 0).count() as u64;
+        self.counts.blocks += written(data);
     }
 
     /// The queue is full.
     fn full(&mut self) {
-        match self.gate {
-            Gate::Clean => self.hold("the queue is full"),
-            _ => self.all_dirty("the queue is full"),
+        if !matches!(self.gate, Gate::Clean) {
+            self.all_dirty("the queue is full");
+        } else if !self.swallow() {
+            self.hold("the queue is full");
         }
+    }
+
+    /// The link is cut: what is queued from now on is remembered as well.
+    pub fn watch(&mut self) {
+        if matches!(self.gate, Gate::Clean) && self.shadow.is_none() {
+            let at = self.next_seq - 1;
+            self.shadow = Some((Shadow::new(self.bounds.held, SeqNo::new(at)), at));
+        }
+    }
+
+    /// Tells of the record that was numbered last, if it is to be told of.
+    pub fn tell(&mut self, change: impl FnOnce(&mut Held<H>) -> Result<(), Lost>) {
+        if let (Some((shadow, _)), Gate::Clean) = (&mut self.shadow, &self.gate) {
+            shadow.tell(SeqNo::new(self.next_seq - 1), change);
+        }
+    }
+
+    /// What is queued since the link was cut is given up for what changed. `false`: that is not known.
+    fn swallow(&mut self) -> bool {
+        let Some((shadow, at)) = self.shadow.take() else { return false };
+        let Some(taken) = shadow.take(SeqNo::new(self.next_seq - 1)) else { return false };
+        say!(self, "    swallowed behind {at}");
+        self.counts.swallowed += 1;
+        if self.has(Bug::FoldSent) {
+            // As if the target had not got what it has not acknowledged.
+            self.queue.clear();
+            self.next_seq = self.applied + 1;
+        } else if !self.has(Bug::KeepFolded) {
+            let unsent = self.queue.iter().filter(|queued| queued.seq > at);
+            self.counts.blocks -= unsent.map(|queued| blocks(&queued.rec)).sum::<u64>();
+            self.queue.retain(|queued| queued.seq <= at);
+            self.next_seq = at + 1;
+        }
+        self.questions.retain(|seq, _| *seq <= at);
+        taken.forsaken.iter().for_each(|node| node.orphan.set(false));
+        self.gate = Gate::Held(taken.held);
+        true
     }
 
     /// Nothing is sent from now on, and what changes is remembered.
     pub fn hold(&mut self, why: &str) {
         say!(self, "    held: {why}");
+        self.shadow = None;
         self.gate = Gate::Held(Box::new(Held::new(self.bounds.held)));
     }
 
@@ -219,6 +258,7 @@ impl Source {
         if !self.has(Bug::ReplayAfterFold) {
             self.queue.clear();
         }
+        self.shadow = None;
         self.gate = Gate::Due;
         self.coherent_at = None;
         self.questions.clear();
@@ -272,6 +312,19 @@ impl Source {
             None => node.path(),
         };
         path.map(At::Path).or_else(|| node.orphan.get().then_some(At::Orphan))
+    }
+}
+
+/// Blocks that are no holes.
+fn written(data: &[u32]) -> u64 {
+    data.iter().filter(|block| **block != 0).count() as u64
+}
+
+/// Blocks of content in a record.
+fn blocks(rec: &Rec) -> u64 {
+    match rec {
+        Rec::Write { data, .. } | Rec::Ensure(Ensure { content: Content::Whole(data), .. }) => written(data),
+        _ => 0,
     }
 }
 

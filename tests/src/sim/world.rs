@@ -161,6 +161,9 @@ impl World {
     }
 
     fn cut(&mut self) {
+        if self.up && self.source.greeted {
+            self.source.watch();
+        }
         self.up = false;
         self.source.greeted = false;
         // Answers and pieces on their way are lost.
@@ -223,6 +226,8 @@ impl World {
                 self.source.applied = self.target.applied;
             }
             let applied = self.source.applied;
+            // All that is queued is sent from here on.
+            self.source.shadow = None;
             self.source.queue.retain(|queued| queued.seq > applied);
             self.source.questions.retain(|seq, _| *seq > applied);
             self.source.greeted = true;
