@@ -12,7 +12,7 @@ fn usage_errors_end_with_1() {
     let home = Home::new();
     run(&mut replfs()).is(1, &["--help"]);
     run(replfs().arg("frobnicate")).is(1, &["frobnicate"]);
-    home.mount(&["--commit", "remote"]).is(1, &["does not exist yet"]);
+    home.mount(&["--commit", "sideways"]).is(1, &["unknown commit mode"]);
     home.mount(&["--journal-size", "1MiB"]).is(1, &["at least 8MiB"]);
     home.mount(&["--journal-extend", "/nowhere:1GiB"]).is(1, &["is not a directory"]);
     home.mount(&["--target", "second"]).is(1, &["more than one target"]);

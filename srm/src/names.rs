@@ -362,7 +362,10 @@ impl Srm {
         if matches!(core.gate, Gate::Clean | Gate::Pass(_))
             && let Some(seq) = core.push(draft)
         {
-            core.tell(hold);
+            // What is remembered of the queue takes the target to be as it was before it: of this it is not. Then the queue is not given up.
+            if !settles {
+                core.tell(hold);
+            }
             self.wake();
             return Ticket(Some(seq));
         }

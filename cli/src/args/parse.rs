@@ -229,8 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn commit_modes_that_do_not_exist_yet_are_said_to_be_so() {
-        assert!(refused("replfs mount /src /mnt --commit remote").contains("does not exist yet"));
+    fn commit_modes_are_known_by_name_and_others_are_said_to_be_unknown() {
+        for mode in ["sync", "near", "real", "local", "remote"] {
+            let (args, _) = mount(&format!("mount.replfs /src /mnt -o commit={mode},remote-timeout=3s"));
+            assert_eq!(args.replication.commit.to_string(), mode);
+            assert_eq!(args.replication.remote_timeout, Duration::from_secs(3));
+        }
+        assert!(refused("replfs mount /src /mnt --commit sideways").contains("unknown commit mode 'sideways'"));
+        assert!(refused("replfs mount /src /mnt --remote-timeout 0s").contains("no time to wait"));
     }
 
     #[test]

@@ -136,34 +136,30 @@ impl Core {
         }
     }
 
-    /// Whether the record with this key, which is about to be numbered, settles what was proposed.
-    fn take_settled(&mut self, key: Key) -> bool {
+    /// Whether the record with this key, which is about to be numbered, settles what was proposed; `Some(false)`: it would, but the connection has begun
+    /// anew since.
+    fn take_settled(&mut self, key: Key) -> Option<bool> {
         let of = |pending: &Pending| pending.key == key && pending.agreed;
-        let Some(seq) = self.remote.pending.iter().find(|(_, pending)| of(pending)).map(|(seq, _)| *seq) else {
-            return false;
-        };
-        let pending = self.remote.pending.remove(&seq);
-        // Otherwise everything is compared by content since then.
-        pending.is_some_and(|pending| pending.generation == self.generation)
+        let seq = self.remote.pending.iter().find(|(_, pending)| of(pending)).map(|(seq, _)| *seq)?;
+        let pending = self.remote.pending.remove(&seq)?;
+        Some(pending.generation == self.generation)
     }
 
     /// Whether a record of this node's data or attributes settles what was proposed: that holds whatever the gate says, because absolute values follow.
     pub fn settles_node(&mut self, node: NodeId) -> bool {
-        self.take_settled(Key::Node(node))
+        self.take_settled(Key::Node(node)) == Some(true)
     }
 
     /// Whether a record of names settles what was proposed. What is held would be sent as if the target did not have it.
     pub fn settles_names(&mut self) -> bool {
-        if !self.take_settled(Key::Names) {
-            return false;
-        }
-        let clean = matches!(self.gate, Gate::Clean);
-        if !clean {
+        let Some(same) = self.take_settled(Key::Names) else { return false };
+        let settles = same && matches!(self.gate, Gate::Clean);
+        if !settles && !matches!(self.gate, Gate::Due) {
             self.all_dirty(
                 "names were changed on the target first, and then nothing more was sent; all will be compared",
             );
         }
-        clean
+        settles
     }
 }
 
