@@ -179,6 +179,9 @@ impl Fs {
             return Err(Errno::INVAL.into());
         }
         let file = file.map(|number| self.files.get(number)).transpose()?;
+        if let (Some(_), Some(file)) = (wanted.size, &file) {
+            self.preheat(file);
+        }
         let names = self.tree.names().read();
         let path = if file.is_none() { Some(self.path_fd(&names, &node)?) } else { None };
         let target = match (&file, &path) {

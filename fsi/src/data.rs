@@ -127,6 +127,7 @@ impl Fs {
             return Ok(Done { value: 0, ticket: Ticket::NONE });
         }
         let fd = file.fd.as_fd();
+        self.preheat(file);
         let names = self.tree.names().read();
         let lock = file.node.lock.lock();
         self.srm.heat_content(&names, &file.node);

@@ -247,6 +247,11 @@ impl Fs {
         ticket
     }
 
+    /// The content of an open file is about to change: noted for the time after a power cut, before any lock is taken.
+    pub(crate) fn preheat(&self, file: &OpenFile) {
+        self.srm.preheat_content(&file.node, || attr::stat(&file.fd).map_or(true, |stat| stat.st_nlink > 1));
+    }
+
     /// Permission bits before a write, where the backing file system may clear some of them by itself.
     pub(crate) fn perm_before(&self, fd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
         if self.privileged { Ok(None) } else { Ok(Some(attr::perm(&attr::stat(fd)?))) }

@@ -76,6 +76,7 @@ impl Fs {
     fn remove(&self, parent: u64, text: &OsStr, flags: AtFlags) -> Result<Done<()>, Failed> {
         let name = name(text)?;
         let dir = self.node(parent)?;
+        self.srm.preheat_names(&dir);
         let mut names = self.tree.names().write();
         let side = Side { fd: self.directory(&names, &dir)?, dir, name };
         let found = self.find(&names, &side)?;
@@ -135,6 +136,9 @@ impl Fs {
         let (kind, flags) = rename_kind(flags)?;
         let (from_name, to_name) = (name(from.1)?, name(to.1)?);
         let (from_dir, to_dir) = (self.node(from.0)?, self.node(to.0)?);
+        for dir in [&from_dir, &to_dir] {
+            self.srm.preheat_names(dir);
+        }
         let mut names = self.tree.names().write();
         let from = Side { fd: self.directory(&names, &from_dir)?, dir: from_dir, name: from_name };
         let to = Side { fd: self.directory(&names, &to_dir)?, dir: to_dir, name: to_name };

@@ -84,6 +84,7 @@ impl Fs {
     pub(crate) fn create(&self, new: New, parent: u64, text: &OsStr, flags: i32) -> Result<Done<(Entry, u64)>, Failed> {
         let name = name(text)?;
         let dir = self.node(parent)?;
+        self.srm.preheat_names(&dir);
         let mut names = self.tree.names().write();
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;
@@ -170,6 +171,7 @@ impl Fs {
     ) -> Result<Done<Entry>, Failed> {
         let name = name(text)?;
         let dir = self.node(parent)?;
+        self.srm.preheat_names(&dir);
         let mut names = self.tree.names().write();
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;
@@ -227,6 +229,7 @@ impl Fs {
         let name = name(text)?;
         let node = self.node(ino)?;
         let dir = self.node(parent)?;
+        self.srm.preheat_names(&dir);
         let mut names = self.tree.names().write();
         self.check_path(&names, &dir, &name)?;
         let fd = self.directory(&names, &dir)?;

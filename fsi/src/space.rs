@@ -50,6 +50,7 @@ impl Fs {
     ) -> Result<Done<()>, Failed> {
         let (mode, flags) = allocate_mode(mode)?;
         let (node, fd) = (&file.node, file.fd.as_fd());
+        self.preheat(file);
         let names = self.tree.names().read();
         let _lock = node.lock.lock();
         self.srm.heat_content(&names, node);
@@ -125,6 +126,7 @@ impl Fs {
         to_offset: u64,
         len: u64,
     ) -> Result<Done<u32>, Failed> {
+        self.preheat(to);
         let names = self.tree.names().read();
         let _locks = Node::lock_both(&from.node, &to.node);
         self.srm.heat_content(&names, &to.node);

@@ -262,6 +262,16 @@ impl Srm {
             .heat(names, node, Kind::Content, || self.tree.stat(names, node).map_or(true, |stat| stat.st_nlink > 1));
     }
 
+    /// [`Self::heat_content`], before any lock is taken. `several`: the file has more than one name.
+    pub fn preheat_content(&self, node: &Arc<Node>, several: impl FnOnce() -> bool) {
+        self.hot.preheat(node, Kind::Content, several);
+    }
+
+    /// [`Self::heat_names`], before any lock is taken.
+    pub fn preheat_names(&self, dir: &Arc<Node>) {
+        self.hot.preheat(dir, Kind::Names, || false);
+    }
+
     /// Names of a directory are about to change: noted for the time after a power cut. The caller holds the namespace lock.
     pub fn heat_names(&self, names: &Names, dir: &Arc<Node>) {
         self.hot.heat(names, dir, Kind::Names, || false);

@@ -177,6 +177,12 @@ impl Hot {
     /// Notes what is about to change, and waits until that is durable. The caller holds the namespace lock, so that no epoch ends
     /// before the change is made. `several`: the file has more than one name.
     pub fn heat(&self, _names: &Names, node: &Arc<Node>, kind: Kind, several: impl FnOnce() -> bool) {
+        self.preheat(node, kind, several);
+    }
+
+    /// The same before any lock is taken, so that nobody waits behind this. An epoch may end before the change is made: then [`Self::heat`] notes it
+    /// again.
+    pub fn preheat(&self, node: &Arc<Node>, kind: Kind, several: impl FnOnce() -> bool) {
         let epoch = self.epoch.load(Ordering::Acquire);
         let level = if kind == Kind::Below { BELOW } else { NOTED };
         if epoch == 0 || (node.heat() >> 2 == epoch && node.heat() & 3 >= level) {
@@ -313,7 +319,7 @@ impl Hot {
 impl State {
     fn note(&mut self, kind: Kind, ino: u64, epoch: u32) {
         let entry = self.inodes.entry(ino).or_insert((kind, epoch));
-        *entry = (entry.0.max(kind), epoch);
+        *entry = (entry.0.max(kind), entry.1.max(epoch));
     }
 
     /// Counts a change for all that it lies below; the nearest directory of which there are enough, if there is one.
