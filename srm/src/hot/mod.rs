@@ -189,8 +189,8 @@ impl Hot {
             return;
         }
         let within = |dir: &Arc<Node>| dir.heat() == mark(epoch, BELOW);
-        // Its other names may lie elsewhere.
-        let alone = kind == Kind::Content && several();
+        // Its other names may lie elsewhere; and what is moved may leave the directory of which all is noted.
+        let alone = kind == Kind::Below || kind == Kind::Content && several();
         if !alone && above(node).any(|dir| within(&dir)) {
             return node.set_heat(mark(epoch, NOTED));
         }
@@ -201,7 +201,9 @@ impl Hot {
             None => (node, kind, level),
         };
         if state.inodes.len() >= MOST {
-            return self.give_up(&mut state, "too much has changed since the last checkpoint");
+            // A checkpoint may be about to put its file there: behind it.
+            drop(state);
+            return self.forget("too much has changed since the last checkpoint");
         }
         state.note(kind, hot.ino(), epoch);
         state.pending.push(Entry::Hot(kind, hot.ino()));

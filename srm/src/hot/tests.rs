@@ -1,3 +1,4 @@
+//! What is noted, when it is durable, and when it is forgotten; what a power cut makes of it is tested on real disks (`tests/tests/powercut.rs`).
 #![allow(clippy::unwrap_used)]
 
 use super::file::read;
@@ -103,9 +104,14 @@ fn many_changes_below_a_directory_are_one() {
     assert_eq!(noted.last(), Some(&Entry::Hot(Kind::Below, deep.ino())));
     let set = rig.hot.set();
     assert!(set.has(&deep, &nodes[599]) && set.has_directory(&deep) && !set.has_directory(&dir));
+    // A directory that is moved may leave it, with files in it that are only noted by it.
+    fs::create_dir(rig.dir.path().join("src/dir/deep/leaves")).unwrap();
+    let leaves = rig.node("dir/deep/leaves");
+    rig.heat(&leaves, Kind::Below);
+    assert_eq!(rig.noted().last(), Some(&Entry::Hot(Kind::Below, leaves.ino())));
     // Another name of it may lie elsewhere.
     rig.hot.heat(&rig.tree.names().read(), &rig.make("dir/deep/linked"), Kind::Content, || true);
-    assert_eq!(rig.noted().len(), WIDEN as usize + 1);
+    assert_eq!(rig.noted().len(), WIDEN as usize + 2);
 }
 
 #[test]
