@@ -13,13 +13,15 @@ mod fold;
 mod held;
 mod pass;
 mod plan;
+mod progress;
 mod ranges;
 mod reshape;
 mod shadow;
 
 pub use held::{Dirt, Held, Lost, There, Touch};
-pub use pass::{Bereft, Hint, Known, Next, Pass, Progress, Scope, Source, Work};
+pub use pass::{Bereft, Hint, Known, Next, Pass, Scope, Source, Work};
 pub use plan::{Departure, Move, Plan, Sides};
+pub use progress::Progress;
 pub use ranges::Ranges;
 pub use reshape::{Rest, Step, waiting_path};
 pub use shadow::{Shadow, Taken};

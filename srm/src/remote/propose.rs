@@ -29,15 +29,6 @@ fn path_in(names: &Names, dir: &Node, name: &Name) -> Option<RelPath> {
     dir.path(names)?.join(name).ok()
 }
 
-fn kind_of(kind: &NodeKind) -> Kind {
-    match kind {
-        NodeKind::File => Kind::File,
-        NodeKind::Directory => Kind::Directory,
-        NodeKind::Symlink(_) => Kind::Symlink,
-        _ => Kind::Special,
-    }
-}
-
 /// Asks the target to keep what loses its name until that is settled.
 fn kept(gone: &Gone) -> Replaced {
     Replaced { node: gone.node, orphan: !gone.directory }
@@ -62,7 +53,7 @@ impl Srm {
         }
         // What has no path any more is refused by the file system below.
         let Some(path) = path_in(names, dir, name) else { return Ok(None) };
-        if self.is_filtered() && !self.set().takes(&path, kind_of(kind), 0) {
+        if self.is_filtered() && !self.set().takes(&path, Kind::of(kind), 0) {
             return Ok(None);
         }
         let (paths, parent_mtime) = (vec![path.clone()], now());

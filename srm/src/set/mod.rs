@@ -48,6 +48,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Of a node.
+    pub(crate) fn of(node: &protocol::NodeKind) -> Self {
+        match node {
+            protocol::NodeKind::File => Self::File,
+            protocol::NodeKind::Directory => Self::Directory,
+            protocol::NodeKind::Symlink(_) => Self::Symlink,
+            _ => Self::Special,
+        }
+    }
+
     /// All of them.
     pub const ALL: [Self; 4] = [Self::File, Self::Directory, Self::Symlink, Self::Special];
 

@@ -32,7 +32,7 @@ use crate::map::Gate;
 use crate::set::Kind;
 use parking_lot::{Condvar, Mutex};
 use platform::sys;
-use protocol::{NodeKind, RelPath};
+use protocol::RelPath;
 use run::Run;
 use std::sync::Arc;
 
@@ -173,7 +173,7 @@ impl Srm {
         drop(names);
         self.tree.settle(place.0);
         match peeked {
-            Ok(there) if self.set().takes(path, kind_of(&there.kind), there.stat.st_size.cast_unsigned()) => Ok(()),
+            Ok(there) if self.set().takes(path, Kind::of(&there.kind), there.stat.st_size.cast_unsigned()) => Ok(()),
             Ok(_) => Err(VerifyRefused::LeftOut(shown)),
             Err(error) if is_elsewhere(&error) => Err(VerifyRefused::LeftOut(shown)),
             Err(error) if crate::pass::is_gone(&error) => Err(VerifyRefused::NoPath(shown)),
@@ -206,14 +206,4 @@ fn now_ms() -> u64 {
 
 fn is_elsewhere(error: &std::io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::XDEV)
-}
-
-/// A kind as the replication set has it.
-fn kind_of(kind: &NodeKind) -> Kind {
-    match kind {
-        NodeKind::File => Kind::File,
-        NodeKind::Directory => Kind::Directory,
-        NodeKind::Symlink(_) => Kind::Symlink,
-        _ => Kind::Special,
-    }
 }

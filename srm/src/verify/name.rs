@@ -1,10 +1,11 @@
 //! The exact look at one name: the source is read and the target asked about the same moment.
 
+use super::is_elsewhere;
 use super::judge::{self, Mine};
 use super::run::{Ended, Found, Run};
 use super::status::FindingKind;
-use super::{is_elsewhere, kind_of};
 use crate::pass::is_gone;
+use crate::set::Kind;
 use platform::sys::content::hash;
 use platform::sys::proc_path;
 use platform::tree::{Names, Node, Snapshot};
@@ -102,7 +103,7 @@ impl Run {
             (Some((mine, _)), None) => Looked { found: Some(Found::lost(path, &mine)), ..Looked::NOTHING },
             (None, Some(entry)) => {
                 // What is not replicated is not the source's.
-                if !self.srm.set().takes(&path, kind_of(&entry.kind), entry.size) {
+                if !self.srm.set().takes(&path, Kind::of(&entry.kind), entry.size) {
                     return Looked::NOTHING;
                 }
                 let detail = format!("{} that only the target has", judge::word(&entry.kind));
@@ -160,7 +161,7 @@ impl Run {
     ) -> io::Result<Option<(Mine, Option<[u8; 16]>)>> {
         let snapshot = self.srm.tree.open_snapshot(names, node)?;
         let mine = Mine::of(&snapshot);
-        if !self.srm.set().takes(path, kind_of(&mine.kind), mine.size) {
+        if !self.srm.set().takes(path, Kind::of(&mine.kind), mine.size) {
             return Ok(None);
         }
         let digest = if content && mine.kind == NodeKind::File && mine.size <= CHUNK_BYTES {

@@ -6,9 +6,10 @@ use super::judge::{self, Mine};
 use super::name::{Begun, Looked, Question, open_to_read, size_of};
 use super::run::{Ended, Found, Run};
 use super::status::FindingKind;
-use super::{is_elsewhere, kind_of, sample};
+use super::{is_elsewhere, sample};
 use crate::Again;
 use crate::pass::{is_gone, path_of, read};
+use crate::set::Kind;
 use platform::sys::content::hash;
 use platform::tree::{Node, Opened};
 use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Op, Page, RelPath};
@@ -116,7 +117,7 @@ impl Run {
             _ => return self.doubt(dir, name),
         };
         let mine = Mine::of(&peeked);
-        if !self.srm.set().takes(&path, kind_of(&mine.kind), mine.size) {
+        if !self.srm.set().takes(&path, Kind::of(&mine.kind), mine.size) {
             return Ok(());
         }
         if mine.kind != NodeKind::Directory && (peeked.stat.st_nlink > 1 || entry.links > 1) {
