@@ -77,7 +77,7 @@ impl Fs {
         // Under the node's lock: the last close of an orphan ends it.
         let _lock = node.lock.lock();
         node.opened();
-        Ok(self.files.insert(OpenFile { fd, node: Arc::clone(node) }))
+        Ok(self.files.insert(OpenFile::new(fd, Arc::clone(node))))
     }
 
     /// Closes a file. The last close of an orphan ends it on the target.
@@ -86,6 +86,9 @@ impl Fs {
         let node = Arc::clone(&file.node);
         // Nobody else has the file any more, unless its last write is just being answered.
         drop(file);
+        if !node.has_name() {
+            self.removed.was_let_go();
+        }
         {
             let names = self.tree.names().read();
             let _lock = node.lock.lock();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Handles by number. Bounded by the kernel: one for each open file of the mount.
 #[derive(Debug)]
@@ -44,6 +44,11 @@ impl<T> Handles<T> {
         self.open.read().values().find(|handle| wanted(handle)).cloned()
     }
 
+    /// Does something with every handle.
+    pub fn for_each(&self, then: impl Fn(&T)) {
+        self.open.read().values().for_each(|handle| then(handle));
+    }
+
     /// The numbers of all handles.
     pub fn numbers(&self) -> Vec<u64> {
         self.open.read().keys().copied().collect()
@@ -57,6 +62,14 @@ pub(crate) struct OpenFile {
     pub fd: OwnedFd,
     /// The node, counted as open.
     pub node: Arc<Node>,
+    /// It was removed and is not expected to be closed soon.
+    pub stays: AtomicBool,
+}
+
+impl OpenFile {
+    pub fn new(fd: OwnedFd, node: Arc<Node>) -> Self {
+        Self { fd, node, stays: AtomicBool::new(false) }
+    }
 }
 
 #[cfg(test)]

@@ -3,15 +3,14 @@
 
 use crate::dirs::OpenDir;
 use crate::files::{Handles, OpenFile};
-use parking_lot::Mutex;
+use crate::removed::Removed;
 use platform::killpoint::{self, KillPoint};
-use platform::sys::{attr, descriptor_limit, proc_path};
+use platform::sys::{attr, proc_path};
 use platform::tree::{Names, Node, Tree};
 use protocol::{Name, Op, PathError, Place};
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 use srm::{Srm, Ticket};
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,17 +32,9 @@ pub(crate) struct Fs {
     /// This process is root: the backing file system leaves setuid and setgid alone when it writes, and clearing them is
     /// up to the kernel's flags. Otherwise it clears them by itself.
     privileged: bool,
-    /// Removed nodes by inode number, held until the kernel forgets them: for whoever still works in a directory, and so
-    /// that the file system does not give the number to another node while requests for this one are on their way.
-    kept: Mutex<HashMap<u64, OwnedFd>>,
-    most_kept: usize,
+    pub(crate) removed: Removed,
     changed: OnceLock<Changed>,
 }
-
-/// Bound on removed nodes that are held until the kernel forgets them, and the part of this process's descriptors that they
-/// may take.
-const KEPT: usize = 4096;
-const KEPT_PART: u64 = 4;
 
 /// A result with what its reply waits for.
 #[derive(Debug)]
@@ -128,8 +119,7 @@ impl Fs {
             files: Handles::default(),
             dirs: Handles::default(),
             privileged: rustix::process::geteuid().is_root(),
-            kept: Mutex::default(),
-            most_kept: usize::try_from(descriptor_limit() / KEPT_PART).map_or(KEPT, |part| part.min(KEPT)),
+            removed: Removed::default(),
             changed: OnceLock::new(),
         }
     }
@@ -162,8 +152,8 @@ impl Fs {
             Err(error) if is_held(node) => {
                 let reopen =
                     |fd: BorrowedFd<'_>| Ok(rustix::fs::open(proc_path(fd), flags | OFlags::CLOEXEC, Mode::empty())?);
-                if let Some(fd) = self.kept.lock().get(&node.ino()) {
-                    return reopen(fd.as_fd());
+                if let Some(reopened) = self.removed.with(node.ino(), reopen) {
+                    return reopened;
                 }
                 match self.files.find(|file| Arc::ptr_eq(&file.node, node)) {
                     Some(file) => reopen(file.fd.as_fd()),
@@ -180,17 +170,7 @@ impl Fs {
             return;
         }
         let how = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut kept = self.kept.lock();
-        if kept.len() < self.most_kept
-            && let Ok(fd) = rustix::fs::openat(dir, name.as_os_str(), how, Mode::empty())
-        {
-            kept.insert(node.ino(), fd);
-        }
-    }
-
-    /// Nobody can ask for a removed node any more, or it was not removed.
-    pub(crate) fn unkeep(&self, ino: u64) {
-        self.kept.lock().remove(&ino);
+        self.removed.keep(node.ino(), || rustix::fs::openat(dir, name.as_os_str(), how, Mode::empty()));
     }
 
     /// An `O_PATH` descriptor of a directory, for an operation on a name in it.
@@ -288,7 +268,7 @@ impl Fs {
         }
         self.tree.forget(ino, count);
         if self.tree.get(ino).is_none_or(|node| !node.is_known_to_kernel()) {
-            self.unkeep(ino);
+            self.removed.let_go(ino);
         }
     }
 

@@ -21,6 +21,7 @@ mod mountinfo;
 mod moves;
 mod names;
 mod proposals;
+mod removed;
 mod space;
 mod xattrs;
 

@@ -85,7 +85,7 @@ impl Fs {
         }
         let result = self.remove_found(&mut names, &side, &found, flags);
         if result.is_err() {
-            self.unkeep(found.node.ino());
+            self.removed.let_go(found.node.ino());
         }
         drop(names);
         self.tree.settle(found.node);
@@ -155,7 +155,7 @@ impl Fs {
         }
         let result = self.rename_found(&mut names, caller, (&from, &to), (&moved, there.as_ref()), kind, flags);
         if let (Some(found), Err(_)) = (replaced, &result) {
-            self.unkeep(found.node.ino());
+            self.removed.let_go(found.node.ino());
         }
         drop(names);
         for found in [Some(moved), there].into_iter().flatten() {

@@ -99,7 +99,7 @@ impl Fs {
                 let found = self.tree.made(place.names, file.as_fd(), &place.dir, &place.name, 1)?;
                 let (node, entry, ticket) = self.made(&mut place, found, NodeKind::File)?;
                 node.opened();
-                let handle = self.files.insert(OpenFile { fd: file, node });
+                let handle = self.files.insert(OpenFile::new(file, node));
                 Ok(Done { value: (entry, handle), ticket })
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && flags & libc::O_EXCL == 0 => {

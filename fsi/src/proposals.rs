@@ -1,24 +1,30 @@
-//! Commit mode `remote`: what every operation that changes something does before and after its system call. What of it is proposed stands with the
-//! operation.
+//! What every operation that changes something does before and after its system call: in commit mode `remote` it is proposed,
+//! what of it stands with the operation.
 
 use crate::fs::{Done, Failed, Fs};
+use crate::removed::Patience;
 use platform::tree::{Names, Node};
 use protocol::{Op, Place};
 use rustix::io::Errno;
-use srm::{BEGIN_ANEW, Proposed};
+use srm::{BEGIN_ANEW, Proposed, Ticket};
 use std::io;
 use std::sync::Arc;
 
 impl Fs {
-    /// Runs an operation that changes something, once the target can be asked if it is to be; one that finds under its locks that it cannot is begun anew.
+    /// Runs an operation that changes something, once the target can be asked if it is to be; one that finds under its locks
+    /// that it cannot is begun anew, as is one without room that changed nothing, once something removed was let go.
     pub(crate) fn changing<T>(
         &self,
         mut operation: impl FnMut() -> Result<Done<T>, Failed>,
     ) -> Result<Done<T>, Failed> {
+        let mut patience = Patience::default();
         loop {
             self.srm.wait_until_proposable()?;
+            let seen = self.removed.count();
             match operation() {
                 Err(failed) if Errno::from_io_error(&failed.error) == Some(BEGIN_ANEW) => {}
+                Err(Failed { error, ticket: Ticket::NONE })
+                    if patience.found_room(&error, &self.removed, &self.files, seen) => {}
                 outcome => return outcome,
             }
         }
