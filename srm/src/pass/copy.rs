@@ -101,6 +101,10 @@ impl Srm {
 
     /// Where the file is and how long, if it is still to be copied. The caller holds the namespace lock and the node's.
     fn piece_state(&self, number: u64, names: &Names, node: &Arc<Node>, fd: &OwnedFd) -> Result<Option<Piece>, Stop> {
+        if node.has_name() && !self.is_taken(node) {
+            // It left the set, and may have moved since, which the target was not told.
+            return Ok(None);
+        }
         let shared = {
             let mut core = self.core.lock();
             let pass = core.gate.pass(number).ok_or(Stop::Over)?;

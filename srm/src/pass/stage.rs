@@ -237,11 +237,12 @@ impl Srm {
         self.wait_for_room(number)?;
         let names = self.tree.names().read();
         let still = node.lock.lock();
+        let taken = self.takes_now(&names, dir, name, node);
         let mut core = self.core.lock();
         let pass = core.gate.pass(number).ok_or(Stop::Over)?;
         let touched = pass.staged(node);
         // Looked at again, if there is need: under another name, or as one more link.
-        let wanted = pass.is_pending(dir, name) && node.has_link(dir, name) && pass.is_right(dir);
+        let wanted = taken && pass.is_pending(dir, name) && node.has_link(dir, name) && pass.is_right(dir);
         let same = turn.is_some_and(|turn| pass.is_untouched(dir, name, turn));
         if !wanted || pass.is_right(node) {
             drop(core);
