@@ -98,11 +98,13 @@ fn drained(mut client: Client, mnt: &Path, timeout: Duration) -> Result<(), Fail
 pub fn backlog_left(mnt: &Path, timeout: Duration, left: Left, then: &str) -> Failure {
     let operations = format!("{} operations ({})", left.operations, text::bytes(left.bytes));
     let what = match (left.mirror, left.operations) {
+        (false, 0) => "all is done there, and its disk has not confirmed it yet".to_owned(),
         (false, _) => operations,
         (true, 0) => "source and target are still to be compared".to_owned(),
         (true, _) => format!("{operations}, and source and target are still to be compared"),
     };
-    let text = format!("{}: not on the target after {}: {what}; {then}", mnt.display(), text::millis(millis(timeout)));
+    let text =
+        format!("{}: not safe on the target after {}: {what}; {then}", mnt.display(), text::millis(millis(timeout)));
     Failure::new(Code::BacklogLeft, text)
 }
 
@@ -117,7 +119,8 @@ mod tests {
             backlog_left(Path::new("/mnt"), Duration::from_secs(5), left, "then")
         };
         assert_eq!(said(3, false).code, Code::BacklogLeft);
-        assert_eq!(said(3, false).message, "/mnt: not on the target after 5.0 s: 3 operations (3.0 KiB); then");
+        assert_eq!(said(3, false).message, "/mnt: not safe on the target after 5.0 s: 3 operations (3.0 KiB); then");
+        assert!(said(0, false).message.contains(": all is done there, and its disk has not confirmed it yet; "));
         assert!(said(0, true).message.contains(": source and target are still to be compared; "));
         assert!(said(2, true).message.contains(": 2 operations (2.0 KiB), and source and target"));
     }

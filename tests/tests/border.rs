@@ -16,6 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 in_both_modes!(
     what_is_in_the_set_is_exact_under_random_operations,
@@ -277,6 +278,44 @@ fn a_file_that_comes_back_while_everything_is_compared_is_compared_too() {
         comes(&[7; 500]);
         assert_eq!(rig.status().target().passes, 0, "all of that was in the first one");
     });
+}
+
+/// Its content is on its way, piece by piece, when it grows out of the set and gets another name: the target hears of neither.
+// claim: A151
+#[test]
+fn the_content_of_a_file_that_leaves_is_not_looked_for_under_its_new_name() {
+    const BORDER: u64 = 24 << 20;
+    let mut rig = Rig::prepare(Commit::Real, Setup::default().linked());
+    let text = "version = 1\n[[rule]]\nexclude = \"*\"\nkind = \"file\"\nlarger = \"24MiB\"\n";
+    fs::write(rules(&rig), text).unwrap();
+    let content = vec![5; usize::try_from(BORDER - 1).unwrap()];
+    fs::write(rig.src().join("file"), &content).unwrap();
+    let file = rules(&rig);
+    rig.try_mount(&["--set", file.to_str().unwrap()]).ok();
+    rig.settle();
+    // Where an answer takes its time, only so many pieces are asked about at once.
+    rig.link().delay(Duration::from_millis(200));
+    let (rig, mnt) = (&rig, rig.mnt());
+    let open = std::thread::scope(|scope| {
+        let path = mnt.join("file");
+        let mirrored =
+            scope.spawn(move || rig.replfs("mirror", &[rig.mnt().to_str().unwrap(), path.to_str().unwrap()]));
+        rig.wait_status("the first pieces to be compared", |status| {
+            let pass = status.target().pass;
+            pass.done_bytes > 0 && pass.done_bytes < pass.total_bytes
+        });
+        let open = OpenOptions::new().write(true).open(mnt.join("file")).unwrap();
+        open.set_len(BORDER + 1).unwrap();
+        fs::rename(mnt.join("file"), mnt.join("elsewhere")).unwrap();
+        rig.link().delay(Duration::ZERO);
+        mirrored.join().unwrap().ok();
+        open
+    });
+    rig.settle();
+    assert!(!rig.replica().join("file").exists() && !rig.replica().join("elsewhere").exists());
+    assert!(!rig.source_log().contains("mirror-due"), "{}", rig.source_log());
+    open.set_len(9).unwrap();
+    assert_replica_is_the_set(rig);
 }
 
 // claim: A152

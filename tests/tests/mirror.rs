@@ -232,7 +232,7 @@ fn a_mirror_shows_how_far_it_is_and_never_more_than_there_is() {
     // In time or not.
     let outcome = mirror(&rig, &["--timeout", "0s", "--json"]);
     outcome.expect(TIME_OVER);
-    assert!(outcome.stderr.contains("not on the target after"), "{outcome:?}");
+    assert!(outcome.stderr.contains("not safe on the target after"), "{outcome:?}");
     rig.link().delay(Duration::ZERO);
     let outcome = mirror(&rig, &["--json", "--timeout", "60s"]);
     let last: Value = serde_json::from_str(outcome.ok().lines().last().unwrap()).unwrap();

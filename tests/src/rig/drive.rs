@@ -72,6 +72,7 @@ impl Rig {
     /// `kill -9` of the target daemon.
     #[track_caller]
     pub fn kill_target(&mut self) {
+        self.assert_memory();
         let Some(target) = self.target.take() else { panic!("no target runs in this rig") };
         self.watchdog.remove(target.pid());
         target.kill();
@@ -234,6 +235,7 @@ impl Rig {
     #[track_caller]
     pub fn finish(mut self) {
         self.assert_equal();
+        self.assert_memory();
         let src = self.src();
         self.unmount();
         self.assert_replica_equals(&src);

@@ -5,6 +5,7 @@ pub mod binary;
 mod drive;
 mod dying;
 pub mod leftovers;
+mod memory;
 pub mod status;
 mod target;
 pub mod watchdog;

@@ -111,7 +111,7 @@ fn unit(scene: &mut Scene, case: &Case, side: Side, scale: f64) -> Result<(Rate,
     if case.caches == Caches::ColdAbove {
         scene.warm_below(side, case)?;
     }
-    let daemons = if side == Side::Mount { scene.daemons() } else { Vec::new() };
+    let daemons = scene.daemons(side);
     let reads = effort::reads_of(scene.source_daemon())?;
     let before = Effort::so_far(&daemons)?;
     let (done, took) = scene.guarded(|| {

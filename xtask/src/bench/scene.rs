@@ -32,9 +32,13 @@ pub enum Side {
     Mount,
 }
 
-/// A mount in a state, and a bare directory on the same file system as its source.
+/// Without a journal: nothing can be made at this place, and nothing may be on the disk.
+const NO_JOURNAL: [&str; 4] = ["--journal-memory", "/proc/none", "--journal-size", "0"];
+
+/// A mount in a state, and a bare directory on the same file system as its source; or a second mount in its place.
 pub struct Scene {
     rig: Rig,
+    other: Option<Rig>,
     state: State,
     scratch: PathBuf,
     units: u64,
@@ -47,38 +51,55 @@ impl Scene {
             State::Bypassed => Setup { bypassed: true, ..Setup::default() },
             State::Accumulating => Setup::default().option(&["--backlog", LARGE_BACKLOG]),
             State::MirrorDue => Setup::default().option(&["--backlog", SMALL_BACKLOG]),
-            State::Attached(_) => Setup::default(),
+            State::Attached(_) | State::Journal => Setup::default(),
         };
-        let mut rig = Rig::bare(state.commit(), setup);
-        rig.without_watchdog();
-        if in_memory {
-            disk::put_in_memory(&mut rig)?;
-        }
-        let mut scene = Self { rig, state, scratch: scratch.to_owned(), units: 0 };
+        let begin = |setup| {
+            let mut rig = Rig::bare(state.commit(), setup);
+            rig.without_watchdog();
+            if in_memory {
+                disk::put_in_memory(&mut rig)?;
+            }
+            anyhow::Ok(rig)
+        };
+        let rig = begin(setup)?;
+        let other = (state == State::Journal).then(|| begin(Setup::default().option(&NO_JOURNAL))).transpose()?;
+        let mut scene = Self { rig, other, state, scratch: scratch.to_owned(), units: 0 };
         scene.lay_fixtures(cases)?;
-        scene.rig.start_target();
-        scene.rig.mount();
+        for rig in [&mut scene.rig].into_iter().chain(&mut scene.other) {
+            rig.start_target();
+            rig.mount();
+        }
         scene.enter()?;
         Ok(scene)
     }
 
     fn lay_fixtures(&self, cases: &[&Case]) -> Result<()> {
         let fixtures: BTreeSet<Fixture> = cases.iter().flat_map(|case| case.fixtures).copied().collect();
-        fs::create_dir_all(self.bare())?;
-        for side in [self.rig.src(), self.bare()] {
+        fs::create_dir_all(self.below(Side::Bare))?;
+        for side in [self.below(Side::Mount), self.below(Side::Bare)] {
             let dir = side.join("fixtures");
             fs::create_dir(&dir)?;
             for fixture in &fixtures {
                 fixture.make(&dir.join(fixture.name()), &self.scratch)?;
             }
         }
-        caches::write_back(&self.rig.src())?;
+        self.write_back()?;
         // What was written in large pieces lies in large pieces of memory, which the mount's never does: both sides read it.
         caches::forget()
     }
 
-    fn bare(&self) -> PathBuf {
-        self.rig.home().join("bare")
+    /// The directory that a unit on this side ends up in.
+    fn below(&self, side: Side) -> PathBuf {
+        match (side, &self.other) {
+            (Side::Mount, _) => self.rig.src(),
+            (Side::Bare, Some(other)) => other.src(),
+            (Side::Bare, None) => self.rig.home().join("bare"),
+        }
+    }
+
+    fn write_back(&self) -> Result<()> {
+        caches::write_back(&self.rig.src())?;
+        self.other.as_ref().map_or(Ok(()), |other| caches::write_back(&other.src()))
     }
 
     /// From "just mounted" or "attached" into the state.
@@ -87,7 +108,10 @@ impl Scene {
             return Ok(());
         }
         self.rig.settle();
-        if matches!(self.state, State::Attached(_)) {
+        if let Some(other) = &self.other {
+            other.settle();
+        }
+        if matches!(self.state, State::Attached(_) | State::Journal) {
             return Ok(());
         }
         self.rig.kill_target();
@@ -105,7 +129,7 @@ impl Scene {
     pub fn place(&mut self, side: Side, scale: f64) -> Result<Place> {
         self.units += 1;
         let top = match side {
-            Side::Bare => self.bare(),
+            Side::Bare => self.other.as_ref().map_or_else(|| self.below(side), Rig::mnt),
             Side::Mount => self.rig.mnt(),
         };
         let dir = top.join(format!("unit{}", self.units));
@@ -117,7 +141,12 @@ impl Scene {
     pub fn quiet(&mut self, case: &Case, scale: f64) -> Result<()> {
         match self.state {
             State::Bypassed | State::MirrorDue => {}
-            State::Attached(_) => self.rig.settle(),
+            State::Attached(_) | State::Journal => {
+                self.rig.settle();
+                if let Some(other) = &self.other {
+                    other.settle();
+                }
+            }
             State::Accumulating => {
                 let status = self.rig.status();
                 #[allow(clippy::cast_precision_loss)] // an estimate
@@ -129,15 +158,12 @@ impl Scene {
                 }
             }
         }
-        caches::write_back(&self.rig.src())
+        self.write_back()
     }
 
     /// Reads below the mount what the case reads through it.
     pub fn warm_below(&self, side: Side, case: &Case) -> Result<()> {
-        let top = match side {
-            Side::Bare => self.bare(),
-            Side::Mount => self.rig.src(),
-        };
+        let top = self.below(side);
         case.fixtures.iter().try_for_each(|fixture| caches::read(&top.join("fixtures").join(fixture.name())))
     }
 
@@ -154,6 +180,10 @@ impl Scene {
             State::MirrorDue => target.mirror_due,
             State::Attached(AskedCommit::Sync) => is_attached(&status) && !target.degraded,
             State::Attached(AskedCommit::Real) => is_attached(&status),
+            State::Journal => {
+                let journaled = |rig: &Rig| !rig.status().journal.is_empty();
+                is_attached(&status) && journaled(&self.rig) && self.other.as_ref().is_some_and(|rig| !journaled(rig))
+            }
         };
         let seen = || format!("{}, mirror due: {}, degraded: {}", target.state, target.mirror_due, target.degraded);
         (!is_as_named).then(seen)
@@ -164,10 +194,17 @@ impl Scene {
         self.rig.source_pid()
     }
 
-    /// The daemons that work for the mount at present.
-    pub fn daemons(&self) -> Vec<u32> {
-        let target = matches!(self.state, State::Attached(_)).then(|| self.rig.target_pid());
-        target.into_iter().chain([self.rig.source_pid()]).collect()
+    /// The daemons that work for this side at present.
+    pub fn daemons(&self, side: Side) -> Vec<u32> {
+        let rig = match side {
+            Side::Mount => &self.rig,
+            Side::Bare => match &self.other {
+                Some(other) => other,
+                None => return Vec::new(),
+            },
+        };
+        let target = matches!(self.state, State::Attached(_) | State::Journal).then(|| rig.target_pid());
+        target.into_iter().chain([rig.source_pid()]).collect()
     }
 
     /// Does something that uses the mount; if it hangs, the daemon is killed, and the calls return with an error.

@@ -14,6 +14,8 @@ pub enum Asked {
     MirrorDue,
     /// The target runs on this machine
     Attached,
+    /// Two mounts, each with a target on this machine: one keeps its journal in memory, the other none
+    Journal,
 }
 
 /// As `--commit` has them.
@@ -32,6 +34,7 @@ pub enum State {
     Accumulating,
     MirrorDue,
     Attached(AskedCommit),
+    Journal,
 }
 
 impl State {
@@ -44,8 +47,9 @@ impl State {
             Self::Accumulating => asked.contains(&Asked::Accumulating),
             Self::MirrorDue => asked.contains(&Asked::MirrorDue),
             Self::Attached(commit) => asked.contains(&Asked::Attached) && commits.contains(commit),
+            Self::Journal => asked.contains(&Asked::Journal),
         };
-        all.into_iter().chain(attached).filter(is_asked).collect()
+        all.into_iter().chain(attached).chain([Self::Journal]).filter(is_asked).collect()
     }
 
     /// In tables and documents.
@@ -56,6 +60,7 @@ impl State {
             Self::MirrorDue => "mirror-due",
             Self::Attached(AskedCommit::Sync) => "attached-sync",
             Self::Attached(AskedCommit::Real) => "attached-real",
+            Self::Journal => "journal",
         }
     }
 
@@ -67,6 +72,9 @@ impl State {
             Self::MirrorDue => "target stopped, backlog overflowed: nothing kept (commit=real)",
             Self::Attached(AskedCommit::Sync) => "target on this machine, commit=sync",
             Self::Attached(AskedCommit::Real) => "target on this machine, commit=real",
+            Self::Journal => {
+                "journal in memory against none (\"bare\" is a mount without), targets on this machine, commit=real"
+            }
         }
     }
 
