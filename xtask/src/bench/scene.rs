@@ -32,6 +32,9 @@ pub enum Side {
     Mount,
 }
 
+/// A journal in memory alone: what it has no room for is waited for, as it is without one.
+const MEMORY_JOURNAL: [&str; 2] = ["--journal-size", "0"];
+
 /// Without a journal: nothing can be made at this place, and nothing may be on the disk.
 const NO_JOURNAL: [&str; 4] = ["--journal-memory", "/proc/none", "--journal-size", "0"];
 
@@ -51,7 +54,8 @@ impl Scene {
             State::Bypassed => Setup { bypassed: true, ..Setup::default() },
             State::Accumulating => Setup::default().option(&["--backlog", LARGE_BACKLOG]),
             State::MirrorDue => Setup::default().option(&["--backlog", SMALL_BACKLOG]),
-            State::Attached(_) | State::Journal => Setup::default(),
+            State::Attached(_) => Setup::default(),
+            State::Journal => Setup::default().option(&MEMORY_JOURNAL),
         };
         let begin = |setup| {
             let mut rig = Rig::bare(state.commit(), setup);
