@@ -173,7 +173,9 @@ impl Worker {
     fn record(&mut self, record: &Record, payload: &Bytes, starts: bool) -> Flow {
         let mut starts = starts;
         let outcome = if record.phase == Phase::Proposed {
-            Ok(Some(Answer::Verdict(self.judge(record, payload, &mut starts))))
+            let verdict = self.judge(record, payload, &mut starts);
+            killpoint::pass(KillPoint::TargetJudged);
+            Ok(Some(Answer::Verdict(verdict)))
         } else {
             self.insist(record, may_be_left(&record.op), |worker| worker.attempt(record, payload, &mut starts))?
         };
@@ -299,6 +301,9 @@ impl Worker {
             self.job.outbox.begin();
             self.job.facts.position(home.position(), false);
             *starts = false;
+        }
+        if record.phase == Phase::Settled {
+            killpoint::pass(KillPoint::TargetSettling);
         }
         if record.phase == Phase::Settled || !Applier::needs_intent(&record.op) {
             return self.applier.apply(record, payload, None);

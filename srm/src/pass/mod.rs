@@ -74,6 +74,9 @@ impl Srm {
 
     /// Starts the threads of a pass, after `begin`.
     fn spawn_pass(self: &Arc<Self>, number: u64, begin: impl FnOnce(&Arc<Self>) -> bool + Send + 'static) {
+        if self.stepped {
+            return;
+        }
         let srm = Arc::clone(self);
         let first = std::thread::Builder::new().name("pass-0".to_owned()).spawn(move || {
             if !begin(&srm) {
@@ -174,6 +177,17 @@ impl Srm {
                 }
             }
         }
+    }
+
+    /// For who does the work of passes himself: all that this one has to do is done.
+    pub(crate) fn finish_all(&self, number: u64) {
+        while let Some(pass) = self.core.lock().gate.pass(number) {
+            match pass.next(Instant::now()) {
+                Next::Work(work) => pass.finished(&work),
+                Next::Wait(_) | Next::Finished => break,
+            }
+        }
+        self.finish(number);
     }
 
     /// Ends the pass if there is still nothing to do once names stand still.
