@@ -34,8 +34,8 @@ mod restart;
 mod room;
 pub mod set;
 mod stand;
-mod stepped;
 pub mod status;
+mod stepped;
 pub mod verify;
 mod watch;
 
@@ -50,6 +50,7 @@ pub use pass::{Again, Readiness};
 pub use remote::{Asked, BEGIN_ANEW, Proposed, now};
 pub use room::Admission;
 pub use set::OnRemove;
+pub use stepped::PassWork;
 pub use watch::Left;
 
 use crate::core::Core;

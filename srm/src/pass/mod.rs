@@ -179,19 +179,22 @@ impl Srm {
         }
     }
 
-    /// For who does the work of passes himself: all that this one has to do is done.
-    pub(crate) fn finish_all(&self, number: u64) {
+    /// All that the pass has to do, for who does it himself: it counts as done.
+    pub(crate) fn take_work(&self, number: u64) -> Vec<Work<Arc<Node>>> {
+        let mut all = Vec::new();
         while let Some(pass) = self.core.lock().gate.pass(number) {
-            match pass.next(Instant::now()) {
-                Next::Work(work) => pass.finished(&work),
-                Next::Wait(_) | Next::Finished => break,
+            let Next::Work(work) = pass.next(Instant::now()) else { break };
+            if let Work::Name(dir, name) = &work {
+                pass.not_pending(dir, name);
             }
+            pass.finished(&work);
+            all.push(work);
         }
-        self.finish(number);
+        all
     }
 
     /// Ends the pass if there is still nothing to do once names stand still.
-    fn finish(&self, number: u64) -> bool {
+    pub(crate) fn finish(&self, number: u64) -> bool {
         let names = self.tree.names().write();
         let mut core = self.core.lock();
         let Some(pass) = core.gate.pass(number) else { return true };

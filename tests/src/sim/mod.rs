@@ -13,6 +13,7 @@ pub mod copy;
 pub mod economy;
 pub mod list;
 pub mod live;
+pub mod modes;
 pub mod node;
 pub mod record;
 pub mod repair;

@@ -1,0 +1,209 @@
+//! Every moment of a schedule with every end, schedules from seeds, and which mistake is noticed by what.
+
+use super::bug::Bug;
+use super::check::Promise;
+use super::moments::Fate;
+use super::source::{Action, Refusal, What};
+use super::world::{Event, Failure, Passed, Plan, run};
+use crate::seed::Random;
+use srm::status::{CommitMode, NearBounds};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The modes.
+pub const MODES: [CommitMode; 5] =
+    [CommitMode::Sync, CommitMode::Near, CommitMode::Real, CommitMode::Local, CommitMode::Remote];
+
+/// Events of a schedule from a seed.
+const EVENTS: usize = 24;
+
+/// What was tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tried {
+    /// Runs.
+    pub runs: u64,
+    /// Moments of the longest.
+    pub moments: u64,
+    /// Operations that were answered.
+    pub answered: u64,
+    /// Operations that failed.
+    pub failed: u64,
+    /// Daemons that went on with the journal of another.
+    pub resumed: u64,
+}
+
+/// A plan that fails.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// It.
+    pub plan: Plan,
+    /// How.
+    pub failure: Failure,
+    /// Runs until then.
+    pub runs: u64,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for event in &self.plan.events {
+            writeln!(f, "  {event:?}")?;
+        }
+        let Failure { promise, text, at } = &self.failure;
+        let at = at.map_or_else(|| "nowhere".to_owned(), |at| at.to_string());
+        write!(f, "{} mode, end {:?} at {at}: {promise}: {text}", self.plan.mode, self.plan.end)
+    }
+}
+
+const fn act(what: What, file: u64) -> Event {
+    Event::App(Action { what, file, refusal: Refusal::None })
+}
+
+const fn refused(what: What, file: u64, refusal: Refusal) -> Event {
+    Event::App(Action { what, file, refusal })
+}
+
+/// The schedule of which every moment is tried.
+const SCHEDULE: [Event; 25] = [
+    act(What::Write, 0),
+    act(What::Create, 0),
+    act(What::Write, 1),
+    act(What::Write, 0),
+    Event::Deliver,
+    Event::Turn,
+    Event::Ack,
+    act(What::Remove, 0),
+    refused(What::Write, 1, Refusal::Source),
+    Event::Deliver,
+    Event::Deliver,
+    Event::Ack,
+    refused(What::Create, 1, Refusal::Source),
+    refused(What::Remove, 1, Refusal::Source),
+    Event::TargetSync,
+    refused(What::Create, 2, Refusal::Target),
+    Event::Deliver,
+    Event::Turn,
+    act(What::Write, 2),
+    Event::Deliver,
+    Event::Deliver,
+    Event::Deliver,
+    Event::Ack,
+    Event::Turn,
+    Event::Ack,
+];
+
+/// Bounds of `near` of which one counts at a time: of operations, of bytes.
+const BOUNDS: [NearBounds; 2] = [
+    NearBounds { operations: 2, bytes: 1 << 30, millis: 1 << 40 },
+    NearBounds { operations: 1 << 30, bytes: 600, millis: 1 << 40 },
+];
+
+fn plan(mode: CommitMode, bounds: NearBounds, bug: Option<Bug>) -> Plan {
+    Plan { mode, bounds, events: SCHEDULE.to_vec(), end: None, bug }
+}
+
+/// A directory that is emptied for each run.
+struct Bench(tempfile::TempDir);
+
+impl Bench {
+    fn new() -> io::Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        dir.map(Self)
+    }
+
+    fn run(&self, plan: &Plan) -> Result<Passed, Failure> {
+        let top: PathBuf = self.0.path().join("run");
+        let result = run(plan, &top);
+        // What stays is in the way of the next one, which says so.
+        let _stays = std::fs::remove_dir_all(&top);
+        result
+    }
+}
+
+/// Tries every moment of the schedule with every end.
+pub fn every_moment(mode: CommitMode, bug: Option<Bug>) -> io::Result<Result<Tried, Box<Found>>> {
+    let bench = Bench::new()?;
+    let mut tried = Tried::default();
+    let bounds = if mode == CommitMode::Near { &BOUNDS[..] } else { &BOUNDS[..1] };
+    for bounds in bounds {
+        if let Err(found) = ends(&bench, &plan(mode, *bounds, bug), &mut tried) {
+            return Ok(Err(found));
+        }
+    }
+    Ok(Ok(tried))
+}
+
+fn ends(bench: &Bench, plan: &Plan, tried: &mut Tried) -> Result<(), Box<Found>> {
+    let whole = note(bench, plan.clone(), tried)?;
+    tried.moments = tried.moments.max(whole);
+    for moment in 1..=whole {
+        for fate in Fate::ALL {
+            note(bench, Plan { end: Some((moment, fate)), ..plan.clone() }, tried)?;
+        }
+    }
+    Ok(())
+}
+
+fn note(bench: &Bench, plan: Plan, tried: &mut Tried) -> Result<u64, Box<Found>> {
+    tried.runs += 1;
+    match bench.run(&plan) {
+        Ok(passed) => {
+            tried.answered += passed.answered;
+            tried.failed += passed.failed;
+            tried.resumed += passed.resumed;
+            Ok(passed.moments)
+        }
+        Err(failure) => Err(Box::new(Found { plan, failure, runs: tried.runs })),
+    }
+}
+
+/// Tries schedules from these seeds, each with one end.
+pub fn seeds(
+    mode: CommitMode,
+    seeds: impl Iterator<Item = u64>,
+    bug: Option<Bug>,
+) -> io::Result<Result<Tried, Box<Found>>> {
+    let bench = Bench::new()?;
+    let mut tried = Tried::default();
+    for seed in seeds {
+        if let Err(found) = note(&bench, of_seed(mode, seed, bug), &mut tried) {
+            return Ok(Err(found));
+        }
+    }
+    Ok(Ok(tried))
+}
+
+fn of_seed(mode: CommitMode, seed: u64, bug: Option<Bug>) -> Plan {
+    let mut random = Random::new(seed);
+    let (mut made, mut removed) = (0, 0);
+    let mut event = |random: &mut Random| match random.below(16) {
+        0..=4 => act(What::Write, random.below(3)),
+        5 => {
+            made += 1;
+            act(What::Create, made)
+        }
+        6 if removed < 6 => {
+            removed += 1;
+            act(What::Remove, removed - 1)
+        }
+        7 => {
+            made += 1;
+            let refusal = *random.pick(&[Refusal::Source, Refusal::Target]);
+            refused(*random.pick(&[What::Write, What::Create]), made % 3 + 10 * u64::from(made > 0), refusal)
+        }
+        8..=10 => Event::Deliver,
+        11 | 12 => Event::Ack,
+        13 => Event::Turn,
+        14 => *random.pick(&[Event::TargetSync, Event::Cut]),
+        _ => Event::Connect,
+    };
+    let events: Vec<Event> = (0..EVENTS).map(|_| event(&mut random)).collect();
+    let end = Some((1 + random.below(90), *random.pick(&Fate::ALL)));
+    Plan { mode, bounds: *random.pick(&BOUNDS), events, end, bug }
+}
+
+/// What notices a mistake, and after how many runs of every moment.
+pub fn caught(bug: Bug) -> io::Result<Option<(u64, Promise)>> {
+    Ok(every_moment(bug.mode(), Some(bug))?.err().map(|found| (found.runs, found.failure.promise)))
+}

@@ -1,0 +1,468 @@
+//! Both sides, a schedule, and the end of somebody in the middle of it; then everything is brought up again.
+
+use super::bug::Bug;
+use super::check::{self, Checked, Known, Promise, Told, View};
+use super::line::Line;
+use super::moments::{Fate, Files, Moments, Place, after_power_cut};
+use super::source::{Action, Host, Refusal, Source, What, is_to_begin_anew};
+use platform::killpoint::{self, Killed};
+use protocol::ReplicaId;
+use srm::status::{CommitMode, NearBounds};
+use srm::{AreaKind, Ticket};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Files that are always there, and those that can be removed.
+const WRITTEN: u64 = 3;
+const REMOVED: u64 = 6;
+/// Passes one behind the other, at the most.
+const ROUNDS: usize = 8;
+/// Rounds until nothing more happens: what is queued is applied, and what follows from that.
+const TURNS: usize = 3;
+
+/// Something that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Event {
+    /// An application does something.
+    App(Action),
+    /// The target gets and applies a record.
+    Deliver,
+    /// What it has applied comes back.
+    Ack,
+    /// The source's threads have a round.
+    Turn,
+    /// What the target has is durable.
+    TargetSync,
+    /// The connection is lost.
+    Cut,
+    /// It is made again.
+    Connect,
+}
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In which mode.
+    pub mode: CommitMode,
+    /// The bounds of `near`.
+    pub bounds: NearBounds,
+    /// What happens.
+    pub events: Vec<Event>,
+    /// The moment of the end, counted from 1, and whose it is.
+    pub end: Option<(u64, Fate)>,
+    /// The mistake.
+    pub bug: Option<Bug>,
+}
+
+/// A run without a fault.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passed {
+    /// Moments of it.
+    pub moments: u64,
+    /// Operations that were answered.
+    pub answered: u64,
+    /// Operations that failed.
+    pub failed: u64,
+    /// The next daemon went on with the journal.
+    pub resumed: u64,
+}
+
+/// A run with one.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What was not kept.
+    pub promise: Promise,
+    /// How.
+    pub text: String,
+    /// Where the end had come.
+    pub at: Option<Place>,
+}
+
+type Answers = Arc<Mutex<Vec<Told>>>;
+
+struct World {
+    host: Host,
+    moments: Rc<Moments>,
+    line: Rc<Line>,
+    source: Option<Source>,
+    known: Vec<Known>,
+    answers: Answers,
+    /// Replies say nothing from here on.
+    out_of_force: Arc<AtomicBool>,
+    history: Vec<Files>,
+    shown: usize,
+    end: Option<(u64, Fate)>,
+    bug: Option<Bug>,
+    resumed: u64,
+}
+
+fn host_fault(error: &io::Error) -> (Promise, String) {
+    (Promise::Recovery, format!("the simulated host fails: {error}"))
+}
+
+/// Runs a plan in a directory of its own.
+pub fn run(plan: &Plan, top: &Path) -> Result<Passed, Failure> {
+    let mut world = World::new(plan, top);
+    let result = guarded(|| world.play(&plan.events));
+    killpoint::unwatch();
+    Line::forget_who_asked();
+    result.map_err(|(promise, text)| Failure { promise, text, at: world.moments.hit() })?;
+    let told = |told| world.known.iter().filter(|known| known.told == told).count() as u64;
+    let (answered, failed) = (told(Told::Done), told(Told::Failed));
+    Ok(Passed { moments: world.moments.passed(), answered, failed, resumed: world.resumed })
+}
+
+/// A panic that is no end of a source is a check that failed.
+fn guarded(run: impl FnOnce() -> Checked) -> Checked {
+    crate::sim::search::quietly(|| catch_unwind(AssertUnwindSafe(run))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err((Promise::Assertion, text.unwrap_or_else(|| "a panic without words".to_owned())))
+    })
+}
+
+impl World {
+    fn new(plan: &Plan, top: &Path) -> Self {
+        let host =
+            Host { top: top.to_owned(), boot: 1, replica: None, mode: plan.mode, bounds: plan.bounds, bug: plan.bug };
+        let moments = Rc::new(Moments::new(host.small(), plan.end));
+        Self {
+            line: Rc::new(Line::new(Rc::clone(&moments), plan.bug)),
+            host,
+            moments,
+            source: None,
+            known: Vec::new(),
+            answers: Answers::default(),
+            out_of_force: Arc::default(),
+            history: Vec::new(),
+            shown: 0,
+            end: plan.end,
+            bug: plan.bug,
+            resumed: 0,
+        }
+    }
+
+    fn play(&mut self, events: &[Event]) -> Checked {
+        self.set_up().map_err(|error| host_fault(&error))?;
+        self.bring_together()?;
+        self.settle()?;
+        self.moments.count(true);
+        for event in events {
+            if !self.happens(*event)? {
+                break;
+            }
+            self.check()?;
+        }
+        self.moments.count(false);
+        self.recover()
+    }
+
+    /// Lets something happen. `false`: the source came to its end.
+    fn happens(&mut self, event: Event) -> Result<bool, (Promise, String)> {
+        match catch_unwind(AssertUnwindSafe(|| self.happen(event))) {
+            Ok(checked) => checked.map(|()| true),
+            Err(panic) if panic.is::<Killed>() => Ok(false),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    fn set_up(&mut self) -> io::Result<()> {
+        let src = self.host.src();
+        std::fs::create_dir_all(&src)?;
+        let files = |what, count| (0..count).map(move |file| Action { what, file, refusal: Refusal::None }.name());
+        for name in files(What::Write, WRITTEN).chain(files(What::Remove, REMOVED)) {
+            std::fs::write(src.join(&name), 0_u64.to_le_bytes())?;
+            self.moments.disk(|disk| disk.now.insert(name, 0));
+        }
+        self.moments.disk(|disk| disk.durable = disk.now.clone());
+        self.history.push(self.moments.disk(|disk| disk.now.clone()));
+        let moments = Rc::clone(&self.moments);
+        killpoint::watch(move |point| moments.reach(Place::Point(point)));
+        self.source = Some(self.host.start(Rc::clone(&self.moments))?);
+        Ok(())
+    }
+
+    fn srm(&self) -> Arc<srm::Srm> {
+        Arc::clone(&self.source.as_ref().expect("the source is up").srm)
+    }
+
+    fn happen(&mut self, event: Event) -> Checked {
+        let srm = self.srm();
+        self.line.notice(&srm);
+        match event {
+            Event::App(action) => self.app(action)?,
+            Event::Deliver => _ = self.line.deliver(&srm),
+            Event::Ack => self.line.acknowledge(&srm),
+            Event::Turn => srm.turn(),
+            Event::TargetSync if self.moments.is_target_dead() => {}
+            Event::TargetSync => self.line.target.borrow_mut().sync(),
+            Event::Cut => self.moments.cut(true),
+            Event::Connect if self.moments.hit().is_none() => {
+                self.moments.cut(false);
+                self.line.connect(&srm)?;
+            }
+            Event::Connect => {}
+        }
+        self.line.notice(&srm);
+        if srm.is_in_pass() {
+            self.bring_together()?;
+        }
+        self.hear();
+        match self.line.fault.borrow_mut().take() {
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
+    }
+
+    fn app(&mut self, action: Action) -> Checked {
+        let srm = self.srm();
+        let number = self.known.len() as u64 + 1;
+        self.known.push(Known { number, action, told: Told::Nothing });
+        lock(&self.answers).push(Told::Nothing);
+        self.line.target.borrow_mut().full = action.refusal == Refusal::Target && srm.proposes();
+        let early = self.bug == Some(Bug::HastyAnswer) || self.bug == Some(Bug::EarlySync);
+        if early {
+            srm.commit(Ticket::NONE, self.reply(number));
+            srm.turn();
+            self.moments.step("answered");
+        }
+        let source = self.source.as_ref().expect("the source is up");
+        let line = Rc::clone(&self.line);
+        let result = loop {
+            match line.at_once(&srm, || source.act(action, number)) {
+                Err(error) if is_to_begin_anew(&error) => {}
+                result => break result,
+            }
+        };
+        let now = self.moments.disk(|disk| disk.now.clone());
+        if self.history.last() != Some(&now) {
+            self.history.push(now);
+        }
+        match result {
+            Ok(_) if early => {}
+            Ok(ticket) if matches!(self.bug, Some(Bug::EarlyAnswer | Bug::UnsyncedAnswer | Bug::Unasked)) => {
+                self.reply(number)();
+                srm.commit(ticket, || {});
+            }
+            Ok(ticket) => srm.commit(ticket, self.reply(number)),
+            Err(_) => self.tell(number, Told::Failed),
+        }
+        self.moments.step("the operation is over");
+        Ok(())
+    }
+
+    fn tell(&self, number: u64, told: Told) {
+        if let Some(slot) = lock(&self.answers).get_mut(index(number)) {
+            *slot = told;
+        }
+    }
+
+    fn reply(&self, number: u64) -> impl FnOnce() + Send + 'static {
+        let (answers, out_of_force) = (Arc::clone(&self.answers), Arc::clone(&self.out_of_force));
+        move || {
+            let told = if out_of_force.load(Ordering::SeqCst) { Told::Released } else { Told::Done };
+            if let Some(slot) = lock(&answers).get_mut(index(number)) {
+                *slot = told;
+            }
+        }
+    }
+
+    /// What applications have been told by now.
+    fn hear(&mut self) {
+        for (known, told) in self.known.iter_mut().zip(lock(&self.answers).iter()) {
+            known.told = *told;
+        }
+    }
+
+    /// The work of a pass, in one step: the target is what the source is.
+    fn bring_together(&mut self) -> Checked {
+        let srm = self.srm();
+        if !srm.is_up() {
+            self.line.connect(&srm)?;
+        }
+        for _ in 0..ROUNDS {
+            if !srm.is_in_pass() {
+                return Ok(());
+            }
+            while self.line.deliver(&srm) {}
+            if self.moments.is_link_down() || self.moments.is_target_dead() {
+                return Ok(());
+            }
+            let source = self.moments.disk(|disk| disk.now.clone());
+            self.line.target.borrow_mut().store.bring_over(&srm.pass_work(), &source);
+            srm.brought_together();
+            self.line.run(&srm);
+        }
+        Err((Promise::Recovery, "one pass follows the other".to_owned()))
+    }
+
+    /// Everything that can still happen does.
+    fn settle(&mut self) -> Checked {
+        let srm = self.srm();
+        for _ in 0..TURNS {
+            self.line.run(&srm);
+            srm.turn();
+            self.bring_together()?;
+        }
+        self.hear();
+        match self.line.fault.borrow_mut().take() {
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
+    }
+
+    fn view<T>(&self, check: impl FnOnce(&[Known], &View<'_>) -> T) -> T {
+        let source = self.moments.disk(|disk| disk.now.clone());
+        let target = self.line.target.borrow().store.files.clone();
+        check(&self.known, &View { source: &source, target: &target, cost: self.line.cost() })
+    }
+
+    /// What holds at any moment.
+    fn check(&mut self) -> Checked {
+        if let Some(fault) = self.line.fault.borrow_mut().take() {
+            return Err(fault);
+        }
+        self.hear();
+        let (mode, bounds) = (self.host.mode, self.host.bounds);
+        self.view(|known, view| check::check(mode, bounds, known, view))?;
+        let target = self.line.target.borrow();
+        // In `remote` it is ahead by what is proposed.
+        if !target.coherent || mode == CommitMode::Remote {
+            return Ok(());
+        }
+        let place = self.history[self.shown..].iter().position(|shown| *shown == target.store.files);
+        match place {
+            Some(later) => self.shown += later,
+            None => {
+                let text = format!("the target shows what the source did not, or not since: {:?}", target.store.files);
+                return Err((Promise::Prefix, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever ended is up again; both come to be the same.
+    fn recover(&mut self) -> Checked {
+        let fate = self.end.map(|(_, fate)| fate).filter(|_| self.moments.hit().is_some());
+        Line::forget_who_asked();
+        // What the target had half done is not a state that anybody calls coherent.
+        self.check_at_end()?;
+        let power = fate.is_some_and(|fate| fate.source_loss().is_some() || fate.target_loss().is_some());
+        self.out_of_force.store(power, Ordering::SeqCst);
+        if fate.is_some_and(Fate::hits_source) {
+            // Whatever it still says on its way out, nobody hears.
+            let answers: Vec<Told> = self.known.iter().map(|known| known.told).collect();
+            self.source = None;
+            *lock(&self.answers) = answers;
+        }
+        self.moments.revive();
+        if let Some(loss) = fate.and_then(Fate::source_loss) {
+            self.cut_source_power(loss).map_err(|error| host_fault(&error))?;
+            if self.host.mode == CommitMode::Local {
+                self.view(|known, view| check::on_source(Promise::Local, known, view))?;
+            }
+        }
+        match fate.and_then(Fate::target_loss) {
+            Some(loss) => self.line.target.borrow_mut().power_cut(loss),
+            None if fate.is_some_and(Fate::hits_target) => self.line.target.borrow_mut().restart(),
+            None => {}
+        }
+        if self.source.is_none() {
+            self.host.replica = Some(ReplicaId::from_bytes([5; 16]));
+            let source = self.host.start(Rc::clone(&self.moments)).map_err(|error| host_fault(&error))?;
+            self.resumed += u64::from(source.srm.is_in_pass());
+            self.source = Some(source);
+        }
+        self.line.connect(&self.srm())?;
+        self.bring_together()?;
+        self.settle()?;
+        self.check_equal(power)?;
+        self.live_on()
+    }
+
+    /// What holds at the moment of an end, whoever is dead.
+    fn check_at_end(&mut self) -> Checked {
+        self.hear();
+        let (mode, bounds) = (self.host.mode, self.host.bounds);
+        self.view(|known, view| check::check(mode, bounds, known, view))
+    }
+
+    fn cut_source_power(&mut self, loss: super::moments::Loss) -> io::Result<()> {
+        let left = self.moments.disk(|disk| {
+            disk.now = after_power_cut(&disk.now, &disk.durable, loss);
+            disk.now.clone()
+        });
+        let src = self.host.src();
+        for entry in std::fs::read_dir(&src)? {
+            std::fs::remove_file(entry?.path())?;
+        }
+        for (name, content) in &left {
+            std::fs::write(src.join(name), content.to_le_bytes())?;
+        }
+        std::fs::remove_dir_all(self.host.small())?;
+        if self.host.area() == AreaKind::Memory {
+            std::fs::remove_dir_all(self.host.journal())?;
+        }
+        self.host.boot += 1;
+        self.history.push(left);
+        Ok(())
+    }
+
+    fn check_equal(&mut self, power: bool) -> Checked {
+        let (source, target) = self.view(|_, view| (view.source.clone(), view.target.clone()));
+        if source != target {
+            return Err((Promise::Recovery, format!("the source has {source:?}, the target {target:?}")));
+        }
+        let there = self.read_source().map_err(|error| host_fault(&error))?;
+        if there != source {
+            return Err((Promise::Recovery, format!("SRC has {there:?}, it was to have {source:?}")));
+        }
+        if power {
+            return Ok(());
+        }
+        let promise = match self.host.mode {
+            CommitMode::Sync => Promise::Sync,
+            CommitMode::Near => Promise::Near,
+            CommitMode::Real => Promise::Real,
+            CommitMode::Local => Promise::Local,
+            CommitMode::Remote => Promise::Remote,
+        };
+        self.view(|known, view| check::check_end(promise, known, view))
+    }
+
+    fn read_source(&self) -> io::Result<Files> {
+        let mut files = Files::new();
+        for entry in std::fs::read_dir(self.host.src())? {
+            let entry = entry?;
+            let bytes = std::fs::read(entry.path())?;
+            let content = bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            files.insert(entry.file_name().to_string_lossy().into_owned(), content);
+        }
+        Ok(files)
+    }
+
+    /// One more operation is answered, and on both.
+    fn live_on(&mut self) -> Checked {
+        self.out_of_force.store(false, Ordering::SeqCst);
+        self.app(Action { what: What::Write, file: 0, refusal: Refusal::None })?;
+        self.settle()?;
+        let last = self.known.last().map(|known| known.told);
+        if last != Some(Told::Done) {
+            return Err((Promise::Recovery, format!("the operation after it was told {last:?}")));
+        }
+        self.check_equal(true)
+    }
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).map_or(usize::MAX, |number| number - 1)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
