@@ -45,6 +45,7 @@ bugs! {
     Unasked Remote "unasked" "the source carries an operation out, and answers, before the target was asked",
     ForgetPutBack Remote "forget-put-back" "what the source could not do after the target did is not put back",
     DeafToRefusal Remote "deaf-to-refusal" "what the target refuses is taken for done",
+    AnswerFirst Remote "answer-first" "a target says what became of a proposal before it notes that it is past it",
     LosePosition Sync "lose-position" "a target that was killed comes back one record behind what it has applied",
     RepeatRecord Real "repeat-record" "a target that was killed in the middle of a record carries it out again as if it were new",
 }

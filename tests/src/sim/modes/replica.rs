@@ -184,7 +184,7 @@ impl Replica {
                 return Err((Promise::Order, format!("record {seq} has an effect twice")));
             }
         }
-        self.effected = Some(seq);
+        self.effected = Some(seq).filter(|_| !refused);
         let answer = (record.phase == Phase::Proposed).then(|| {
             let errno = if refused { ENOSPC } else { 0 };
             Answer::Verdict(Verdict { errno, unchanged: refused })
@@ -193,11 +193,10 @@ impl Replica {
             return Ok(None);
         }
         if dies(KillPoint::TargetApplied) {
-            return Ok(answer);
+            return Ok(answer.filter(|_| self.bug == Some(Bug::AnswerFirst)));
         }
         self.note(record);
-        dies(KillPoint::TargetPositioned);
-        Ok(answer)
+        Ok(if dies(KillPoint::TargetPositioned) { None } else { answer })
     }
 
     fn note(&mut self, record: &Record) {
