@@ -4,13 +4,14 @@
 //! (`srm::Srm::stepped`). Its moments are the places of `platform::killpoint` that it passes. Around it, and modelled: what the FUSE layer does for an operation
 //! (`source`), the target (`replica`), the connection (`line`), what a power cut leaves of SRC (`moments`), and the work of a pass, which is one step here.
 //!
-//! `world` runs a schedule and brings everything up again after its end came; `check` has the promises; `search` tries every moment, and seeds; `bug` has
+//! `world` runs a schedule, `recover` brings everything up again after its end came; `check` has the promises; `search` tries every moment, and seeds; `bug` has
 //! the deliberate mistakes that show that the checks see something.
 
 pub mod bug;
 pub mod check;
 mod line;
 mod moments;
+mod recover;
 mod replica;
 pub mod search;
 mod source;

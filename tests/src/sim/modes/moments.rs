@@ -2,6 +2,7 @@
 //! what a source that dies leaves of its small files.
 
 use platform::killpoint::{KillPoint, Killed};
+use srm::status::CommitMode;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -54,6 +55,16 @@ impl Fate {
         Self::BothPower(Loss::All),
         Self::Link,
     ];
+
+    /// Whether this one tells something in a mode that others do not: what of unflushed changes SRC loses is promised in `local` alone.
+    pub fn tells(self, mode: CommitMode) -> bool {
+        mode == CommitMode::Local || !matches!(self, Self::SourcePower(Loss::None | Loss::Some))
+    }
+
+    /// Whether it hits one side, and takes all that can be taken.
+    pub fn is_plain(self) -> bool {
+        matches!(self, Self::Source | Self::SourcePower(Loss::All) | Self::Target)
+    }
 
     /// Whether the source's daemon ends.
     pub fn hits_source(self) -> bool {

@@ -17,6 +17,8 @@ pub const MODES: [CommitMode; 5] =
 
 /// Events of a schedule from a seed.
 const EVENTS: usize = 24;
+/// Files that are refused have higher numbers than those that are made.
+const REFUSED: u64 = 100;
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -126,19 +128,19 @@ pub fn every_moment(mode: CommitMode, bug: Option<Bug>) -> io::Result<Result<Tri
     let bench = Bench::new()?;
     let mut tried = Tried::default();
     let bounds = if mode == CommitMode::Near { &BOUNDS[..] } else { &BOUNDS[..1] };
-    for bounds in bounds {
-        if let Err(found) = ends(&bench, &plan(mode, *bounds, bug), &mut tried) {
-            return Ok(Err(found));
-        }
-    }
-    Ok(Ok(tried))
+    let plans: Vec<Plan> = bounds.iter().map(|bounds| plan(mode, *bounds, bug)).collect();
+    let all = plans.iter().try_for_each(|plan| note(&bench, plan.clone(), &mut tried).map(drop));
+    let ended = all.and_then(|()| plans.iter().try_for_each(|plan| ends(&bench, plan, &mut tried)));
+    Ok(ended.map(|()| tried))
 }
 
 fn ends(bench: &Bench, plan: &Plan, tried: &mut Tried) -> Result<(), Box<Found>> {
     let whole = note(bench, plan.clone(), tried)?;
     tried.moments = tried.moments.max(whole);
     for moment in 1..=whole {
-        for fate in Fate::ALL {
+        let fates = Fate::ALL.into_iter().filter(|fate| fate.tells(plan.mode));
+        // They show a mistake as well as all do, and sooner.
+        for fate in fates.filter(|fate| plan.bug.is_none() || fate.is_plain()) {
             note(bench, Plan { end: Some((moment, fate)), ..plan.clone() }, tried)?;
         }
     }
@@ -189,8 +191,9 @@ fn of_seed(mode: CommitMode, seed: u64, bug: Option<Bug>) -> Plan {
         }
         7 => {
             made += 1;
-            let refusal = *random.pick(&[Refusal::Source, Refusal::Target]);
-            refused(*random.pick(&[What::Write, What::Create]), made % 3 + 10 * u64::from(made > 0), refusal)
+            let what = *random.pick(&[What::Write, What::Create]);
+            let file = if what == What::Write { random.below(3) } else { REFUSED + made };
+            refused(what, file, *random.pick(&[Refusal::Source, Refusal::Target]))
         }
         8..=10 => Event::Deliver,
         11 | 12 => Event::Ack,

@@ -3,12 +3,11 @@
 use super::bug::Bug;
 use super::check::{self, Checked, Known, Promise, Told, View};
 use super::line::Line;
-use super::moments::{Fate, Files, Moments, Place, after_power_cut};
+use super::moments::{Fate, Files, Moments, Place};
 use super::source::{Action, Host, Refusal, Source, What, is_to_begin_anew};
 use platform::killpoint::{self, Killed};
-use protocol::ReplicaId;
+use srm::Ticket;
 use srm::status::{CommitMode, NearBounds};
-use srm::{AreaKind, Ticket};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -85,23 +84,24 @@ pub struct Failure {
 
 type Answers = Arc<Mutex<Vec<Told>>>;
 
-struct World {
-    host: Host,
-    moments: Rc<Moments>,
-    line: Rc<Line>,
-    source: Option<Source>,
-    known: Vec<Known>,
-    answers: Answers,
+/// Both sides.
+pub(super) struct World {
+    pub(super) host: Host,
+    pub(super) moments: Rc<Moments>,
+    pub(super) line: Rc<Line>,
+    pub(super) source: Option<Source>,
+    pub(super) known: Vec<Known>,
+    pub(super) answers: Answers,
     /// Replies say nothing from here on.
-    out_of_force: Arc<AtomicBool>,
-    history: Vec<Files>,
-    shown: usize,
-    end: Option<(u64, Fate)>,
-    bug: Option<Bug>,
-    resumed: u64,
+    pub(super) out_of_force: Arc<AtomicBool>,
+    pub(super) history: Vec<Files>,
+    pub(super) shown: usize,
+    pub(super) end: Option<(u64, Fate)>,
+    pub(super) bug: Option<Bug>,
+    pub(super) resumed: u64,
 }
 
-fn host_fault(error: &io::Error) -> (Promise, String) {
+pub(super) fn host_fault(error: &io::Error) -> (Promise, String) {
     (Promise::Recovery, format!("the simulated host fails: {error}"))
 }
 
@@ -187,7 +187,7 @@ impl World {
         Ok(())
     }
 
-    fn srm(&self) -> Arc<srm::Srm> {
+    pub(super) fn srm(&self) -> Arc<srm::Srm> {
         Arc::clone(&self.source.as_ref().expect("the source is up").srm)
     }
 
@@ -219,7 +219,7 @@ impl World {
         }
     }
 
-    fn app(&mut self, action: Action) -> Checked {
+    pub(super) fn app(&mut self, action: Action) -> Checked {
         let srm = self.srm();
         let number = self.known.len() as u64 + 1;
         self.known.push(Known { number, action, told: Told::Nothing });
@@ -273,14 +273,14 @@ impl World {
     }
 
     /// What applications have been told by now.
-    fn hear(&mut self) {
+    pub(super) fn hear(&mut self) {
         for (known, told) in self.known.iter_mut().zip(lock(&self.answers).iter()) {
             known.told = *told;
         }
     }
 
     /// The work of a pass, in one step: the target is what the source is.
-    fn bring_together(&mut self) -> Checked {
+    pub(super) fn bring_together(&mut self) -> Checked {
         let srm = self.srm();
         if !srm.is_up() {
             self.line.connect(&srm)?;
@@ -302,7 +302,7 @@ impl World {
     }
 
     /// Everything that can still happen does.
-    fn settle(&mut self) -> Checked {
+    pub(super) fn settle(&mut self) -> Checked {
         let srm = self.srm();
         for _ in 0..TURNS {
             self.line.run(&srm);
@@ -316,7 +316,7 @@ impl World {
         }
     }
 
-    fn view<T>(&self, check: impl FnOnce(&[Known], &View<'_>) -> T) -> T {
+    pub(super) fn view<T>(&self, check: impl FnOnce(&[Known], &View<'_>) -> T) -> T {
         let source = self.moments.disk(|disk| disk.now.clone());
         let target = self.line.target.borrow().store.files.clone();
         check(&self.known, &View { source: &source, target: &target, cost: self.line.cost() })
@@ -345,124 +345,12 @@ impl World {
         }
         Ok(())
     }
-
-    /// Whoever ended is up again; both come to be the same.
-    fn recover(&mut self) -> Checked {
-        let fate = self.end.map(|(_, fate)| fate).filter(|_| self.moments.hit().is_some());
-        Line::forget_who_asked();
-        // What the target had half done is not a state that anybody calls coherent.
-        self.check_at_end()?;
-        let power = fate.is_some_and(|fate| fate.source_loss().is_some() || fate.target_loss().is_some());
-        self.out_of_force.store(power, Ordering::SeqCst);
-        if fate.is_some_and(Fate::hits_source) {
-            // Whatever it still says on its way out, nobody hears.
-            let answers: Vec<Told> = self.known.iter().map(|known| known.told).collect();
-            self.source = None;
-            *lock(&self.answers) = answers;
-        }
-        self.moments.revive();
-        if let Some(loss) = fate.and_then(Fate::source_loss) {
-            self.cut_source_power(loss).map_err(|error| host_fault(&error))?;
-            if self.host.mode == CommitMode::Local {
-                self.view(|known, view| check::on_source(Promise::Local, known, view))?;
-            }
-        }
-        match fate.and_then(Fate::target_loss) {
-            Some(loss) => self.line.target.borrow_mut().power_cut(loss),
-            None if fate.is_some_and(Fate::hits_target) => self.line.target.borrow_mut().restart(),
-            None => {}
-        }
-        if self.source.is_none() {
-            self.host.replica = Some(ReplicaId::from_bytes([5; 16]));
-            let source = self.host.start(Rc::clone(&self.moments)).map_err(|error| host_fault(&error))?;
-            self.resumed += u64::from(source.srm.is_in_pass());
-            self.source = Some(source);
-        }
-        self.line.connect(&self.srm())?;
-        self.bring_together()?;
-        self.settle()?;
-        self.check_equal(power)?;
-        self.live_on()
-    }
-
-    /// What holds at the moment of an end, whoever is dead.
-    fn check_at_end(&mut self) -> Checked {
-        self.hear();
-        let (mode, bounds) = (self.host.mode, self.host.bounds);
-        self.view(|known, view| check::check(mode, bounds, known, view))
-    }
-
-    fn cut_source_power(&mut self, loss: super::moments::Loss) -> io::Result<()> {
-        let left = self.moments.disk(|disk| {
-            disk.now = after_power_cut(&disk.now, &disk.durable, loss);
-            disk.now.clone()
-        });
-        let src = self.host.src();
-        for entry in std::fs::read_dir(&src)? {
-            std::fs::remove_file(entry?.path())?;
-        }
-        for (name, content) in &left {
-            std::fs::write(src.join(name), content.to_le_bytes())?;
-        }
-        std::fs::remove_dir_all(self.host.small())?;
-        if self.host.area() == AreaKind::Memory {
-            std::fs::remove_dir_all(self.host.journal())?;
-        }
-        self.host.boot += 1;
-        self.history.push(left);
-        Ok(())
-    }
-
-    fn check_equal(&mut self, power: bool) -> Checked {
-        let (source, target) = self.view(|_, view| (view.source.clone(), view.target.clone()));
-        if source != target {
-            return Err((Promise::Recovery, format!("the source has {source:?}, the target {target:?}")));
-        }
-        let there = self.read_source().map_err(|error| host_fault(&error))?;
-        if there != source {
-            return Err((Promise::Recovery, format!("SRC has {there:?}, it was to have {source:?}")));
-        }
-        if power {
-            return Ok(());
-        }
-        let promise = match self.host.mode {
-            CommitMode::Sync => Promise::Sync,
-            CommitMode::Near => Promise::Near,
-            CommitMode::Real => Promise::Real,
-            CommitMode::Local => Promise::Local,
-            CommitMode::Remote => Promise::Remote,
-        };
-        self.view(|known, view| check::check_end(promise, known, view))
-    }
-
-    fn read_source(&self) -> io::Result<Files> {
-        let mut files = Files::new();
-        for entry in std::fs::read_dir(self.host.src())? {
-            let entry = entry?;
-            let bytes = std::fs::read(entry.path())?;
-            let content = bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-            files.insert(entry.file_name().to_string_lossy().into_owned(), content);
-        }
-        Ok(files)
-    }
-
-    /// One more operation is answered, and on both.
-    fn live_on(&mut self) -> Checked {
-        self.out_of_force.store(false, Ordering::SeqCst);
-        self.app(Action { what: What::Write, file: 0, refusal: Refusal::None })?;
-        self.settle()?;
-        let last = self.known.last().map(|known| known.told);
-        if last != Some(Told::Done) {
-            return Err((Promise::Recovery, format!("the operation after it was told {last:?}")));
-        }
-        self.check_equal(true)
-    }
 }
 
 fn index(number: u64) -> usize {
     usize::try_from(number).map_or(usize::MAX, |number| number - 1)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
