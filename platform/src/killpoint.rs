@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 pub const VARIABLE: &str = "REPLFS_KILL_AT";
 
 /// A place where a process can be killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum KillPoint {
     /// Source: an operation has changed the directory, and has no number.

@@ -69,9 +69,10 @@ impl Srm {
         let _ended = self.finish(number);
     }
 
-    /// Whether an operation can be asked of the target without waiting for anything.
-    pub fn can_propose(&self) -> bool {
-        self.core.lock().can_propose()
+    /// Whether an operation that is carried out now is answered as the mode says.
+    pub fn is_in_force(&self) -> bool {
+        let core = self.core.lock();
+        !core.commit.mode.waits() || core.waits()
     }
 
     /// Whether nobody holds the core: who is woken may look at what there is to send.

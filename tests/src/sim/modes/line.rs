@@ -106,7 +106,7 @@ impl Line {
                     self.generation.set(generation);
                     self.up.set(true);
                     // What an earlier run left is not said to one that goes on with another.
-                    if !ack.damaged || ack.position.is_some_and(|at| at.incarnation != hello.incarnation) {
+                    if !ack.damaged || ack.position.is_none_or(|at| at.incarnation != hello.incarnation) {
                         return Ok(());
                     }
                     srm.lost_track("the target says that it is damaged");

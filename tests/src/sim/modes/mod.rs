@@ -10,7 +10,7 @@
 pub mod bug;
 pub mod check;
 mod line;
-mod moments;
+pub mod moments;
 mod recover;
 mod replica;
 pub mod search;

@@ -112,7 +112,7 @@ pub fn after_power_cut<V: Clone>(
 }
 
 /// Where somebody is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// At a place of what ships.
     Point(KillPoint),
@@ -132,7 +132,9 @@ impl fmt::Display for Place {
 /// SRC.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
+    /// What is there.
     pub now: Files,
+    /// What a power cut leaves at the least.
     pub durable: Files,
     gathered: Files,
 }

@@ -2,11 +2,12 @@
 
 use super::bug::Bug;
 use super::check::Promise;
-use super::moments::Fate;
+use super::moments::{Fate, Place};
 use super::source::{Action, Refusal, What};
 use super::world::{Event, Failure, Passed, Plan, run};
 use crate::seed::Random;
 use srm::status::{CommitMode, NearBounds};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ const EVENTS: usize = 24;
 const REFUSED: u64 = 100;
 
 /// What was tried.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tried {
     /// Runs.
     pub runs: u64,
@@ -33,6 +34,8 @@ pub struct Tried {
     pub failed: u64,
     /// Daemons that went on with the journal of another.
     pub resumed: u64,
+    /// Where ends came.
+    pub places: BTreeSet<Place>,
 }
 
 /// A plan that fails.
@@ -44,6 +47,8 @@ pub struct Found {
     pub failure: Failure,
     /// Runs until then.
     pub runs: u64,
+    /// Where it is from one.
+    pub seed: Option<u64>,
 }
 
 impl fmt::Display for Found {
@@ -53,6 +58,9 @@ impl fmt::Display for Found {
         }
         let Failure { promise, text, at } = &self.failure;
         let at = at.map_or_else(|| "nowhere".to_owned(), |at| at.to_string());
+        if let Some(seed) = self.seed {
+            writeln!(f, "to repeat: cargo xtask sim --modes --seed {seed}")?;
+        }
         write!(f, "{} mode, end {:?} at {at}: {promise}: {text}", self.plan.mode, self.plan.end)
     }
 }
@@ -154,9 +162,10 @@ fn note(bench: &Bench, plan: Plan, tried: &mut Tried) -> Result<u64, Box<Found>>
             tried.answered += passed.answered;
             tried.failed += passed.failed;
             tried.resumed += passed.resumed;
+            tried.places.extend(passed.at);
             Ok(passed.moments)
         }
-        Err(failure) => Err(Box::new(Found { plan, failure, runs: tried.runs })),
+        Err(failure) => Err(Box::new(Found { plan, failure, runs: tried.runs, seed: None })),
     }
 }
 
@@ -169,7 +178,8 @@ pub fn seeds(
     let bench = Bench::new()?;
     let mut tried = Tried::default();
     for seed in seeds {
-        if let Err(found) = note(&bench, of_seed(mode, seed, bug), &mut tried) {
+        if let Err(mut found) = note(&bench, of_seed(mode, seed, bug), &mut tried) {
+            found.seed = Some(seed);
             return Ok(Err(found));
         }
     }

@@ -69,6 +69,8 @@ pub struct Passed {
     pub failed: u64,
     /// The next daemon went on with the journal.
     pub resumed: u64,
+    /// Where the end came.
+    pub at: Option<Place>,
 }
 
 /// A run with one.
@@ -114,7 +116,8 @@ pub fn run(plan: &Plan, top: &Path) -> Result<Passed, Failure> {
     result.map_err(|(promise, text)| Failure { promise, text, at: world.moments.hit() })?;
     let told = |told| world.known.iter().filter(|known| known.told == told).count() as u64;
     let (answered, failed) = (told(Told::Done), told(Told::Failed));
-    Ok(Passed { moments: world.moments.passed(), answered, failed, resumed: world.resumed })
+    let (moments, resumed, at) = (world.moments.passed(), world.resumed, world.moments.hit());
+    Ok(Passed { moments, answered, failed, resumed, at })
 }
 
 /// A panic that is no end of a source is a check that failed.
@@ -149,22 +152,23 @@ impl World {
 
     fn play(&mut self, events: &[Event]) -> Checked {
         self.set_up().map_err(|error| host_fault(&error))?;
-        self.bring_together()?;
-        self.settle()?;
         self.moments.count(true);
-        for event in events {
-            if !self.happens(*event)? {
-                break;
+        let first = |world: &mut Self| world.bring_together().and_then(|()| world.settle());
+        if self.lives_through(first)? {
+            for event in events {
+                if !self.lives_through(|world| world.happen(*event))? {
+                    break;
+                }
+                self.check()?;
             }
-            self.check()?;
         }
         self.moments.count(false);
         self.recover()
     }
 
     /// Lets something happen. `false`: the source came to its end.
-    fn happens(&mut self, event: Event) -> Result<bool, (Promise, String)> {
-        match catch_unwind(AssertUnwindSafe(|| self.happen(event))) {
+    fn lives_through(&mut self, run: impl FnOnce(&mut Self) -> Checked) -> Result<bool, (Promise, String)> {
+        match catch_unwind(AssertUnwindSafe(|| run(self))) {
             Ok(checked) => checked.map(|()| true),
             Err(panic) if panic.is::<Killed>() => Ok(false),
             Err(panic) => resume_unwind(panic),
@@ -264,8 +268,9 @@ impl World {
 
     fn reply(&self, number: u64) -> impl FnOnce() + Send + 'static {
         let (answers, out_of_force) = (Arc::clone(&self.answers), Arc::clone(&self.out_of_force));
+        let in_force = self.srm().is_in_force();
         move || {
-            let told = if out_of_force.load(Ordering::SeqCst) { Told::Released } else { Told::Done };
+            let told = if !in_force || out_of_force.load(Ordering::SeqCst) { Told::Released } else { Told::Done };
             if let Some(slot) = lock(&answers).get_mut(index(number)) {
                 *slot = told;
             }
@@ -282,6 +287,10 @@ impl World {
     /// The work of a pass, in one step: the target is what the source is.
     pub(super) fn bring_together(&mut self) -> Checked {
         let srm = self.srm();
+        self.line.notice(&srm);
+        if self.moments.is_link_down() {
+            return Ok(());
+        }
         if !srm.is_up() {
             self.line.connect(&srm)?;
         }
