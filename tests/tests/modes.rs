@@ -8,6 +8,7 @@ use replfs_tests::sim::modes::moments::Place;
 use replfs_tests::sim::modes::search::{MODES, caught, every_moment, seeds};
 use srm::status::CommitMode;
 use std::io;
+use std::path::Path;
 
 /// Random schedules for each mode.
 const SEEDS: u64 = 40;
@@ -94,11 +95,13 @@ fn random_schedules_keep_the_promises() -> io::Result<()> {
 }
 
 #[test]
-fn deliberate_mistakes_are_noticed() -> io::Result<()> {
+fn deliberate_mistakes_are_noticed_as_the_table_says() -> io::Result<()> {
+    let table = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sim.md"))?;
     for bug in Bug::ALL {
-        let found = caught(*bug)?;
-        println!("{bug}: {found:?}");
-        assert!(found.is_some(), "{bug} is not noticed");
+        let (runs, promise) = caught(*bug)?.unwrap_or_else(|| panic!("{bug} is not noticed"));
+        println!("{bug}: {promise}, {runs} runs");
+        let row = format!("| {bug} | {} | {} | {promise} |", bug.mode(), bug.what());
+        assert!(table.lines().any(|line| line == row), "docs/sim.md does not say: {row}");
     }
     Ok(())
 }

@@ -140,6 +140,7 @@ pub struct Disk {
 }
 
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // independent facts
 struct Inner {
     counts: bool,
     passed: u64,
@@ -163,10 +164,14 @@ fn read_all(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     entries.filter_map(|entry| Some((entry.path(), std::fs::read(entry.path()).ok()?))).collect()
 }
 
+fn end_source() -> ! {
+    std::panic::resume_unwind(Box::new(Killed(KillPoint::Sent)))
+}
+
 impl Moments {
     /// With the directory of the source's small files.
     pub fn new(small: PathBuf, end: Option<(u64, Fate)>) -> Self {
-        Self(RefCell::new(Inner { small, end, ..Inner::default() }))
+        Self(RefCell::new(Inner { end, small, ..Inner::default() }))
     }
 
     /// From now on moments count, or do not.
@@ -215,7 +220,7 @@ impl Moments {
     /// A moment of the simulator's own half on the source's side.
     pub fn step(&self, step: &'static str) {
         if self.reach(Place::Step(step)) {
-            self.end_source();
+            end_source();
         }
     }
 
@@ -230,12 +235,8 @@ impl Moments {
     /// After the target did something.
     pub fn end_source_if_due(&self) {
         if self.0.borrow().source_dying {
-            self.end_source();
+            end_source();
         }
-    }
-
-    fn end_source(&self) -> ! {
-        std::panic::resume_unwind(Box::new(Killed(KillPoint::Sent)))
     }
 
     /// Whether the target has ended.

@@ -96,9 +96,8 @@ impl Store {
             }
             Op::Unlink { path, gone, .. } => match self.files.remove(&text(path)) {
                 Some(content) if gone.orphan => _ = self.orphans.insert(gone.node, content),
-                Some(_) => {}
                 None if strict => return Err(format!("there is no {path} to remove")),
-                None => {}
+                Some(_) | None => {}
             },
             Op::Link { from, to, .. } => {
                 let Some(content) = self.orphans.get(&from.node) else {

@@ -188,21 +188,21 @@ pub fn seeds(
 
 fn of_seed(mode: CommitMode, seed: u64, bug: Option<Bug>) -> Plan {
     let mut random = Random::new(seed);
-    let (mut made, mut removed) = (0, 0);
+    let (mut created, mut gone) = (0, 0);
     let mut event = |random: &mut Random| match random.below(16) {
         0..=4 => act(What::Write, random.below(3)),
         5 => {
-            made += 1;
-            act(What::Create, made)
+            created += 1;
+            act(What::Create, created)
         }
-        6 if removed < 6 => {
-            removed += 1;
-            act(What::Remove, removed - 1)
+        6 if gone < 6 => {
+            gone += 1;
+            act(What::Remove, gone - 1)
         }
         7 => {
-            made += 1;
+            created += 1;
             let what = *random.pick(&[What::Write, What::Create]);
-            let file = if what == What::Write { random.below(3) } else { REFUSED + made };
+            let file = if what == What::Write { random.below(3) } else { REFUSED + created };
             refused(what, file, *random.pick(&[Refusal::Source, Refusal::Target]))
         }
         8..=10 => Event::Deliver,

@@ -208,7 +208,7 @@ impl Source {
         let proposed = if asks { self.srm.propose_node(&names, &node, &payload, first)? } else { None };
         let proposed = self.decided(&names, action, proposed, |path| {
             let file = std::fs::File::options().write(true).open(path)?;
-            Ok(std::os::unix::fs::FileExt::write_all_at(&file, &payload, 0)?)
+            std::os::unix::fs::FileExt::write_all_at(&file, &payload, 0)
         })?;
         self.moments.disk(|disk| disk.now.insert(action.name(), number));
         killpoint::pass(KillPoint::Changed);

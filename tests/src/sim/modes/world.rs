@@ -199,7 +199,7 @@ impl World {
         let srm = self.srm();
         self.line.notice(&srm);
         match event {
-            Event::App(action) => self.app(action)?,
+            Event::App(action) => self.app(action),
             Event::Deliver => _ = self.line.deliver(&srm),
             Event::Ack => self.line.acknowledge(&srm),
             Event::Turn => srm.turn(),
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    pub(super) fn app(&mut self, action: Action) -> Checked {
+    pub(super) fn app(&mut self, action: Action) {
         let srm = self.srm();
         let number = self.known.len() as u64 + 1;
         self.known.push(Known { number, action, told: Told::Nothing });
@@ -257,7 +257,6 @@ impl World {
             Err(_) => self.tell(number, Told::Failed),
         }
         self.moments.step("the operation is over");
-        Ok(())
     }
 
     fn tell(&self, number: u64, told: Told) {
@@ -345,13 +344,11 @@ impl World {
             return Ok(());
         }
         let place = self.history[self.shown..].iter().position(|shown| *shown == target.store.files);
-        match place {
-            Some(later) => self.shown += later,
-            None => {
-                let text = format!("the target shows what the source did not, or not since: {:?}", target.store.files);
-                return Err((Promise::Prefix, text));
-            }
-        }
+        let Some(later) = place else {
+            let text = format!("the target shows what the source did not, or not since: {:?}", target.store.files);
+            return Err((Promise::Prefix, text));
+        };
+        self.shown += later;
         Ok(())
     }
 }
