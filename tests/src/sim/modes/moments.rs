@@ -250,6 +250,12 @@ impl Moments {
         inner.link_cut || inner.target_dead
     }
 
+    /// Moments count anew from here, up to another end.
+    pub fn arm(&self, end: (u64, Fate)) {
+        let mut inner = self.0.borrow_mut();
+        (inner.counts, inner.passed, inner.end, inner.hit) = (true, 0, Some(end), None);
+    }
+
     /// The connection is lost; or could be made again.
     pub fn cut(&self, cut: bool) {
         self.0.borrow_mut().link_cut = cut;

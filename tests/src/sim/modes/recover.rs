@@ -13,13 +13,34 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 impl World {
-    /// Whoever ended is up again; both come to be the same.
+    /// Whoever ended is up again, some of them twice; both come to be the same.
     pub(super) fn recover(&mut self) -> Checked {
-        let fate = self.end.map(|(_, fate)| fate).filter(|_| self.moments.hit().is_some());
+        let fate = |end: Option<(u64, Fate)>| end.map(|(_, fate)| fate);
+        let mut power = self.raise(fate(self.end).filter(|_| self.moments.hit().is_some()), false)?;
+        if let Some(again) = self.again {
+            self.moments.arm(again);
+            self.lives_through(Self::come_together)?;
+            self.moments.count(false);
+            power = self.raise(fate(self.again).filter(|_| self.moments.hit().is_some()), power)?;
+        }
+        self.come_together()?;
+        self.check_equal(power)?;
+        self.live_on()
+    }
+
+    fn come_together(&mut self) -> Checked {
+        self.line.connect(&self.srm())?;
+        self.bring_together()?;
+        self.settle()
+    }
+
+    /// Whoever ended is up. `power`: some machine has lost power before. Whether one has now.
+    fn raise(&mut self, fate: Option<Fate>, power: bool) -> Result<bool, (Promise, String)> {
         Line::forget_who_asked();
-        // What the target had half done is not a state that anybody calls coherent.
-        self.check_at_end()?;
-        let power = fate.is_some_and(|fate| fate.source_loss().is_some() || fate.target_loss().is_some());
+        if !power {
+            self.check_at_end()?;
+        }
+        let power = power || fate.is_some_and(|fate| fate.source_loss().is_some() || fate.target_loss().is_some());
         self.out_of_force.store(power, Ordering::SeqCst);
         if fate.is_some_and(Fate::hits_source) {
             // Whatever it still says on its way out, nobody hears.
@@ -45,11 +66,7 @@ impl World {
             self.resumed += u64::from(source.srm.is_in_pass());
             self.source = Some(source);
         }
-        self.line.connect(&self.srm())?;
-        self.bring_together()?;
-        self.settle()?;
-        self.check_equal(power)?;
-        self.live_on()
+        Ok(power)
     }
 
     /// What holds at the moment of an end, whoever is dead.
@@ -62,6 +79,7 @@ impl World {
     fn cut_source_power(&mut self, loss: Loss) -> io::Result<()> {
         let left = self.moments.disk(|disk| {
             disk.now = after_power_cut(&disk.now, &disk.durable, loss);
+            disk.durable = disk.now.clone();
             disk.now.clone()
         });
         let src = self.host.src();

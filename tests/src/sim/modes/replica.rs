@@ -244,5 +244,6 @@ impl Replica {
         self.store.orphans.clear();
         (self.applied, self.intended, self.effected) = (applied, None, None);
         (self.damaged, self.coherent, self.received) = (true, false, applied);
+        self.sync();
     }
 }

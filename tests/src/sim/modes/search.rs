@@ -61,7 +61,8 @@ impl fmt::Display for Found {
         if let Some(seed) = self.seed {
             writeln!(f, "to repeat: cargo xtask sim --modes --seed {seed}")?;
         }
-        write!(f, "{} mode, end {:?} at {at}: {promise}: {text}", self.plan.mode, self.plan.end)
+        let Plan { mode, end, again, .. } = &self.plan;
+        write!(f, "{mode} mode, end {end:?}, again {again:?}, the last at {at}: {promise}: {text}")
     }
 }
 
@@ -109,7 +110,7 @@ const BOUNDS: [NearBounds; 2] = [
 ];
 
 fn plan(mode: CommitMode, bounds: NearBounds, bug: Option<Bug>) -> Plan {
-    Plan { mode, bounds, events: SCHEDULE.to_vec(), end: None, bug }
+    Plan { mode, bounds, events: SCHEDULE.to_vec(), end: None, again: None, bug }
 }
 
 /// A directory that is emptied for each run.
@@ -213,7 +214,8 @@ fn of_seed(mode: CommitMode, seed: u64, bug: Option<Bug>) -> Plan {
     };
     let events: Vec<Event> = (0..EVENTS).map(|_| event(&mut random)).collect();
     let end = Some((1 + random.below(90), *random.pick(&Fate::ALL)));
-    Plan { mode, bounds: *random.pick(&BOUNDS), events, end, bug }
+    let again = Some((1 + random.below(30), *random.pick(&Fate::ALL))).filter(|_| random.once_in(2));
+    Plan { mode, bounds: *random.pick(&BOUNDS), events, end, again, bug }
 }
 
 /// What notices a mistake, and after how many runs of every moment.

@@ -54,6 +54,8 @@ pub struct Plan {
     pub events: Vec<Event>,
     /// The moment of the end, counted from 1, and whose it is.
     pub end: Option<(u64, Fate)>,
+    /// Another end, while all comes to be the same again after the first.
+    pub again: Option<(u64, Fate)>,
     /// The mistake.
     pub bug: Option<Bug>,
 }
@@ -99,6 +101,7 @@ pub(super) struct World {
     pub(super) history: Vec<Files>,
     pub(super) shown: usize,
     pub(super) end: Option<(u64, Fate)>,
+    pub(super) again: Option<(u64, Fate)>,
     pub(super) bug: Option<Bug>,
     pub(super) resumed: u64,
 }
@@ -145,6 +148,7 @@ impl World {
             history: Vec::new(),
             shown: 0,
             end: plan.end,
+            again: plan.again,
             bug: plan.bug,
             resumed: 0,
         }
@@ -167,7 +171,7 @@ impl World {
     }
 
     /// Lets something happen. `false`: the source came to its end.
-    fn lives_through(&mut self, run: impl FnOnce(&mut Self) -> Checked) -> Result<bool, (Promise, String)> {
+    pub(super) fn lives_through(&mut self, run: impl FnOnce(&mut Self) -> Checked) -> Result<bool, (Promise, String)> {
         match catch_unwind(AssertUnwindSafe(|| run(self))) {
             Ok(checked) => checked.map(|()| true),
             Err(panic) if panic.is::<Killed>() => Ok(false),
