@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Result<bool> {
 fn modes(options: &Options) -> Result<bool> {
     let told = |mode, tried: Result<Tried, Box<Found>>| match tried {
         Ok(tried) => {
-            println!("{mode}: {} runs passed, of {} moments the longest", tried.runs, tried.moments);
+            println!("{mode}: {} runs passed, with ends at {} places", tried.runs, tried.places.len());
             true
         }
         Err(found) => {

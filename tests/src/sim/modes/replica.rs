@@ -99,12 +99,12 @@ impl Store {
                 None if strict => return Err(format!("there is no {path} to remove")),
                 Some(_) | None => {}
             },
-            Op::Link { from, to, .. } => {
-                let Some(content) = self.orphans.get(&from.node) else {
-                    return Err(format!("nothing is kept for {to}"));
-                };
-                self.files.insert(text(to), *content);
-            }
+            Op::Link { from, to, .. } => match self.orphans.get(&from.node) {
+                Some(content) => _ = self.files.insert(text(to), *content),
+                // The name was never taken away.
+                None if record.tolerant => {}
+                None => return Err(format!("nothing is kept for {to}")),
+            },
             Op::Reap { node } => _ = self.orphans.remove(node),
             Op::Mark(Mark::Restarted) => self.orphans.clear(),
             _ => {}
