@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 
 /// Random schedules for each mode.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 80;
 
 /// Places of what ships that every run comes to.
 const ALWAYS: [KillPoint; 12] = [
