@@ -9,6 +9,7 @@ use crate::disk::DiskFile;
 use crate::header::{Header, Identity, Mark, PAGE_BYTES};
 use crate::segment::{Segment, SlotId};
 use crate::shared::{Shared, State};
+use platform::killpoint::{self, KillPoint};
 use protocol::{Incarnation, SeqNo};
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
@@ -34,7 +35,9 @@ fn put(file: &dyn DiskFile, page: usize, header: &Header, volatile: bool, ours: 
     }
     file.write((page * PAGE_BYTES) as u64, &[IoSlice::new(&bytes)])?;
     if !volatile {
+        killpoint::pass(KillPoint::JournalUnsynced);
         file.sync()?;
+        killpoint::pass(KillPoint::JournalSynced);
     }
     // The header counts from here on, whatever becomes of its second copy: an error now would say that it does not, and the next header would be
     // written over the only good one.

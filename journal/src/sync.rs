@@ -4,6 +4,7 @@ use crate::area::{Area, AreaConfig, AreaError, parse_name};
 use crate::keep::{unneeded, wanted};
 use crate::segment::Segment;
 use crate::shared::{Shared, State};
+use platform::killpoint::{self, KillPoint};
 use protocol::SeqNo;
 use std::io;
 use std::path::Path;
@@ -138,6 +139,7 @@ impl Shared {
             (lasting.map(|segment| (Arc::clone(segment), segment.next())).collect(), state.cuts)
         };
         for (segment, next) in chain.iter().filter(|(segment, next)| segment.synced() < *next) {
+            killpoint::pass(KillPoint::JournalUnsynced);
             if let Err(e) = segment.file().and_then(|file| file.sync()) {
                 if segment.is_retired() {
                     continue;
@@ -145,6 +147,7 @@ impl Shared {
                 self.set_poisoned(true);
                 return Err(e);
             }
+            killpoint::pass(KillPoint::JournalSynced);
             segment.set_synced(*next);
         }
         let Some((_, next)) = chain.last() else { return Ok(()) };

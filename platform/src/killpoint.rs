@@ -1,7 +1,10 @@
 //! Kill points, for tests: a process that was started with `REPLFS_KILL_AT=NAME:COUNT` kills itself with SIGKILL at the COUNT-th
 //! time that it passes the place of that name. Without the variable a place costs one relaxed load. Nothing here knows what the places mean.
+//!
+//! A simulator that has many daemons in one process lets them die otherwise: [`watch`] sees each place that its own thread passes, and says whether this is the end.
 
 use rustix::process::{Signal, getpid, kill_process};
+use std::cell::RefCell;
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -9,7 +12,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 pub const VARIABLE: &str = "REPLFS_KILL_AT";
 
 /// A place where a process can be killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum KillPoint {
     /// Source: an operation has changed the directory, and has no number.
@@ -58,10 +61,32 @@ pub enum KillPoint {
     TargetPlacing,
     /// Target: it has its name, and not its attributes.
     TargetPlaced,
+    /// Source: a proposal is numbered, and nobody was told that it can be sent.
+    Proposed,
+    /// Source: the target has done what was proposed, and the source has not.
+    Decided,
+    /// Source: what the target did, or may have done, is about to be put back, and nothing says so yet.
+    PutBack,
+    /// Source: what was hot is in a new file, durably, that has not its name.
+    HotWritten,
+    /// Source: it has its name, durably, and nobody counts on it yet.
+    HotRenamed,
+    /// Source: a segment of the journal on a disk is written to, and the disk has not been waited for.
+    JournalUnsynced,
+    /// Source: the disk has been waited for, and nobody knows.
+    JournalSynced,
+    /// Source: it is known who waits for SRC's disk, and that has not been waited for.
+    LocalGathered,
+    /// Source: SRC's disk has been waited for, and nobody is answered yet.
+    LocalSynced,
+    /// Target: it has tried what was proposed, and has not said what became of it.
+    TargetJudged,
+    /// Target: what settles a proposal is about to be applied.
+    TargetSettling,
 }
 
 /// Each with its name.
-pub const ALL: [(KillPoint, &str); 23] = [
+pub const ALL: [(KillPoint, &str); 34] = [
     (KillPoint::Changed, "changed"),
     (KillPoint::Numbered, "numbered"),
     (KillPoint::Journaled, "journaled"),
@@ -85,14 +110,59 @@ pub const ALL: [(KillPoint, &str); 23] = [
     (KillPoint::TargetSynced, "target-synced"),
     (KillPoint::TargetPlacing, "target-placing"),
     (KillPoint::TargetPlaced, "target-placed"),
+    (KillPoint::Proposed, "proposed"),
+    (KillPoint::Decided, "decided"),
+    (KillPoint::PutBack, "put-back"),
+    (KillPoint::HotWritten, "hot-written"),
+    (KillPoint::HotRenamed, "hot-renamed"),
+    (KillPoint::JournalUnsynced, "journal-unsynced"),
+    (KillPoint::JournalSynced, "journal-synced"),
+    (KillPoint::LocalGathered, "local-gathered"),
+    (KillPoint::LocalSynced, "local-synced"),
+    (KillPoint::TargetJudged, "target-judged"),
+    (KillPoint::TargetSettling, "target-settling"),
 ];
 
 /// No point is armed.
 const NONE: u8 = u8::MAX;
+/// Somebody watches.
+const WATCHED: u8 = u8::MAX - 1;
 
 static ARMED: AtomicU8 = AtomicU8::new(NONE);
 /// How often the armed point is passed before it kills, that time included.
 static LEFT: AtomicU64 = AtomicU64::new(0);
+
+/// Is told of a place; whether that is the end.
+type Watcher = Box<dyn FnMut(KillPoint) -> bool>;
+
+thread_local! {
+    static WATCHER: RefCell<Option<Watcher>> = const { RefCell::new(None) };
+}
+
+/// What a thread unwinds with that has come to its end under a watcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Killed(pub KillPoint);
+
+/// For simulators: from now on `watcher` is told of each place that this thread passes. Where it says `true`, the thread unwinds with [`Killed`]. It passes
+/// no place itself.
+pub fn watch(watcher: impl FnMut(KillPoint) -> bool + 'static) {
+    WATCHER.set(Some(Box::new(watcher)));
+    ARMED.store(WATCHED, Ordering::Release);
+}
+
+/// Nobody watches this thread any more.
+pub fn unwatch() {
+    WATCHER.set(None);
+}
+
+fn is_watched() -> bool {
+    WATCHER.with_borrow(Option::is_some)
+}
+
+#[cold]
+fn tell(point: KillPoint) -> bool {
+    WATCHER.with_borrow_mut(|watcher| watcher.as_mut().is_some_and(|watcher| watcher(point)))
+}
 
 /// Reads [`VARIABLE`]. An error: it names no point, or no number above zero. What is armed, for the log.
 pub fn arm_from_environment() -> Result<Option<String>, String> {
@@ -128,7 +198,11 @@ pub fn pass(point: KillPoint) {
 /// Passes a point. `true`: this is the time; the caller does what is to be half done, and calls [`die`].
 #[inline]
 pub fn is_due(point: KillPoint) -> bool {
-    ARMED.load(Ordering::Relaxed) == point as u8 && count_down()
+    match ARMED.load(Ordering::Relaxed) {
+        NONE => false,
+        WATCHED => tell(point),
+        armed => armed == point as u8 && count_down(),
+    }
 }
 
 #[cold]
@@ -136,9 +210,12 @@ fn count_down() -> bool {
     LEFT.fetch_sub(1, Ordering::AcqRel) == 1
 }
 
-/// Kills this process.
+/// Kills this process, or ends what is watched of it.
 #[cold]
 pub fn die(point: KillPoint) -> ! {
+    if is_watched() {
+        std::panic::resume_unwind(Box::new(Killed(point)));
+    }
     let name = ALL.iter().find(|(known, _)| *known == point).map_or("?", |(_, name)| name);
     // Whether anybody reads it does not matter.
     let _unread = writeln!(std::io::stderr(), "killed at {name}");
@@ -162,6 +239,22 @@ mod tests {
         for wrong in ["", "changed", "changed:", "changed:0", "changed:x", "nothing:1"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_watcher_sees_what_its_own_thread_passes_and_ends_it() {
+        let mut seen = 0;
+        watch(move |point| {
+            seen += u32::from(point == KillPoint::Sent);
+            seen == 2
+        });
+        let pass_all = || ALL.iter().for_each(|(point, _)| pass(*point));
+        assert!(std::thread::spawn(pass_all).join().is_ok());
+        pass_all();
+        let ended = std::panic::catch_unwind(pass_all).expect_err("the second time is the end");
+        unwatch();
+        assert_eq!(ended.downcast_ref(), Some(&Killed(KillPoint::Sent)));
+        pass_all();
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) fn start(srm: &Arc<Srm>) -> io::Result<()> {
 }
 
 impl Srm {
-    fn tick(&self) -> bool {
+    pub(crate) fn tick(&self) -> bool {
         let mut core = self.core.lock();
         if core.released.is_empty() && !core.stopped {
             self.released.wait_for(&mut core, TICK);

@@ -3,7 +3,7 @@
 //! `backlog`, `commit`, `incoherent`, `replies` and `map` are pure; `core` holds them together under one lock; `away` gives a queue up for what it changed; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
 //! repairs; `remote` asks the target first; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed,
-//! and `hot` where the machine lost power.
+//! and `hot` where the machine lost power. `stepped` is for the simulator: all of it without its threads.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
 //! is read or waited for.
@@ -35,6 +35,7 @@ mod room;
 pub mod set;
 mod stand;
 pub mod status;
+mod stepped;
 pub mod verify;
 mod watch;
 
@@ -49,6 +50,7 @@ pub use pass::{Again, Readiness};
 pub use remote::{Asked, BEGIN_ANEW, Proposed, now};
 pub use room::Admission;
 pub use set::OnRemove;
+pub use stepped::PassWork;
 pub use watch::Left;
 
 use crate::core::Core;
@@ -171,6 +173,8 @@ pub struct Srm {
     proposing: AtomicBool,
     /// Proposals that are not settled.
     proposals: AtomicUsize,
+    /// Somebody else does what its threads do.
+    stepped: bool,
 }
 
 impl std::fmt::Debug for Srm {
@@ -182,6 +186,16 @@ impl std::fmt::Debug for Srm {
 impl Srm {
     /// Starts the replication of `tree` with its clock thread. Nothing is sent until a connection feeds from it.
     pub fn start(tree: Arc<Tree>, config: Config) -> std::io::Result<Arc<Self>> {
+        let srm = Self::assemble(tree, config, false)?;
+        clock::start(&srm)?;
+        room::start(&srm)?;
+        local::start(&srm)?;
+        restart::maintain(&srm)?;
+        hot::checkpoint::start(&srm)?;
+        Ok(srm)
+    }
+
+    fn assemble(tree: Arc<Tree>, config: Config, stepped: bool) -> std::io::Result<Arc<Self>> {
         let lanes = Arc::new(Lanes::default());
         let mut core = Core::new(&config, Arc::clone(&lanes))?;
         let resumed = restart::open(&mut core, &config);
@@ -213,16 +227,12 @@ impl Srm {
             verifier: verify::Verifier::default(),
             proposing: AtomicBool::new(false),
             proposals: AtomicUsize::new(0),
+            stepped,
         });
         srm.note_mode(srm.config.commit.mode);
         if let Some(resumed) = resumed {
             srm.go_on(&resumed);
         }
-        clock::start(&srm)?;
-        room::start(&srm)?;
-        local::start(&srm)?;
-        restart::maintain(&srm)?;
-        hot::checkpoint::start(&srm)?;
         Ok(srm)
     }
 

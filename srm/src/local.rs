@@ -5,6 +5,7 @@ use crate::Srm;
 use crate::replies::Reply;
 use crate::status::CommitMode;
 use parking_lot::{Condvar, Mutex};
+use platform::killpoint::{self, KillPoint};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -52,6 +53,11 @@ impl Local {
         std::mem::take(&mut *waiting)
     }
 
+    /// Whether somebody waits.
+    pub fn is_awaited(&self) -> bool {
+        !self.waiting.lock().is_empty()
+    }
+
     /// Times that the disk was waited for, and applications that were answered after that.
     pub fn counts(&self) -> (u64, u64) {
         (self.syncs.load(Ordering::Relaxed), self.answered.load(Ordering::Relaxed))
@@ -78,14 +84,16 @@ impl Srm {
     }
 
     /// One round; `false`: the daemon ends.
-    fn commit_waiting(&self) -> bool {
+    pub(crate) fn commit_waiting(&self) -> bool {
         let due = self.local.gather();
         if !due.is_empty() {
             let start = Instant::now();
+            killpoint::pass(KillPoint::LocalGathered);
             let synced = rustix::fs::syncfs(self.tree.root_fd());
             *self.local.last.lock() = Round { replies: due.len(), took: start.elapsed() };
             self.judge_sync(synced.map_err(io::Error::from));
             self.local.syncs.fetch_add(1, Ordering::Relaxed);
+            killpoint::pass(KillPoint::LocalSynced);
             self.local.answered.fetch_add(due.len() as u64, Ordering::Relaxed);
             for reply in due {
                 reply();

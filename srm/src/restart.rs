@@ -191,7 +191,7 @@ impl Srm {
     }
 
     /// Notes that all that was changed before now is numbered, if that is so.
-    fn note_settled(&self) {
+    pub(crate) fn note_settled(&self) {
         if !matches!(self.core.lock().gate, Gate::Clean) {
             return;
         }

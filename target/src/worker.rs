@@ -172,8 +172,11 @@ impl Worker {
 
     fn record(&mut self, record: &Record, payload: &Bytes, starts: bool) -> Flow {
         let mut starts = starts;
+        let mut verdict = None;
         let outcome = if record.phase == Phase::Proposed {
-            Ok(Some(Answer::Verdict(self.judge(record, payload, &mut starts))))
+            verdict = Some(self.judge(record, payload, &mut starts));
+            killpoint::pass(KillPoint::TargetJudged);
+            Ok(None)
         } else {
             self.insist(record, may_be_left(&record.op), |worker| worker.attempt(record, payload, &mut starts))?
         };
@@ -205,6 +208,10 @@ impl Worker {
             })?)
         })?;
         killpoint::pass(KillPoint::TargetPositioned);
+        // Not before: what was refused must not come again and be done, when its application has been told.
+        if let Some(verdict) = verdict {
+            self.job.outbox.post(Message::Answer(record.seq, Answer::Verdict(verdict)));
+        }
         match record.op {
             Op::Mark(Mark::Incoherent) => self.passed.repair_begins(seq),
             Op::Mark(Mark::Coherent) if repaired => self.passed.repaired(),
@@ -299,6 +306,9 @@ impl Worker {
             self.job.outbox.begin();
             self.job.facts.position(home.position(), false);
             *starts = false;
+        }
+        if record.phase == Phase::Settled {
+            killpoint::pass(KillPoint::TargetSettling);
         }
         if record.phase == Phase::Settled || !Applier::needs_intent(&record.op) {
             return self.applier.apply(record, payload, None);

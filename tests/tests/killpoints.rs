@@ -18,6 +18,7 @@ in_both_modes!(
     a_source_that_dies_at_any_step_goes_on,
     a_target_that_dies_at_any_step_goes_on,
     a_source_that_dies_while_it_gives_its_queue_up_goes_on,
+    a_source_that_dies_at_a_wait_for_the_journals_disk_goes_on,
     s6_the_operation_reached_only_the_directory,
     s6_the_operation_reached_both_directory_and_journal,
     s6_the_operation_reached_only_the_journal,
@@ -34,10 +35,12 @@ enum Way {
     Bulk,
     /// Replication that was switched off, and names that moved meanwhile.
     Bypass,
+    /// Operations that end, and a checkpoint after that.
+    Quiet,
 }
 
 /// Places of the source, up to which count, and how to come there.
-const SOURCE: [(&str, u64, Way); 14] = [
+const SOURCE: [(&str, u64, Way); 16] = [
     ("changed", 200, Way::Live),
     ("pass-step", 30, Way::Mount),
     ("numbered", 200, Way::Live),
@@ -52,6 +55,8 @@ const SOURCE: [(&str, u64, Way); 14] = [
     ("acknowledged", 100, Way::Live),
     ("catch-up-step", 5, Way::Bypass),
     ("heated", 4, Way::Live),
+    ("hot-written", 2, Way::Quiet),
+    ("hot-renamed", 2, Way::Quiet),
 ];
 
 /// Those of the target.
@@ -67,6 +72,8 @@ const TARGET: [(&str, u64, Way); 7] = [
 
 /// Operations of the roamers beside each death.
 const ROAM: u64 = 400;
+/// And beside one that comes when there are none.
+const ROAM_FIRST: u64 = 50;
 
 fn setup(commit: Commit) -> Setup {
     let setup = Setup::default().option(&["--backlog", "8MiB", "--journal-size", "64MiB"]);
@@ -143,27 +150,45 @@ fn a_source_that_dies_while_it_gives_its_queue_up_goes_on(commit: Commit) {
         Rig::prepare(commit, Setup::default().linked().option(&["--backlog", "8MiB", "--degrade-after", "200ms"]));
     tree::sources(&rig.src(), 50);
     for place in ["swallow-noted:1", "swallowed:1"] {
-        rig.start_dying(Side::Source, place);
-        assert!(rig.is_equal_before_death(Side::Source), "nothing has come to {place} yet");
-        rig.link().cut();
-        // Otherwise it would be held for another reason, with the queue as it is.
-        rig.wait_status("the loss of the target to be noticed", |status| status.target().state == "accumulating");
-        let roamers = Roamers::start(&rig.mnt(), 2, random.bits());
-        roamers.roam(50);
-        roamers.stop();
-        let begun = Instant::now();
-        for n in 0.. {
-            if rig.has_died(Side::Source) {
-                break;
-            }
-            assert!(begun.elapsed() < PATIENCE, "nothing died at {place}: {:?}", rig.try_status());
-            // It may die meanwhile.
-            let _dead = fs::write(rig.mnt().join(format!("big{}", n % 4)), random.bytes(1 << 20));
-        }
-        rig.link().mend();
+        die_while_away(&mut rig, place, &mut random);
     }
     rig.mount();
     rig.finish();
+}
+
+// claim: A193
+fn a_source_that_dies_at_a_wait_for_the_journals_disk_goes_on(commit: Commit) {
+    let mut random = Random::new(seed());
+    let sizes = ["--backlog", "8MiB", "--journal-size", "64MiB", "--degrade-after", "200ms"];
+    let mut rig = Rig::prepare(commit, Setup::default().linked().option(&sizes));
+    tree::sources(&rig.src(), 50);
+    for place in ["journal-unsynced", "journal-synced"] {
+        die_while_away(&mut rig, &format!("{place}:{}", 1 + random.below(2)), &mut random);
+    }
+    rig.mount();
+    rig.finish();
+}
+
+/// Queues more and more for a target that is away, until the source dies.
+fn die_while_away(rig: &mut Rig, place: &str, random: &mut Random) {
+    rig.start_dying(Side::Source, place);
+    assert!(rig.is_equal_before_death(Side::Source), "nothing has come to {place} yet");
+    rig.link().cut();
+    // Otherwise it would be held for another reason, with the queue as it is.
+    rig.wait_status("the loss of the target to be noticed", |status| status.target().state == "accumulating");
+    let roamers = Roamers::start(&rig.mnt(), 2, random.bits());
+    roamers.roam(50);
+    roamers.stop();
+    let begun = Instant::now();
+    for n in 0.. {
+        if rig.has_died(Side::Source) {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nothing died at {place}: {:?}", rig.try_status());
+        // It may die meanwhile.
+        let _dead = fs::write(rig.mnt().join(format!("big{}", n % 4)), random.bytes(1 << 20));
+    }
+    rig.link().mend();
 }
 
 /// How often at each place.
@@ -186,6 +211,12 @@ fn die(rig: &mut Rig, side: Side, at: &str, way: Way, seed: u64) -> Writers {
         }
         match way {
             Way::Live => std::thread::yield_now(),
+            Way::Quiet if writers.roamers.tried() < ROAM_FIRST => std::thread::yield_now(),
+            Way::Quiet => {
+                writers.ask_to_stop();
+                let _dead = fs::write(roam.join("quiet"), random.bytes(100));
+                wait_for_checkpoint(rig, side);
+            }
             // It may die meanwhile.
             Way::Bulk => drop(fs::write(roam.join("bulk"), random.bytes(1 << 20))),
             // A mount with little to repair comes by not often enough.
@@ -197,6 +228,14 @@ fn die(rig: &mut Rig, side: Side, at: &str, way: Way, seed: u64) -> Writers {
     }
     writers.ask_to_stop();
     writers
+}
+
+/// Waits until everything before now is in a checkpoint, or that daemon has died.
+fn wait_for_checkpoint(rig: &mut Rig, side: Side) {
+    until("a checkpoint, or the daemon to die", PATIENCE, || {
+        let noted = rig.try_status().is_some_and(|status| status.checkpoint == Some(status.sequence));
+        (noted || rig.has_died(side)).then_some(())
+    });
 }
 
 /// Those who write beside a death.

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use replfs_tests::disk::Disk;
-use replfs_tests::rig::{Commit, Rig, Setup};
+use replfs_tests::rig::{Commit, Rig, Setup, Side};
+use replfs_tests::seed::{Random, seed};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -80,5 +81,32 @@ fn who_waits_at_the_same_time_shares_one_wait_for_the_disk() {
     assert_eq!(answered, WRITES * WRITERS as u64);
     assert!(syncs * 5 <= answered, "{answered} after {syncs}");
     drop(files);
+    rig.finish();
+}
+
+// claim: A193
+#[test]
+fn a_source_that_dies_at_a_wait_for_its_disk_has_what_it_acknowledged() {
+    let mut random = Random::new(seed());
+    let mut rig = Rig::prepare(Commit::Real, Setup::default().option(&["--commit", "local"]));
+    let mut told = Vec::new();
+    for (round, place) in ["local-gathered", "local-synced"].into_iter().enumerate() {
+        let at = format!("{place}:{}", 1 + random.below(40));
+        rig.start_dying(Side::Source, &at);
+        assert!(rig.is_equal_before_death(Side::Source), "nobody has waited for the disk yet");
+        for n in 0.. {
+            let name = format!("file{round}-{n}");
+            match fs::write(rig.mnt().join(&name), &name) {
+                Ok(()) => told.push(name),
+                Err(_) => break,
+            }
+        }
+        rig.wait_for_death(Side::Source, &at);
+    }
+    rig.mount();
+    rig.assert_equal();
+    for name in told {
+        assert_eq!(fs::read_to_string(rig.src().join(&name)).unwrap(), name);
+    }
     rig.finish();
 }

@@ -1,8 +1,9 @@
-//! `cargo xtask sim`: the simulator of the map by hand. One seed with its trace, or random seeds for a while.
+//! `cargo xtask sim`: the simulators by hand, of the map, or of the commit modes. One seed with its trace, or random seeds for a while.
 
 use anyhow::{Context, Result, anyhow};
 use replfs_tests::seed;
 use replfs_tests::sim::bug::Bug;
+use replfs_tests::sim::modes::search::{Found, MODES, Tried, every_moment, seeds};
 use replfs_tests::sim::search::{STEPS, caught, try_seed};
 use std::time::{Duration, Instant};
 
@@ -24,11 +25,16 @@ pub struct Options {
     /// Show the deliberate bugs
     #[arg(long)]
     list_bugs: bool,
+    /// The commit modes instead of the map: every moment of each, and then random schedules; with --seed that one alone
+    #[arg(long)]
+    modes: bool,
     /// Switch each deliberate bug on and write into docs/sim.md what notices it, after how many seeds
     #[arg(long)]
     table: bool,
 }
 
+/// Random schedules of a mode before the next one has its turn.
+const TOGETHER: u64 = 200;
 /// A bug is looked for with so many seeds.
 const SEEDS: u64 = 3000;
 /// In docs/sim.md, what stands after this is made here.
@@ -45,6 +51,9 @@ pub fn run(options: &Options) -> Result<bool> {
     if options.table {
         return table();
     }
+    if options.modes {
+        return modes(options);
+    }
     let bug = options.bug.as_deref().map(str::parse).transpose().map_err(|error: String| anyhow!(error))?;
     if let Some(seed) = options.seed {
         return Ok(report(seed, options.steps, bug));
@@ -60,6 +69,42 @@ pub fn run(options: &Options) -> Result<bool> {
         ran += 1;
     }
     println!("{ran} seeds from {first} passed");
+    Ok(true)
+}
+
+fn modes(options: &Options) -> Result<bool> {
+    let told = |mode, tried: Result<Tried, Box<Found>>| match tried {
+        Ok(tried) => {
+            println!("{mode}: {} runs passed, with ends at {} places", tried.runs, tried.places.len());
+            true
+        }
+        Err(found) => {
+            println!("{found}");
+            false
+        }
+    };
+    if let Some(seed) = options.seed {
+        let mut passed = true;
+        for mode in MODES {
+            passed &= told(mode, seeds(mode, seed..=seed, None)?);
+        }
+        return Ok(passed);
+    }
+    let end = Instant::now() + Duration::try_from_secs_f64(options.minutes * 60.0)?;
+    for mode in MODES {
+        if !told(mode, every_moment(mode, None)?) {
+            return Ok(false);
+        }
+    }
+    let mut first = seed::chosen();
+    while Instant::now() < end {
+        for mode in MODES {
+            if !told(mode, seeds(mode, first..first.saturating_add(TOGETHER), None)?) {
+                return Ok(false);
+            }
+        }
+        first = first.saturating_add(TOGETHER);
+    }
     Ok(true)
 }
 

@@ -19,6 +19,7 @@
 //! are durable before what they tell of begins. So a torn end tells of nothing that happened; a bad entry before a good one makes
 //! the file unreadable, and everything hot.
 
+use platform::killpoint::{self, KillPoint};
 use protocol::{Incarnation, ReplicaId, SeqNo};
 use std::fs::File;
 use std::io;
@@ -176,8 +177,10 @@ impl HotFile {
         let file = File::options().write(true).create(true).truncate(true).open(&fresh)?;
         file.write_all_at(&bytes, 0)?;
         file.sync_all()?;
+        killpoint::pass(KillPoint::HotWritten);
         std::fs::rename(&fresh, path)?;
         sync_dir(path)?;
+        killpoint::pass(KillPoint::HotRenamed);
         Ok((Self { file, seed }, bytes.len() as u64))
     }
 

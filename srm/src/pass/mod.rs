@@ -74,6 +74,9 @@ impl Srm {
 
     /// Starts the threads of a pass, after `begin`.
     fn spawn_pass(self: &Arc<Self>, number: u64, begin: impl FnOnce(&Arc<Self>) -> bool + Send + 'static) {
+        if self.stepped {
+            return;
+        }
         let srm = Arc::clone(self);
         let first = std::thread::Builder::new().name("pass-0".to_owned()).spawn(move || {
             if !begin(&srm) {
@@ -176,8 +179,22 @@ impl Srm {
         }
     }
 
+    /// All that the pass has to do, for who does it himself: it counts as done.
+    pub(crate) fn take_work(&self, number: u64) -> Vec<Work<Arc<Node>>> {
+        let mut all = Vec::new();
+        while let Some(pass) = self.core.lock().gate.pass(number) {
+            let Next::Work(work) = pass.next(Instant::now()) else { break };
+            if let Work::Name(dir, name) = &work {
+                pass.not_pending(dir, name);
+            }
+            pass.finished(&work);
+            all.push(work);
+        }
+        all
+    }
+
     /// Ends the pass if there is still nothing to do once names stand still.
-    fn finish(&self, number: u64) -> bool {
+    pub(crate) fn finish(&self, number: u64) -> bool {
         let names = self.tree.names().write();
         let mut core = self.core.lock();
         let Some(pass) = core.gate.pass(number) else { return true };

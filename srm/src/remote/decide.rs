@@ -5,6 +5,7 @@ use super::{BEGIN_ANEW, Key, Pending, Slot};
 use crate::Srm;
 use crate::map::Touch;
 use bytes::Bytes;
+use platform::killpoint::{self, KillPoint};
 use platform::tree::{Names, Node};
 use protocol::{Answer, Draft, Op, Phase, RelPath, SeqNo, Verdict};
 use rustix::io::Errno;
@@ -95,6 +96,7 @@ impl Srm {
         assert!(earlier.is_none(), "numbers are given out once");
         drop(core);
         self.proposals.fetch_add(1, Ordering::Relaxed);
+        killpoint::pass(KillPoint::Proposed);
         self.wake();
         let proposed = Proposed { srm: Arc::clone(self), seq, change: Some(change), paths, slot };
         Ok(Asked { proposed, verdict })
@@ -110,6 +112,8 @@ impl Srm {
         match verdict {
             Some(Verdict { errno: 0, .. }) => {
                 pending.agreed = true;
+                drop(core);
+                killpoint::pass(KillPoint::Decided);
                 Ok(proposed)
             }
             Some(verdict) if verdict.unchanged => {

@@ -9,6 +9,7 @@ use crate::map::{Dirt, Gate, Ranges, Touch};
 use crate::names::{Gone, Renamed};
 use crate::{Again, Srm};
 use bytes::Bytes;
+use platform::killpoint::{self, KillPoint};
 use platform::tree::{Names, Node};
 use protocol::{At, Draft, Name, NodeId, Op, Place, RelPath, RenameKind, Replaced};
 use std::sync::Arc;
@@ -117,6 +118,7 @@ impl Undo {
 impl Srm {
     /// Puts back what was proposed. The operation's locks are still held.
     pub(super) fn undo(self: &Arc<Self>, names: &Names, mut proposed: Proposed, done: Done) {
+        killpoint::pass(KillPoint::PutBack);
         self.core.lock().remote.pending.remove(&proposed.seq);
         let begun = match proposed.change.take() {
             Some(Change::Names(undo)) => self.undo_names(names, &undo, done),

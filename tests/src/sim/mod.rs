@@ -5,6 +5,8 @@
 //! `store` is a file system, `node` what is known of one, `replica` the target; `source`, `live`, `repair`, `work`, `list` and `copy` drive the map;
 //! `apps` are the applications; `schedule` makes events of a seed, `world` lets them happen, `check` looks at them, `search` runs many and makes
 //! a failing one small; `economy` counts what is sent after a bypass; `bug` has the deliberate mistakes that show that the checks see something.
+//!
+//! `modes` is another simulator, of the commit modes.
 
 pub mod apps;
 pub mod bug;
@@ -13,6 +15,7 @@ pub mod copy;
 pub mod economy;
 pub mod list;
 pub mod live;
+pub mod modes;
 pub mod node;
 pub mod record;
 pub mod repair;

@@ -75,13 +75,18 @@ pub fn run(schedule: &Schedule, bug: Option<Bug>, traced: bool) -> Result<Counts
     }
 }
 
-/// A panic is a check that failed.
-pub(super) fn guarded(run: impl FnOnce() -> Checked) -> Checked {
+/// Panics of this thread say nothing meanwhile.
+pub(super) fn quietly<T>(run: impl FnOnce() -> T) -> T {
     hush();
     QUIET.set(true);
-    let result = catch_unwind(AssertUnwindSafe(run));
+    let result = run();
     QUIET.set(false);
-    result.unwrap_or_else(|panic| {
+    result
+}
+
+/// A panic is a check that failed.
+pub(super) fn guarded(run: impl FnOnce() -> Checked) -> Checked {
+    quietly(|| catch_unwind(AssertUnwindSafe(run))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err((Checker::Assertion, text.unwrap_or_else(|| "a panic without words".to_owned())))

@@ -6,6 +6,7 @@ mod away;
 mod both;
 mod chaos;
 mod killed;
+mod points;
 mod refused;
 
 use replfs_tests::rig::status::Source;

@@ -12,12 +12,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-fn attribute(flag: &str, path: &Path) {
+pub(super) fn attribute(flag: &str, path: &Path) {
     tool(path.parent().unwrap(), "chattr", [OsStr::new(flag), path.as_os_str()]);
 }
 
 /// A rig of which one side is on a small disk.
-fn on_disk(side: impl Fn(&Rig) -> PathBuf, format: &[&str]) -> (Rig, Disk) {
+pub(super) fn on_disk(side: impl Fn(&Rig) -> PathBuf, format: &[&str]) -> (Rig, Disk) {
     on_disk_with(Setup::default(), side, format)
 }
 
