@@ -13,7 +13,8 @@ const BOUND: u64 = 3000;
 /// Bypasses of each kind.
 const BYPASSES: u64 = 100;
 
-fn assert_seeds(seeds: impl Iterator<Item = u64>) {
+/// Whatever happens in them, it happens at least so often, weighted.
+fn assert_seeds(seeds: impl Iterator<Item = u64>, least: u64) {
     let (mut full, mut partial, mut folded, mut steps, mut staged, mut swallowed) = (0, 0, 0, 0, 0, 0);
     for seed in seeds {
         match try_seed(seed, STEPS, None) {
@@ -30,18 +31,19 @@ fn assert_seeds(seeds: impl Iterator<Item = u64>) {
     }
     // Too much is remembered below one directory in fewer of them, and queues are given up in fewer still.
     let all = [full, partial, 2 * folded, steps, staged, 3 * swallowed];
-    assert!(all.iter().all(|count| *count > SEEDS / 4), "the simulation saw too little: {all:?}");
+    assert!(all.iter().all(|count| *count > least), "the simulation saw too little: {all:?}");
 }
 
 #[test]
 fn the_same_seeds_as_always_pass() {
-    assert_seeds(1..=SEEDS);
+    assert_seeds(1..=SEEDS, SEEDS / 4);
 }
 
 #[test]
 fn seeds_that_nobody_tried_before_pass() {
     let first = seed::seed();
-    assert_seeds((0..SEEDS).map(|index| first.wrapping_add(index)));
+    // Chance has a part in these: half of it is five standard deviations away.
+    assert_seeds((0..SEEDS).map(|index| first.wrapping_add(index)), SEEDS / 8);
 }
 
 #[test]
