@@ -3,6 +3,7 @@
 use crate::clean::Clean;
 use crate::position::{Boot, SlotFile, State};
 use crate::stages::Stages;
+use crate::undo::Undo;
 use parking_lot::Mutex;
 use platform::killpoint::{self, KillPoint};
 use protocol::{Incarnation, Name, Position, ReplicaId, SeqNo};
@@ -46,6 +47,8 @@ pub(crate) struct Home {
     pub empty: bool,
     /// The last coherent state is kept while there is none.
     pub keeps_images: bool,
+    /// What takes the replica back to the last coherent state, while it is none and could not be cloned.
+    pub undo: Undo,
     boot: Boot,
     // Lock order: `durable` before `book`; never the other way round.
     book: Mutex<Book>,
@@ -82,6 +85,11 @@ impl Home {
         clean = clean.filter(|c| book.state.is_some_and(|s| c.is_of(s.incarnation, s.applied)));
         let Directories { tree, meta, orphans, aside, stages } = dirs;
         let stages = Stages::new(stages);
+        // Of a coherent replica nothing is taken back: its end was in the books before it was removed.
+        if book.state.is_none_or(|state| state.coherent) {
+            Undo::default().forget(meta.as_fd())?;
+        }
+        let undo = Undo::open(meta.as_fd())?;
         let durable = Mutex::new(Durable { file: durable_file, state: synced });
         let (book, lost_writes) = (Mutex::new(book), Mutex::new(None));
         Ok(Self {
@@ -95,6 +103,7 @@ impl Home {
             clean,
             empty,
             keeps_images: false,
+            undo,
             boot: now,
             book,
             durable,
@@ -129,7 +138,7 @@ impl Home {
     /// Removes files without a name: nobody on the source has them open any more.
     pub fn forget_orphans(&self) -> io::Result<()> {
         for orphan in platform::sys::dir::names(self.orphans.as_fd())? {
-            match rustix::fs::unlinkat(&self.orphans, orphan.as_bytes(), AtFlags::empty()) {
+            match self.undo.unlink(self.orphans.as_fd(), orphan.as_bytes(), AtFlags::empty()) {
                 // No file of ours: it stays.
                 Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
                 Err(e) => return Err(e.into()),
