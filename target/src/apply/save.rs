@@ -3,7 +3,7 @@
 
 use super::{Applier, Fault};
 use platform::sys::attr;
-use protocol::{AllocateMode, Content, Ensure, Op, Place, RelPath};
+use protocol::{Content, Ensure, Op, Place, RelPath};
 use rustix::fs::FileType;
 use std::io;
 use std::ops::Range;
@@ -19,10 +19,8 @@ impl Applier {
         let data = |from: u64, len: u64| from..from.saturating_add(len);
         match op {
             Op::Write { place, offset, .. } => self.save_data(place, &data(*offset, payload), ahead),
-            Op::Allocate { place, mode, offset, len, .. } => {
-                let len = if *mode == AllocateMode::KeepSize { 0 } else { *len };
-                self.save_data(place, &data(*offset, len), ahead)
-            }
+            // Where there is a hole it may change for nothing but room.
+            Op::Allocate { place, offset, len, .. } => self.save_data(place, &data(*offset, *len), ahead),
             Op::CopyRange { to, to_offset, len, .. } => self.save_data(to, &data(*to_offset, *len), ahead),
             Op::SetAttr { place, size: Some(size), .. } => self.save_data(place, &(*size..u64::MAX), ahead),
             Op::SetAttr { place, .. } | Op::SetXattr { place, .. } | Op::RemoveXattr { place, .. } => {

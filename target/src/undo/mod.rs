@@ -134,7 +134,7 @@ impl Undo {
         self.0.lock().as_ref().is_some_and(|active| {
             let saved = &active.saved;
             !saved.is_new(stat.st_ino)
-                && (saved.is_untouched(stat.st_ino) || !saved.missing(stat.st_ino, range).is_empty())
+                && (saved.is_untouched(stat.st_ino) || !saved.missing(stat.st_ino, &blocks(stat, range)).is_empty())
         })
     }
 
@@ -211,6 +211,7 @@ impl Active {
             self.writer.append(&Entry::Room { inode, ranges })?;
             self.saved.touch(inode);
         }
+        let range = blocks(&stat, range);
         let within = range.start..range.end.min(size(&stat));
         for part in self.saved.missing(inode, &within) {
             if part.start >= within.end {
@@ -244,6 +245,13 @@ impl Active {
         }
         Ok(())
     }
+}
+
+/// Whole blocks: of a part of one no hole can be made again.
+fn blocks(stat: &Stat, range: &Range<u64>) -> Range<u64> {
+    let block = u64::try_from(stat.st_blksize).unwrap_or(0).clamp(4096, 65536).next_power_of_two();
+    let start = range.start & !(block - 1);
+    start..range.end.checked_next_multiple_of(block).unwrap_or(u64::MAX).max(start)
 }
 
 fn size(stat: &Stat) -> u64 {

@@ -15,6 +15,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// No block is larger.
+const BLOCK_BYTES: u64 = 64 << 10;
+
 /// Where a record about a file's data is: the segment and the place in it.
 pub(super) type At = (u64, u64);
 
@@ -93,7 +96,9 @@ fn data(path: BorrowedFd<'_>, known: &Known, segments: &HashMap<u64, File>) -> R
             Entry::Hole { offset, len, .. } => {
                 let within = len.min(end.saturating_sub(offset));
                 if within > 0 {
-                    hole(fd.as_fd(), offset, within)?;
+                    // The block in which the file ends is a hole, too.
+                    let behind = if offset + within == end { BLOCK_BYTES } else { 0 };
+                    hole(fd.as_fd(), offset, within + behind, within)?;
                 }
             }
             _ => return Err(RollBackError::Damaged("a record that is not about data".to_owned())),
@@ -108,13 +113,14 @@ fn data(path: BorrowedFd<'_>, known: &Known, segments: &HashMap<u64, File>) -> R
     Ok(bytes)
 }
 
-fn hole(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
+/// Where that cannot be, `within` zeros.
+fn hole(fd: BorrowedFd<'_>, offset: u64, len: u64, within: u64) -> io::Result<()> {
     match extent::punch(fd, offset, len) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
             let zeros = vec![0; 1 << 20];
             let mut at = 0;
-            while at < len {
-                let piece = (len - at).min(zeros.len() as u64);
+            while at < within {
+                let piece = (within - at).min(zeros.len() as u64);
                 write_all(fd, &zeros[..usize::try_from(piece).unwrap_or(0)], offset + at)?;
                 at += piece;
             }

@@ -56,8 +56,8 @@ pub enum RollBackError {
     /// It is coherent, or there is nothing that takes it back. Nothing was changed.
     #[error("{0}")]
     NotKept(String),
-    /// The undo log cannot be believed.
-    #[error("the undo log is damaged ({0}): nothing is taken back with it")]
+    /// The undo log cannot be believed. Where that is seen while it is read, nothing was changed.
+    #[error("the undo log is damaged ({0})")]
     Damaged(String),
     /// Something that was kept is gone. Nothing was changed.
     #[error("{count} things that belong into the last coherent state are gone, the first is '{first}': nothing was changed; was something removed from what is set aside?")]
