@@ -23,7 +23,7 @@ use crate::status::ImageStatus;
 use log::{Entry, Node, Writer};
 use parking_lot::Mutex;
 use platform::sys::content::read_up_to;
-use platform::sys::{attr, extent, proc_path, xattr};
+use platform::sys::{attr, dir, extent, proc_path, xattr};
 use protocol::Incarnation;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -88,6 +88,8 @@ impl Undo {
     /// Begins one: the replica is coherent, and everything up to `number` of that run is applied.
     pub fn begin(&self, meta: BorrowedFd<'_>, number: u64, incarnation: Incarnation) -> io::Result<ImageStatus> {
         self.forget(meta)?;
+        // What was applied before is nowhere in the log: a power cut must not take it.
+        rustix::fs::syncfs(dir::reopen(meta)?)?;
         let new = open_or_make(meta, Path::new(NEW), 0o700)?;
         let kept = open_or_make(&new, Path::new(KEPT), 0o700)?;
         let mut writer = Writer::begin(new.as_fd(), 1, 1)?;
@@ -317,5 +319,5 @@ fn open_dir(at: BorrowedFd<'_>, name: &str) -> io::Result<Option<OwnedFd>> {
 }
 
 fn fsync(dir: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(rustix::fs::fsync(platform::sys::dir::reopen(dir)?)?)
+    Ok(rustix::fs::fsync(dir::reopen(dir)?)?)
 }
