@@ -141,7 +141,10 @@ mod tests {
     #[test]
     fn exit_codes_are_the_documented_ones() {
         let numbers: Vec<u8> = Code::TABLE.iter().map(|(code, _)| code.number()).collect();
-        assert_eq!(numbers, [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50, 51, 52, 53, 54]);
+        assert_eq!(
+            numbers,
+            [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50, 51, 52, 53, 54]
+        );
     }
 
     #[test]

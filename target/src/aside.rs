@@ -84,8 +84,7 @@ pub(crate) fn make_place(aside: BorrowedFd<'_>, path: &str, names: &[Name]) -> i
     let mut session = Session::begin(aside)?;
     let when = platform::sys::utc(platform::sys::now_ns() / 1_000_000_000);
     for name in names {
-        let line =
-            format!("{when} 0 {} {}/{}\n", escaped(path.as_bytes()), session.name, escaped(name.as_bytes()));
+        let line = format!("{when} 0 {} {}/{}\n", escaped(path.as_bytes()), session.name, escaped(name.as_bytes()));
         session.index.write_all(line.as_bytes())?;
     }
     Ok(Place { dir: session.dir, name: session.name })

@@ -1,8 +1,10 @@
 //! One replica while a session has it: its directories, its place in the stream, what of that is durable.
 
+use crate::apply::Fault;
 use crate::clean::Clean;
 use crate::position::{Boot, SlotFile, State};
 use crate::stages::Stages;
+use crate::status::Facts;
 use crate::undo::Undo;
 use parking_lot::Mutex;
 use platform::killpoint::{self, KillPoint};
@@ -168,6 +170,22 @@ impl Home {
             *self.lost_writes.lock() = None;
         }
         Ok(state.coherent)
+    }
+
+    /// What can be kept only at a cost is not kept: repair goes on all the same, once nobody can take the log for one that has everything.
+    pub fn give_up_undo(&self, facts: &Facts, text: &str) -> io::Result<()> {
+        self.undo.forget(self.meta.as_fd())?;
+        tracing::warn!(name = %self.name, "the last coherent state is not kept any more: {text}");
+        facts.update(|s| s.undo = None);
+        facts.error(format!("the last coherent state is not kept any more: {text}"));
+        Ok(())
+    }
+
+    /// Something failed for want of room, and what the undo log holds is room: `true` where it was given up for that.
+    pub fn make_room(&self, facts: &Facts, fault: &Fault) -> bool {
+        matches!(fault.errno, Some(Errno::NOSPC | Errno::DQUOT))
+            && self.undo.is_active()
+            && self.give_up_undo(facts, &fault.text).is_ok()
     }
 
     /// Notes damage outside of any record, seen while `seq` was the last one.

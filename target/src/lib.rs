@@ -38,8 +38,8 @@ mod worker;
 pub use error::{ErrorKind, TargetError};
 pub use reading::Reading;
 pub use root::{Target, TargetConfig};
-pub use undo::{RollBack, RollBackError, roll_back};
 pub use status::{Blocked, ImageStatus, ReplicaStatus, STATUS_VERSION, TargetStatus};
+pub use undo::{RollBack, RollBackError, roll_back};
 
 #[cfg(test)]
 extern crate self as replfs_target;

@@ -293,7 +293,8 @@ impl Worker {
             return Ok(());
         }
         let saved = self.save_run(record, payload).and_then(|()| home.undo.sync());
-        saved.or_else(|error| self.give_up_undo(&crate::error::text(&error)))
+        let given_up = |error| home.give_up_undo(&self.job.facts, &crate::error::text(&error));
+        Ok(saved.or_else(given_up)?)
     }
 
     fn save_run(&mut self, record: &Record, payload: &Bytes) -> io::Result<()> {
@@ -309,18 +310,19 @@ impl Worker {
         Ok(())
     }
 
-    /// What can be kept only at a cost is not kept: repair goes on all the same, once nobody can take the log for one that has everything.
-    fn give_up_undo(&self, text: &str) -> Result<(), Fault> {
-        let home = &self.job.home;
-        tracing::warn!(name = %home.name, "the last coherent state is not kept any more: {text}");
-        home.undo.forget(home.meta.as_fd())?;
-        self.job.facts.update(|s| s.undo = None);
-        self.job.facts.error(format!("the last coherent state is not kept any more: {text}"));
-        Ok(())
+    /// One try, and another one where the undo log was all that stood in its way.
+    fn attempt(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Result<Option<Answer>, Fault> {
+        match self.attempt_once(record, payload, starts) {
+            Err(fault) if self.job.home.make_room(&self.job.facts, &fault) => {
+                self.applier.idle();
+                self.attempt_once(record, payload, starts)
+            }
+            result => result,
+        }
     }
 
-    /// One try: what comes before a first record, the note of what is about to be done, the record itself.
-    fn attempt(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Result<Option<Answer>, Fault> {
+    /// What comes before a first record, the note of what is about to be done, the record itself.
+    fn attempt_once(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Result<Option<Answer>, Fault> {
         let home = self.job.home.clone();
         let seq = record.seq.get();
         if self.untouched {

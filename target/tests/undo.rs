@@ -85,10 +85,6 @@ impl Dice {
         }
     }
 
-    fn owner(&mut self) -> Owner {
-        if is_root() { Owner { uid: 7, gid: 8 } } else { me() }
-    }
-
     fn ensure(&mut self) -> (Op, Vec<u8>) {
         let kind = self.kind();
         let path_text = self.path();
@@ -104,10 +100,13 @@ impl Dice {
             Vec::new()
         };
         let node = NodeId::new(self.node());
-        let attrs = Attrs { mode: 0o700 + u32::try_from(self.below(64)).unwrap(), owner: self.owner(), mtime: T };
+        let attrs = Attrs { mode: 0o700 + u32::try_from(self.below(64)).unwrap(), owner: other(), mtime: T };
         let parent_mtime = Some(D);
         let path = path(&path_text);
-        (Op::Ensure(Box::new(Ensure { path, node, kind, fresh, attrs, atime, size, content, xattrs, parent_mtime })), payload)
+        (
+            Op::Ensure(Box::new(Ensure { path, node, kind, fresh, attrs, atime, size, content, xattrs, parent_mtime })),
+            payload,
+        )
     }
 
     /// Any operation, whether or not it is possible.
@@ -127,7 +126,7 @@ impl Dice {
             3 => Op::SetAttr {
                 place: self.place(),
                 size: None,
-                owner: Some(self.owner()),
+                owner: Some(other()),
                 mode: Some(0o755),
                 atime: Some(self.time()),
                 mtime: Some(self.time()),
@@ -150,9 +149,9 @@ impl Dice {
             },
             6 => {
                 let name = self.pick(&[&b"user.x"[..], b"user.new"]).to_vec();
-                return (Op::SetXattr { place: self.place(), name: name.into(), mode: None }, b"other".to_vec());
+                return (Op::SetXattr { place: self.place(), name, mode: None }, b"other".to_vec());
             }
-            7 => Op::RemoveXattr { place: self.place(), name: b"user.x".to_vec().into(), mode: None },
+            7 => Op::RemoveXattr { place: self.place(), name: b"user.x".to_vec(), mode: None },
             8 | 9 => make(node, &self.path(), self.kind(), 0o640),
             10 => link(self.place(), &self.path()),
             11 | 12 => Op::Unlink {
@@ -165,10 +164,11 @@ impl Dice {
                 use RenameKind::{Exchange, NoReplace, Replace};
                 let kind = self.pick(&[Replace, Replace, NoReplace, Exchange]);
                 let replaces = kind == Replace && self.below(3) > 0;
-                let replaced = replaces.then(|| Replaced { node: NodeId::new(self.node()), orphan: orphaned });
+                let gone = replaces.then(|| Replaced { node: NodeId::new(self.node()), orphan: orphaned });
                 let (from_parent_mtime, to_parent_mtime) = (D, D);
                 let (from, to) = (path(&self.path()), path(&self.path()));
-                Op::Rename { from, to, kind, node: NodeId::new(node), replaced, from_parent_mtime, to_parent_mtime }
+                let (node, replaced) = (NodeId::new(node), gone);
+                Op::Rename { from, to, kind, node, replaced, from_parent_mtime, to_parent_mtime }
             }
             15 => Op::Reap { node: NodeId::new(node) },
             16 => Op::SetAside { path: path(&self.path()), parent_mtime: D },
@@ -178,6 +178,11 @@ impl Dice {
         };
         (op, none)
     }
+}
+
+/// Another owner, where that can be.
+fn other() -> Owner {
+    if is_root() { Owner { uid: 7, gid: 8 } } else { me() }
 }
 
 /// A coherent replica with one of everything.
@@ -481,7 +486,8 @@ struct Small(std::path::PathBuf);
 impl Small {
     fn at(path: &Path) -> Self {
         fs::create_dir(path).unwrap();
-        let done = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "none"]).arg(path).status();
+        let done =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "none"]).arg(path).status();
         assert!(done.unwrap().success(), "a tmpfs of 8 MiB at {}", path.display());
         Self(path.to_owned())
     }

@@ -230,7 +230,11 @@ fn replica_of(out: &mut String, root: &str, replica: &ReplicaStatus) {
     }
     if let Some(undo) = &replica.undo {
         let (number, taken) = (undo.number, &undo.taken);
-        line!(out, "    undo log: back to all up to {number}, taken {taken} (replfs roll-back {root} {})", replica.name);
+        line!(
+            out,
+            "    undo log: back to all up to {number}, taken {taken} (replfs roll-back {root} {})",
+            replica.name
+        );
     }
     if replica.owners_not_set > 0 {
         line!(out, "    owners not set, not being root: {}", replica.owners_not_set);

@@ -26,13 +26,12 @@ impl Applier {
         let (dir, name) = self.parent(&wanted.path)?;
         let there = self.usable(wanted, manner)?;
         let existed = there.is_some();
-        let node = match there {
-            Some(node) => node,
-            None => {
-                let node = make(dir.as_fd(), &name, &wanted.kind, wanted.attrs.mode)?;
-                self.made(node.as_fd());
-                node
-            }
+        let node = if let Some(node) = there {
+            node
+        } else {
+            let node = make(dir.as_fd(), &name, &wanted.kind, wanted.attrs.mode)?;
+            self.made(node.as_fd());
+            node
         };
         if wanted.kind == NodeKind::File {
             let fd = if existed { self.reopen(node.as_fd())? } else { node };

@@ -371,7 +371,8 @@ fn believed_after(file: &File, at: u64, end: u64) -> io::Result<Option<u64>> {
     while at < end {
         let want = usize::try_from(end - at).unwrap_or(WINDOW).min(WINDOW);
         file.read_exact_at(&mut window[..want], at)?;
-        for place in window[..want].windows(MAGIC.len()).enumerate().filter(|(_, four)| *four == MAGIC).map(|(n, _)| n) {
+        for place in window[..want].windows(MAGIC.len()).enumerate().filter(|(_, four)| *four == MAGIC).map(|(n, _)| n)
+        {
             let found = at + place as u64;
             let mut head = [0; HEAD_BYTES];
             if found + HEAD_BYTES as u64 > end {

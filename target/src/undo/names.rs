@@ -141,7 +141,9 @@ impl<'a> Names<'a> {
             let (from_name, to_name) = (name.as_bytes(), was.name.as_bytes());
             match rustix::fs::linkat(&from, from_name, &to, to_name, AtFlags::empty()) {
                 // It cannot have one more name, or not by this user.
-                Err(Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => rustix::fs::renameat(&from, from_name, &to, to_name)?,
+                Err(Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => {
+                    rustix::fs::renameat(&from, from_name, &to, to_name)?;
+                }
                 result => result?,
             }
         }
@@ -174,10 +176,12 @@ impl<'a> Names<'a> {
             step();
             let dir = self.areas.open(&Spot { area: Area::Tree, path: path.clone(), is_dir: true })?;
             let (held, flags) = (was.inode.to_string(), RenameFlags::NOREPLACE);
-            rustix::fs::renameat_with(&self.areas.hold, &held, &dir, was.name.as_bytes(), flags).or_else(|e| match e {
-                Errno::INVAL => rustix::fs::renameat(&self.areas.hold, &held, &dir, was.name.as_bytes()),
-                e => Err(e),
-            })?;
+            rustix::fs::renameat_with(&self.areas.hold, &held, &dir, was.name.as_bytes(), flags).or_else(
+                |e| match e {
+                    Errno::INVAL => rustix::fs::renameat(&self.areas.hold, &held, &dir, was.name.as_bytes()),
+                    e => Err(e),
+                },
+            )?;
             let at = path.join(&was.name).map_err(|e| io::Error::other(e.to_string()))?;
             for (rest, was) in waiting.remove(&was.inode).unwrap_or_default() {
                 ready.push((concat(&at, &rest)?, was));

@@ -60,7 +60,9 @@ pub enum RollBackError {
     #[error("the undo log is damaged ({0})")]
     Damaged(String),
     /// Something that was kept is gone. Nothing was changed.
-    #[error("{count} things that belong into the last coherent state are gone, the first is '{first}': nothing was changed; was something removed from what is set aside?")]
+    #[error(
+        "{count} things that belong into the last coherent state are gone, the first is '{first}': nothing was changed; was something removed from what is set aside?"
+    )]
     Missing {
         /// How many.
         count: u64,
