@@ -1,7 +1,7 @@
 //! The undo log: whatever comes after the mark that repair begins, the replica is brought back to exactly what it was, wherever
 //! that was cut.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::similar_names)]
 
 mod common;
 

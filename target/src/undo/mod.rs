@@ -252,8 +252,8 @@ impl Active {
 /// Whole blocks: of a part of one no hole can be made again.
 fn blocks(stat: &Stat, range: &Range<u64>) -> Range<u64> {
     let unit = u64::try_from(stat.st_blksize).unwrap_or(0).clamp(4096, 65536).next_power_of_two();
-    let start = range.start & !(unit - 1);
-    start..range.end.checked_next_multiple_of(unit).unwrap_or(u64::MAX).max(start)
+    let end = range.end.checked_next_multiple_of(unit).unwrap_or(u64::MAX);
+    range.start & !(unit - 1)..end
 }
 
 fn size(stat: &Stat) -> u64 {
