@@ -32,7 +32,9 @@ fn text(done: &RollBack) -> String {
         bytes(done.bytes)
     );
     if let Some(aside) = &done.aside {
-        text.push_str(&format!("  what had come since is in ROOT/{aside}\n"));
+        text.push_str("  what had come since is in ROOT/");
+        text.push_str(aside);
+        text.push('\n');
     }
     if !done.dry_run {
         text.push_str("  a source that connects compares everything with it\n");

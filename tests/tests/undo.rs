@@ -27,7 +27,7 @@ fn rig(prepare: impl FnOnce(&mut Rig)) -> Rig {
     tool(rig.home(), "mkfifo", [src.join("pipe").as_os_str()]);
     let sparse = fs::File::create(src.join("sparse")).unwrap();
     sparse.set_len(64 << 20).unwrap();
-    sparse.write_all_at(&[3; 70_000], 20 << 20).unwrap();
+    sparse.write_all_at(&vec![3; 70_000], 20 << 20).unwrap();
     attribute(&rig, "b", &src.join("big"));
     let acl = ["-m", "d:u:1:rx,u:2:rwx"].map(AsRef::as_ref);
     tool(rig.home(), "setfacl", [acl[0], acl[1], src.join("package001").as_os_str()]);
@@ -216,7 +216,7 @@ fn a_target_that_lost_power_in_the_middle_is_taken_back() {
     rig.kill_target();
     let root = rig.root();
     rig.unmount_now(&root);
-    rig.unmount_now(&disks[0].place().to_owned());
+    rig.unmount_now(disks[0].place());
     disks.push(image.serve(&mut rig, "disk1"));
     disks[1].mount(&mut rig, &root, "");
     rig.reboot_target(1);
