@@ -63,8 +63,12 @@ codes! {
     Incomplete = 50,
     /// Restore: DIR or the place for what is set aside cannot be written or is full.
     Destination = 51,
-    /// Restore: there is no such replica, or no such PATH in it.
+    /// Restore, roll-back: there is no such replica, or no such PATH in it.
     NoReplica = 52,
+    /// Roll-back: there is nothing to take the replica back to: it is coherent, nothing was kept, or what is kept is a whole tree. Nothing was changed.
+    NotKept = 53,
+    /// Roll-back: the undo log is damaged, or something that belongs into the last coherent state is gone.
+    UndoDamaged = 54,
 }
 
 impl Code {
@@ -137,7 +141,10 @@ mod tests {
     #[test]
     fn exit_codes_are_the_documented_ones() {
         let numbers: Vec<u8> = Code::TABLE.iter().map(|(code, _)| code.number()).collect();
-        assert_eq!(numbers, [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50, 51, 52]);
+        assert_eq!(
+            numbers,
+            [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50, 51, 52, 53, 54]
+        );
     }
 
     #[test]

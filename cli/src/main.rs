@@ -1,7 +1,7 @@
 //! The `replfs` program, which is also `mount.replfs` and `umount.replfs`: the only place where the layers meet.
 //!
 //! Here: which command, and how it ends. `args` reads the words; `source` mounts, `serve` is the target daemon, `control`
-//! is how commands talk to daemons; `restore`, `status`, `umount`, `sync`, `bypass`, `commit`, `mirror`, `verify`, `set` and `keys` are commands; `progress`
+//! is how commands talk to daemons; `restore`, `roll_back`, `status`, `umount`, `sync`, `bypass`, `commit`, `mirror`, `verify`, `set` and `keys` are commands; `progress`
 //! shows how far something is; `exit` knows the exit codes.
 
 mod args;
@@ -19,6 +19,7 @@ mod out;
 mod paths;
 mod progress;
 mod restore;
+mod roll_back;
 mod serve;
 mod set;
 mod source;
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
-    if matches!(command, Command::Target(_) | Command::Mount(_)) {
+    if matches!(command, Command::Target(_) | Command::Mount(_) | Command::RollBack(_)) {
         arm_kill_point()?;
     }
     match command {
@@ -64,6 +65,7 @@ fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
         Command::Bypass(args) => bypass::run(&args),
         Command::Commit(args) => commit::run(&args),
         Command::Restore(args) => restore::run(&args),
+        Command::RollBack(args) => roll_back::run(&args),
         Command::Mirror(args) => mirror::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Set(args) => set::run(&args),

@@ -79,6 +79,24 @@ impl Session {
     }
 }
 
+/// A directory of its own for these things, which are listed in the index as `path`; they are still to move there.
+pub(crate) fn make_place(aside: BorrowedFd<'_>, path: &str, names: &[Name]) -> io::Result<Place> {
+    let mut session = Session::begin(aside)?;
+    let when = platform::sys::utc(platform::sys::now_ns() / 1_000_000_000);
+    for name in names {
+        let line = format!("{when} 0 {} {}/{}\n", escaped(path.as_bytes()), session.name, escaped(name.as_bytes()));
+        session.index.write_all(line.as_bytes())?;
+    }
+    Ok(Place { dir: session.dir, name: session.name })
+}
+
+/// See [`make_place`].
+pub(crate) struct Place {
+    pub dir: OwnedFd,
+    /// Below the directory for what is set aside.
+    pub name: String,
+}
+
 /// How many items the index of a replica lists, by the descriptor of ROOT/.replfs/NAME; zero where it has none.
 pub(crate) fn count(meta: BorrowedFd<'_>) -> u64 {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;

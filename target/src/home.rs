@@ -1,8 +1,11 @@
 //! One replica while a session has it: its directories, its place in the stream, what of that is durable.
 
+use crate::apply::Fault;
 use crate::clean::Clean;
 use crate::position::{Boot, SlotFile, State};
 use crate::stages::Stages;
+use crate::status::Facts;
+use crate::undo::Undo;
 use parking_lot::Mutex;
 use platform::killpoint::{self, KillPoint};
 use protocol::{Incarnation, Name, Position, ReplicaId, SeqNo};
@@ -46,6 +49,8 @@ pub(crate) struct Home {
     pub empty: bool,
     /// The last coherent state is kept while there is none.
     pub keeps_images: bool,
+    /// What takes the replica back to the last coherent state, while it is none and could not be cloned.
+    pub undo: Undo,
     boot: Boot,
     // Lock order: `durable` before `book`; never the other way round.
     book: Mutex<Book>,
@@ -82,6 +87,11 @@ impl Home {
         clean = clean.filter(|c| book.state.is_some_and(|s| c.is_of(s.incarnation, s.applied)));
         let Directories { tree, meta, orphans, aside, stages } = dirs;
         let stages = Stages::new(stages);
+        // Of a coherent replica nothing is taken back: its end was in the books before it was removed.
+        if book.state.is_none_or(|state| state.coherent) {
+            Undo::default().forget(meta.as_fd())?;
+        }
+        let undo = Undo::open(meta.as_fd())?;
         let durable = Mutex::new(Durable { file: durable_file, state: synced });
         let (book, lost_writes) = (Mutex::new(book), Mutex::new(None));
         Ok(Self {
@@ -95,6 +105,7 @@ impl Home {
             clean,
             empty,
             keeps_images: false,
+            undo,
             boot: now,
             book,
             durable,
@@ -129,7 +140,7 @@ impl Home {
     /// Removes files without a name: nobody on the source has them open any more.
     pub fn forget_orphans(&self) -> io::Result<()> {
         for orphan in platform::sys::dir::names(self.orphans.as_fd())? {
-            match rustix::fs::unlinkat(&self.orphans, orphan.as_bytes(), AtFlags::empty()) {
+            match self.undo.unlink(self.orphans.as_fd(), orphan.as_bytes(), AtFlags::empty()) {
                 // No file of ours: it stays.
                 Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
                 Err(e) => return Err(e.into()),
@@ -159,6 +170,22 @@ impl Home {
             *self.lost_writes.lock() = None;
         }
         Ok(state.coherent)
+    }
+
+    /// What can be kept only at a cost is not kept: repair goes on all the same, once nobody can take the log for one that has everything.
+    pub fn give_up_undo(&self, facts: &Facts, text: &str) -> io::Result<()> {
+        self.undo.forget(self.meta.as_fd())?;
+        tracing::warn!(name = %self.name, "the last coherent state is not kept any more: {text}");
+        facts.update(|s| s.undo = None);
+        facts.error(format!("the last coherent state is not kept any more: {text}"));
+        Ok(())
+    }
+
+    /// Something failed for want of room, and what the undo log holds is room: `true` where it was given up for that.
+    pub fn make_room(&self, facts: &Facts, fault: &Fault) -> bool {
+        matches!(fault.errno, Some(Errno::NOSPC | Errno::DQUOT))
+            && self.undo.is_active()
+            && self.give_up_undo(facts, &fault.text).is_ok()
     }
 
     /// Notes damage outside of any record, seen while `seq` was the last one.

@@ -133,7 +133,10 @@ impl Lanes {
     }
 
     fn answer(&self, op: &PieceOp, payload: &[u8]) -> PieceAnswer {
-        self.home.stages.carry_out(self.home.tree.as_fd(), op, payload).unwrap_or_else(|fault| {
+        let carry_out = || self.home.stages.carry_out(self.home.tree.as_fd(), op, payload);
+        let outcome = carry_out()
+            .or_else(|fault| if self.home.make_room(&self.facts, &fault) { carry_out() } else { Err(fault) });
+        outcome.unwrap_or_else(|fault| {
             let text = fault.text;
             tracing::warn!(name = %self.home.name, stage = %op.stage(), "a piece could not be stored: {text}");
             self.facts.error(format!("lane: {text}"));

@@ -3,12 +3,12 @@
 //! A session runs over any pair of byte streams; connections, keys and fingerprints are somebody else's business. What
 //! lives here: who may have which directory (`admit`), how far a replica is (`position`, `home`), applying records in
 //! order (`worker`, `apply`), making them durable (`sync`), the conversation around that (`session`, `outbox`), content that
-//! comes beside it (`lane`, `stages`), what the replica was before repair (`image`), and reading a replica for its owner (`reading`).
+//! comes beside it (`lane`, `stages`), what the replica was before repair (`image`, `undo`), and reading a replica for its owner (`reading`).
 //!
 //! ROOT/NAME is exactly the source's tree. ROOT/.replfs/NAME holds what replfs itself keeps about it: `owner`,
 //! `position`, `durable`, `clean`, `orphan/` (files without a name that the source still has open) and `aside/` (what was
 //! in the way of repair: nothing is ever thrown away by it) and `stage/` (content that lanes bring, before it has a name) and `image/` (the last coherent
-//! state, while repair goes on).
+//! state, while repair goes on) or `undo/` (what takes the replica back to it).
 
 mod admit;
 mod apply;
@@ -32,12 +32,14 @@ mod session;
 mod stages;
 mod status;
 mod sync;
+mod undo;
 mod worker;
 
 pub use error::{ErrorKind, TargetError};
 pub use reading::Reading;
 pub use root::{Target, TargetConfig};
 pub use status::{Blocked, ImageStatus, ReplicaStatus, STATUS_VERSION, TargetStatus};
+pub use undo::{RollBack, RollBackError, roll_back};
 
 #[cfg(test)]
 extern crate self as replfs_target;

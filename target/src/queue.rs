@@ -1,7 +1,7 @@
 //! Records between the network and the applier. Bounded by bytes and by count; when it is full, the network is not read.
 
 use parking_lot::{Condvar, Mutex};
-use protocol::Record;
+use protocol::{Op, Record};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -111,6 +111,16 @@ impl Queue {
                 return Popped::Idle;
             }
         }
+    }
+
+    /// The first records that wait, with the bytes of their payloads.
+    pub fn waiting(&self, most: usize) -> Vec<(Op, u64)> {
+        let inner = self.inner.lock();
+        let op = |item: &Item| match item {
+            Item::Record { record, payload, .. } => Some((record.op.clone(), payload.len() as u64)),
+            Item::Bye => None,
+        };
+        inner.items.iter().take(most).filter_map(op).collect()
     }
 
     /// Lets `time` pass, less when the session ends. Answers whether it goes on.

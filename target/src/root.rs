@@ -222,6 +222,7 @@ impl Target {
             let (_, position) = crate::position::SlotFile::open(meta.as_fd(), "position")?;
             let (_, durable) = crate::position::SlotFile::open(meta.as_fd(), "durable")?;
             let image = crate::image::find(meta.as_fd())?;
+            let undo = crate::undo::find(meta.as_fd())?;
             facts.update(|s| {
                 s.owner = owner.source;
                 s.incarnation = position.map(|p| p.incarnation.to_string());
@@ -230,6 +231,7 @@ impl Target {
                 s.coherent = position.is_some_and(|p| p.coherent);
                 s.aside_entries = crate::aside::count(meta.as_fd());
                 s.image = image;
+                s.undo = undo;
             });
         }
         Ok(())

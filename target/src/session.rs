@@ -150,6 +150,7 @@ impl Session {
             s.blocked = None;
             s.aside_entries = crate::aside::count(std::os::fd::AsFd::as_fd(&home.meta));
         });
+        slot.facts.update(|s| s.undo = home.undo.status());
         slot.facts.position(position, home.state().is_some_and(|s| s.coherent));
         let (ended, done) = watch::channel(());
         let lanes = Arc::new(Lanes::new(home.clone(), slot.facts.clone()));

@@ -71,6 +71,9 @@ pub struct ReplicaStatus {
     /// The last coherent state, kept while the replica is none.
     #[serde(default)]
     pub image: Option<ImageStatus>,
+    /// What the undo log takes the replica back to, which is kept where the file system cannot clone.
+    #[serde(default)]
+    pub undo: Option<ImageStatus>,
     /// Lanes that are open, over which content comes beside the stream.
     #[serde(default)]
     pub lanes: u64,

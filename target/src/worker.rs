@@ -28,6 +28,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// While more records are waiting, what was applied is acknowledged this often.
 const ACK_EVERY: Duration = Duration::from_micros(500);
+/// Records that wait, for which the undo log is written at once.
+const SAVE_AHEAD: usize = 256;
 
 /// What a session gives its threads.
 pub(crate) struct Job {
@@ -56,6 +58,8 @@ struct Worker {
     untouched: bool,
     /// When an acknowledgement was last asked for.
     acked: Instant,
+    /// Records that wait and have been looked at for the undo log.
+    saved_ahead: usize,
 }
 
 /// Whether a worker goes on, or its session is over.
@@ -83,7 +87,7 @@ pub(crate) fn start(job: Job) -> io::Result<()> {
         let _finish = Finish(job.queue.clone());
         let damaged = job.resumed && job.home.state().is_some_and(|state| state.damage != 0);
         let passed = Passed::new(job.retry, if damaged { job.newest } else { 0 });
-        Worker { job, applier, syncer, passed, untouched: true, acked: Instant::now() }.run();
+        Worker { job, applier, syncer, passed, untouched: true, acked: Instant::now(), saved_ahead: 0 }.run();
     })?;
     Ok(())
 }
@@ -289,8 +293,43 @@ impl Worker {
         *op == Op::Mark(Mark::Coherent) && self.passed.is_repaired(damage)
     }
 
-    /// One try: what comes before a first record, the note of what is about to be done, the record itself.
+    /// Saves what a record, and those behind it, are about to change, where an undo log is written: for a run of records the disk is waited for once.
+    fn save(&mut self, record: &Record, payload: &Bytes) -> Result<(), Fault> {
+        let home = self.job.home.clone();
+        if !home.undo.is_active() {
+            return Ok(());
+        }
+        let saved = self.save_run(record, payload).and_then(|()| home.undo.sync());
+        let given_up = |error| home.give_up_undo(&self.job.facts, &crate::error::text(&error));
+        Ok(saved.or_else(given_up)?)
+    }
+
+    fn save_run(&mut self, record: &Record, payload: &Bytes) -> io::Result<()> {
+        self.applier.save(&record.op, payload.len() as u64, false)?;
+        self.saved_ahead = self.saved_ahead.saturating_sub(1);
+        if self.saved_ahead == 0 {
+            let waiting = self.job.queue.waiting(SAVE_AHEAD);
+            for (op, payload) in &waiting {
+                self.applier.save(op, *payload, true)?;
+            }
+            self.saved_ahead = waiting.len();
+        }
+        Ok(())
+    }
+
+    /// One try, and another one where the undo log was all that stood in its way.
     fn attempt(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Result<Option<Answer>, Fault> {
+        match self.attempt_once(record, payload, starts) {
+            Err(fault) if self.job.home.make_room(&self.job.facts, &fault) => {
+                self.applier.idle();
+                self.attempt_once(record, payload, starts)
+            }
+            result => result,
+        }
+    }
+
+    /// What comes before a first record, the note of what is about to be done, the record itself.
+    fn attempt_once(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Result<Option<Answer>, Fault> {
         let home = self.job.home.clone();
         let seq = record.seq.get();
         if self.untouched {
@@ -310,6 +349,7 @@ impl Worker {
         if record.phase == Phase::Settled {
             killpoint::pass(KillPoint::TargetSettling);
         }
+        self.save(record, payload)?;
         if record.phase == Phase::Settled || !Applier::needs_intent(&record.op) {
             return self.applier.apply(record, payload, None);
         }
@@ -345,9 +385,7 @@ impl Worker {
                 tracing::info!(event = "image", name = %home.name, number = applied, millis, "the last coherent state is kept");
                 self.job.facts.update(|s| s.image = Some(taken));
             }
-            Err(Failed::Unsupported) => {
-                tracing::info!(name = %home.name, "the file system cannot keep the last coherent state beside the replica");
-            }
+            Err(Failed::Unsupported) => self.begin_undo(applied),
             Err(Failed::Stopped) => return Err(Fault::retry("the session ends")),
             Err(Failed::System(e)) => {
                 let text = crate::error::text(&e);
@@ -358,10 +396,29 @@ impl Worker {
         Ok(())
     }
 
+    /// The file system cannot share data: what is changed is saved instead, from here on.
+    fn begin_undo(&mut self, applied: u64) {
+        let home = &self.job.home;
+        let run = home.state().map_or(self.job.incarnation, |state| state.incarnation);
+        self.saved_ahead = 0;
+        match home.undo.begin(home.meta.as_fd(), applied, run) {
+            Ok(begun) => {
+                tracing::info!(event = "undo", name = %home.name, number = applied, "the undo log begins");
+                self.job.facts.update(|s| s.undo = Some(begun));
+            }
+            Err(e) => {
+                let text = crate::error::text(&e);
+                tracing::warn!(name = %home.name, "the last coherent state cannot be kept: {text}");
+                self.job.facts.error(format!("the last coherent state cannot be kept: {text}"));
+            }
+        }
+    }
+
     /// Repair is over.
     fn forget_image(&self) {
-        match image::forget(self.job.home.meta.as_fd()) {
-            Ok(()) => self.job.facts.update(|s| s.image = None),
+        let home = &self.job.home;
+        match image::forget(home.meta.as_fd()).and_then(|()| home.undo.forget(home.meta.as_fd())) {
+            Ok(()) => self.job.facts.update(|s| (s.image, s.undo) = (None, None)),
             Err(e) => self.job.facts.error(format!("cannot remove an image: {}", crate::error::text(&e))),
         }
     }

@@ -47,6 +47,9 @@ pub enum Command {
     Bypass(BypassArgs),
     /// Bring a replica, or some PATHs of it, from a target to DIR
     Restore(Box<RestoreArgs>),
+    /// Bring a replica back to its last coherent state, in place, after its source was lost in the middle of a catch-up; while no target
+    /// daemon serves ROOT
+    RollBack(RollBackArgs),
     /// Compare source and target by content and send what differs, beside what happens meanwhile
     Mirror(mirror::MirrorArgs),
     /// Show sources and targets of this machine
@@ -90,8 +93,8 @@ pub struct TargetArgs {
     /// Address and UDP port to listen on; port 0 takes any free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:7420")]
     pub listen: SocketAddr,
-    /// Before a catch-up, keep the replica as it is until it is coherent again, in ROOT/.replfs/NAME/image: off, or auto, where the file system can share
-    /// the data (XFS, Btrfs)
+    /// Before a catch-up, keep the replica as it is until it is coherent again: off, or auto: a whole tree in ROOT/.replfs/NAME/image where the file system
+    /// can share the data (XFS, Btrfs), elsewhere an undo log for 'replfs roll-back'
     #[arg(long, value_name = "HOW", default_value = "off")]
     pub keep_image: KeepImage,
     /// Where state is kept.
@@ -104,7 +107,7 @@ pub struct TargetArgs {
 pub enum KeepImage {
     /// It is not.
     Off,
-    /// Where the file system can share data between files.
+    /// As a tree where the file system can share data between files, as an undo log elsewhere.
     Auto,
 }
 
@@ -335,6 +338,23 @@ pub struct RestoreArgs {
     /// Where state is kept: the key that owns the replica.
     #[command(flatten)]
     pub state: StateArgs,
+}
+
+/// `replfs roll-back`.
+#[derive(Debug, Args)]
+pub struct RollBackArgs {
+    /// Directory of the replicas, as the target has it
+    #[arg(value_name = "ROOT")]
+    pub root: PathBuf,
+    /// Name of the replica: ROOT/NAME
+    #[arg(value_name = "NAME")]
+    pub name: OsString,
+    /// Change nothing; say what it would be taken back to
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What was done as a JSON document with a version
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// On or off.

@@ -228,6 +228,14 @@ fn replica_of(out: &mut String, root: &str, replica: &ReplicaStatus) {
         let at = format!("{root}/.replfs/{}/image/{}", replica.name, image.name());
         line!(out, "    image: all up to {}, taken {}, in {at}", image.number, image.taken);
     }
+    if let Some(undo) = &replica.undo {
+        let (number, taken) = (undo.number, &undo.taken);
+        line!(
+            out,
+            "    undo log: back to all up to {number}, taken {taken} (replfs roll-back {root} {})",
+            replica.name
+        );
+    }
     if replica.owners_not_set > 0 {
         line!(out, "    owners not set, not being root: {}", replica.owners_not_set);
     }

@@ -105,7 +105,7 @@ impl Applier {
     pub(super) fn reap(&mut self, node: NodeId) -> Result<(), Fault> {
         self.files.remove(node);
         let name = super::node::orphan_name(node);
-        match rustix::fs::unlinkat(&self.home.orphans, name, rustix::fs::AtFlags::empty()) {
+        match self.home.undo.unlink(self.home.orphans.as_fd(), name.as_bytes(), rustix::fs::AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(e.into()),
         }

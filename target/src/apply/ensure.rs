@@ -26,9 +26,12 @@ impl Applier {
         let (dir, name) = self.parent(&wanted.path)?;
         let there = self.usable(wanted, manner)?;
         let existed = there.is_some();
-        let node = match there {
-            Some(node) => node,
-            None => make(dir.as_fd(), &name, &wanted.kind, wanted.attrs.mode)?,
+        let node = if let Some(node) = there {
+            node
+        } else {
+            let node = make(dir.as_fd(), &name, &wanted.kind, wanted.attrs.mode)?;
+            self.made(node.as_fd());
+            node
         };
         if wanted.kind == NodeKind::File {
             let fd = if existed { self.reopen(node.as_fd())? } else { node };
@@ -55,7 +58,11 @@ impl Applier {
             self.usable(wanted, manner)?;
             let (dir, name) = self.parent(&wanted.path)?;
             killpoint::pass(KillPoint::TargetPlacing);
-            self.home.stages.place(stage, &dir, name.as_bytes())?;
+            self.made(fd.as_fd());
+            self.home.undo.replacing(dir.as_fd(), name.as_bytes(), false)?;
+            let placed = self.home.stages.place(stage, &dir, name.as_bytes());
+            self.home.undo.replaced()?;
+            placed?;
             killpoint::pass(KillPoint::TargetPlaced);
             fd
         } else if manner.redo.is_some_and(|[staged, _]| staged != 0 && there == Some(staged)) {

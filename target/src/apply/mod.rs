@@ -12,6 +12,7 @@ mod names;
 mod node;
 mod remove;
 mod rename;
+mod save;
 mod seen;
 mod xattrs;
 
@@ -20,6 +21,7 @@ pub(crate) use data::{punch, read_size};
 pub(crate) use fault::{Fault, FaultKind};
 pub(crate) use list::{MAX_ENTRIES, MAX_TEXT_BYTES, entry};
 pub(crate) use names::make;
+pub(crate) use xattrs::settle_xattrs;
 
 use crate::aside::Aside;
 use crate::home::Home;
@@ -201,7 +203,7 @@ impl Applier {
     /// under those, and set aside it would still share its inode with the replica.
     fn set_aside(&mut self, dir: BorrowedFd<'_>, name: &Name, path: &RelPath, seq: u64) -> Result<(), Fault> {
         if node::stat_name(dir, name.as_bytes())?.is_some_and(|stat| !node::is_dir(&stat) && stat.st_nlink > 1) {
-            rustix::fs::unlinkat(dir, name.as_bytes(), AtFlags::empty())?;
+            self.home.undo.unlink(dir, name.as_bytes(), AtFlags::empty())?;
             self.idle();
             return Ok(());
         }

@@ -22,7 +22,10 @@ impl Applier {
         let (dir, name) = self.parent(path)?;
         self.files.remove(node);
         let (fd, dir) = match make(dir.as_fd(), &name, kind, attrs.mode) {
-            Ok(fd) => (fd, dir),
+            Ok(fd) => {
+                self.made(fd.as_fd());
+                (fd, dir)
+            }
             Err(Errno::EXIST) => {
                 let there = open_name(&dir, name.as_bytes())?;
                 let same = attr::kind(there.as_fd(), &attr::stat(&there)?)? == *kind;
@@ -32,7 +35,9 @@ impl Applier {
                 } else if manner.tolerant {
                     self.set_aside(dir.as_fd(), &name, path, manner.seq)?;
                     let (dir, name) = self.parent(path)?;
-                    (make(dir.as_fd(), &name, kind, attrs.mode)?, dir)
+                    let fd = make(dir.as_fd(), &name, kind, attrs.mode)?;
+                    self.made(fd.as_fd());
+                    (fd, dir)
                 } else {
                     return Err(Errno::EXIST.into());
                 }
@@ -114,7 +119,7 @@ impl Applier {
         } else {
             self.files.remove(gone.node);
             let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            rustix::fs::unlinkat(&dir, name.as_bytes(), flags)
+            self.home.undo.unlink(dir.as_fd(), name.as_bytes(), flags)
         };
         match result {
             Err(Errno::NOENT) if may_be_gone => {}
@@ -147,6 +152,13 @@ impl Applier {
         }
     }
 
+    /// A node was made. That the undo log does not hear of it costs room, and nothing else.
+    pub(super) fn made(&self, node: BorrowedFd<'_>) {
+        if let Err(error) = attr::stat(node).and_then(|stat| self.home.undo.made(stat.st_ino)) {
+            tracing::debug!(name = %self.home.name, %error, "a new node is not noted in the undo log");
+        }
+    }
+
     /// Moves the last known name of a file that is still in use to where it is kept without one.
     pub(super) fn orphan(&mut self, dir: BorrowedFd<'_>, name: &Name, node: NodeId) -> Result<(), Errno> {
         let orphans = self.home.orphans.as_fd();
@@ -160,7 +172,8 @@ impl Applier {
             Ok(there) if there.st_ino == stat.st_ino => {
                 return rustix::fs::unlinkat(dir, name.as_bytes(), AtFlags::empty());
             }
-            Ok(_) | Err(Errno::NOENT) => {}
+            Ok(_) => self.home.undo.unlink(orphans, kept.as_bytes(), AtFlags::empty())?,
+            Err(Errno::NOENT) => {}
             Err(e) => return Err(e),
         }
         rustix::fs::renameat(dir, name.as_bytes(), orphans, &kept)

@@ -2,10 +2,12 @@
 
 use super::node::{is_dir, stat_name};
 use super::{Applier, Fault};
+use crate::undo::Undo;
 use platform::sys::{attr, dir, resolve};
 use protocol::{Name, RelPath, Time};
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 impl Applier {
@@ -17,7 +19,7 @@ impl Applier {
             result => result?,
         };
         self.idle();
-        remove(parent.as_fd(), &name)?;
+        remove(&self.home.undo, parent.as_fd(), &name)?;
         attr::set_times(parent.as_fd(), None, Some(parent_mtime))?;
         Ok(())
     }
@@ -32,13 +34,13 @@ struct Level {
 }
 
 /// Depth first, with a descriptor for each level; no link is followed.
-fn remove(parent: BorrowedFd<'_>, name: &Name) -> Result<(), Fault> {
+fn remove(undo: &Undo, parent: BorrowedFd<'_>, name: &Name) -> Result<(), Fault> {
     let mut levels: Vec<Level> = Vec::new();
     let mut next = Some(name.clone());
     loop {
         if let Some(name) = next.take() {
             let at = levels.last().map_or(parent, |level| level.fd.as_fd());
-            if let Some(level) = enter(at, name)? {
+            if let Some(level) = enter(undo, at, name)? {
                 levels.push(level);
             }
         }
@@ -48,13 +50,13 @@ fn remove(parent: BorrowedFd<'_>, name: &Name) -> Result<(), Fault> {
             && let Some(done) = levels.pop()
         {
             let above = levels.last().map_or(parent, |level| level.fd.as_fd());
-            unlink(above, &done.name, AtFlags::REMOVEDIR)?;
+            unlink(undo, above, &done.name, AtFlags::REMOVEDIR)?;
         }
     }
 }
 
 /// Goes into a directory; what is none is removed at once.
-fn enter(at: BorrowedFd<'_>, name: Name) -> Result<Option<Level>, Fault> {
+fn enter(undo: &Undo, at: BorrowedFd<'_>, name: Name) -> Result<Option<Level>, Fault> {
     match stat_name(at, name.as_bytes())? {
         Some(stat) if is_dir(&stat) => {
             let path = RelPath::new(name.as_bytes()).map_err(|e| Fault::damage(e.to_string()))?;
@@ -62,13 +64,26 @@ fn enter(at: BorrowedFd<'_>, name: Name) -> Result<Option<Level>, Fault> {
             let names = dir::names(fd.as_fd())?;
             Ok(Some(Level { fd, names, name }))
         }
-        Some(_) => unlink(at, &name, AtFlags::empty()).map(|()| None),
+        Some(_) => unlink(undo, at, &name, AtFlags::empty()).map(|()| None),
         None => Ok(None),
     }
 }
 
-fn unlink(dir: BorrowedFd<'_>, name: &Name, flags: AtFlags) -> Result<(), Fault> {
-    match rustix::fs::unlinkat(dir, name.as_bytes(), flags) {
+/// Saves all names that go with what is under one, which must be a directory for there to be any, for the undo log.
+pub(super) fn save(undo: &Undo, parent: BorrowedFd<'_>, name: &Name) -> io::Result<()> {
+    let mut paths = vec![RelPath::root().join(name).map_err(|e| io::Error::other(e.to_string()))?];
+    while let Some(path) = paths.pop() {
+        let Ok(fd) = resolve::open_beneath(parent, &path, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
+        for name in dir::names(fd.as_fd())? {
+            undo.name(fd.as_fd(), name.as_bytes())?;
+            paths.push(path.join(&name).map_err(|e| io::Error::other(e.to_string()))?);
+        }
+    }
+    Ok(())
+}
+
+fn unlink(undo: &Undo, dir: BorrowedFd<'_>, name: &Name, flags: AtFlags) -> Result<(), Fault> {
+    match undo.unlink(dir, name.as_bytes(), flags) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(e) => Err(e.into()),
     }

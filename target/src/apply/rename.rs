@@ -85,6 +85,16 @@ impl Applier {
             (None, Some(_)) if manner.tolerant => self.set_aside(ends.to_dir, ends.to, what.to, manner.seq)?,
             _ => {}
         }
+        if what.replaced.is_some() && at_to.is_some() {
+            let by_dir = stat_name(ends.from_dir, ends.from.as_bytes())?.as_ref().is_some_and(is_dir);
+            self.home.undo.replacing(ends.to_dir, ends.to.as_bytes(), by_dir)?;
+        }
+        let moved = self.move_over(what, ends, manner);
+        self.home.undo.replaced()?;
+        moved
+    }
+
+    fn move_over(&mut self, what: &Move<'_>, ends: &Ends<'_>, manner: Manner) -> Result<(), Fault> {
         // Where nothing was replaced on the source, nothing may be replaced here.
         let flags = if what.replaced.is_none() { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
         match ends.rename(flags) {
@@ -106,7 +116,7 @@ impl Applier {
         let kept = orphan_name(node);
         match stat_name(&self.home.orphans, kept.as_bytes())? {
             Some(there) if there.st_ino == stat.st_ino => return Ok(()),
-            Some(_) => rustix::fs::unlinkat(&self.home.orphans, &kept, AtFlags::empty())?,
+            Some(_) => self.home.undo.unlink(self.home.orphans.as_fd(), kept.as_bytes(), AtFlags::empty())?,
             None => {}
         }
         let linked = rustix::fs::linkat(ends.to_dir, ends.to.as_bytes(), &self.home.orphans, &kept, AtFlags::empty());

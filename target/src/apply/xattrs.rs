@@ -40,7 +40,7 @@ impl Applier {
 }
 
 /// Makes a node's attributes exactly these.
-pub(super) fn settle_xattrs(fd: BorrowedFd<'_>, wanted: &[(&[u8], &[u8])]) -> Result<(), Fault> {
+pub(crate) fn settle_xattrs(fd: BorrowedFd<'_>, wanted: &[(&[u8], &[u8])]) -> Result<(), Fault> {
     let present = xattr::all(fd)?;
     for (name, _) in &present {
         if !wanted.iter().any(|(w, _)| *w == &name[..]) {
