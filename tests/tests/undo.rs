@@ -338,3 +338,35 @@ fn without_room_the_undo_log_is_given_up_and_the_catch_up_goes_on() {
     assert!(!undo(&rig).exists());
     rig.finish();
 }
+
+// claim: A197
+#[test]
+fn a_replica_in_a_local_directory_is_taken_back_too() {
+    let mut rig = Rig::bare(Commit::Real, Setup { local: true, ..Setup::default() }.option(&["--keep-image", "auto"]));
+    tree::sources(&rig.src(), 200);
+    rig.mount();
+    rig.settle();
+    rig.unmount();
+    let before = copy(&rig, "before");
+    let at = "target-applied:150";
+    rig.start_dying(Side::Source, at);
+    bypass(&rig, "on");
+    let mut files = Vec::new();
+    find(&rig.mnt(), &mut files);
+    for (n, path) in files.iter().enumerate() {
+        match n % 3 {
+            0 => fs::remove_file(path).unwrap(),
+            1 => fs::write(path, "something else").unwrap(),
+            _ => fs::rename(path, rig.mnt().join(format!("moved{n}"))).unwrap(),
+        }
+    }
+    // It may die before it answers.
+    drop(rig.replfs("bypass", &[&rig.mnt().to_string_lossy(), "off"]));
+    rig.wait_for_death(Side::Source, at);
+    assert!(undo(&rig).exists(), "{}", rig.source_log());
+    roll_back(&rig, &[], None).ok();
+    assert_same(&before, &rig.replica(), at);
+    rig.mount();
+    rig.settle();
+    rig.finish();
+}

@@ -221,6 +221,10 @@ pub struct ReplicationArgs {
     /// How fast that reads files, in a second; a number alone is MiB; none for no bound
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = units::rate)]
     pub verify_rate: units::Rate,
+    /// With a directory as the target: before a catch-up, keep the replica as it is until it is coherent again: off, or auto, as for
+    /// 'replfs target'. A target on the network is asked there
+    #[arg(long, value_name = "HOW", default_value = "off")]
+    pub keep_image: KeepImage,
     /// Take over a directory on the target that is not empty and belongs to nobody; what differs there is set aside
     #[arg(long)]
     pub adopt: bool,

@@ -1,8 +1,8 @@
 //! What the words of a mount command say together, without a look at the system.
 
 use super::resolve;
-use crate::args::MountArgs;
 use crate::args::target_name::TargetPlace;
+use crate::args::{KeepImage, MountArgs};
 use crate::exit::Failure;
 use crate::keys;
 use protocol::Name;
@@ -47,6 +47,9 @@ impl Asked {
             (TargetPlace::Local(_), Some(_)) => Err(Failure::usage(format!(
                 "target '{text}' is a directory of this machine and has no key; leave --target-key out, or name a host"
             ))),
+            (TargetPlace::Remote { .. } | TargetPlace::None, _) if replication.keep_image == KeepImage::Auto => Err(
+                Failure::usage("--keep-image is for a target that is a directory; give it to 'replfs target' there"),
+            ),
             _ if replication.backlog < srm::MIN_BACKLOG_BYTES => {
                 Err(Failure::usage("the backlog is too small; give at least 8MiB"))
             }
@@ -136,6 +139,13 @@ mod tests {
         assert!(asked(&format!("/s /m --target host --target-key {KEY}")).unwrap().target_key.is_some());
         assert!(asked("/s /m --target host --target-key SHA256:abc").unwrap_err().message.contains("SHA256:abc"));
         assert!(asked(&format!("/s /m --target /r/ --target-key {KEY}")).is_err());
+    }
+
+    #[test]
+    fn images_are_asked_for_where_the_replica_is() {
+        let text = format!("/s /m --target host --target-key {KEY} --keep-image auto");
+        assert!(asked(&text).unwrap_err().message.contains("'replfs target'"));
+        assert!(asked("/s /m --target /r/ --keep-image auto").is_ok());
     }
 
     #[test]

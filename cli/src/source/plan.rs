@@ -7,9 +7,9 @@ use super::locks::Locks;
 use super::memory::Memory;
 use super::resolve::Resolved;
 use super::{SetFile, journal, mounts, root};
-use crate::args::MountArgs;
 use crate::args::mount_options::MountFlags;
 use crate::args::target_name::TargetPlace;
+use crate::args::{KeepImage, MountArgs};
 use crate::exit::Failure;
 use crate::state::Places;
 use protocol::Name;
@@ -56,6 +56,8 @@ pub struct SourcePlan {
     pub lanes: usize,
     /// Take over what is on the target and belongs to nobody.
     pub adopt: bool,
+    /// The last coherent state is kept during a catch-up; of a local ROOT only.
+    pub keeps_images: bool,
     /// How files that exist on both sides are compared.
     pub compare: srm::Compare,
     /// When everything is verified by itself.
@@ -140,6 +142,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         journal,
         lanes: replication.lanes.into(),
         adopt: replication.adopt,
+        keeps_images: replication.keep_image == KeepImage::Auto,
         compare: srm::Compare { block_bytes: replication.block_size, min_size: replication.min_size },
         verify_every: replication.verify_every,
         verify_rate: replication.verify_rate.0,

@@ -152,6 +152,7 @@ fn dialers(plan: &SourcePlan, runtime: &Runtime, key: Arc<NodeKey>) -> Result<Op
             let _within = runtime.enter();
             let config = TargetConfig { root: root.clone(), software: SOFTWARE.to_owned() };
             let target = Target::open(config).map_err(|error| serve::failure(&error))?;
+            target.keep_images(plan.keeps_images);
             let peer = key.fingerprint().to_string();
             let session: Arc<dyn Dial> = Arc::new(LocalDialer::new(Arc::clone(&target), peer));
             Ok(Some((Dialers { lanes: Arc::clone(&session), session }, Some(target))))
