@@ -2,7 +2,7 @@
 //!
 //! `backlog`, `commit`, `incoherent`, `replies` and `map` are pure; `core` holds them together under one lock; `away` gives a queue up for what it changed; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
-//! repairs; `remote` asks the target first; `verify` compares; `clock` watches time; `stand` and `restart` let the next daemon go on where this one was killed,
+//! repairs; `remote` asks the target first; `verify` compares; `clock` watches time; `stand`, `held_file` and `restart` let the next daemon go on where this one was killed,
 //! and `hot` where the machine lost power. `stepped` is for the simulator: all of it without its threads.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
@@ -18,6 +18,7 @@ mod damage;
 mod ensure;
 mod feed;
 mod flags;
+mod held_file;
 mod hot;
 mod incoherent;
 pub mod lanes;
@@ -175,6 +176,8 @@ pub struct Srm {
     proposals: AtomicUsize,
     /// Somebody else does what its threads do.
     stepped: bool,
+    /// What is held of names, for the next daemon; with a journal only.
+    held_file: parking_lot::Mutex<Option<held_file::HeldFile>>,
 }
 
 impl std::fmt::Debug for Srm {
@@ -199,6 +202,7 @@ impl Srm {
         let lanes = Arc::new(Lanes::default());
         let mut core = Core::new(&config, Arc::clone(&lanes))?;
         let resumed = restart::open(&mut core, &config);
+        let held_file = restart::held_file(&config);
         if let Some(resumed) = &resumed {
             tree.number_from(resumed.first_node);
         }
@@ -228,6 +232,7 @@ impl Srm {
             proposing: AtomicBool::new(false),
             proposals: AtomicUsize::new(0),
             stepped,
+            held_file: parking_lot::Mutex::new(held_file),
         });
         srm.note_mode(srm.config.commit.mode);
         if let Some(resumed) = resumed {

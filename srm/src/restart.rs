@@ -8,6 +8,7 @@
 use crate::Srm;
 use crate::backlog::Backlog;
 use crate::core::{Core, seconds};
+use crate::held_file::{self, Behind, HeldFile, Step};
 use crate::map::{Gate, Pass, Scope};
 use crate::remote::Slots;
 use crate::stand::{Stand, StandFile};
@@ -26,6 +27,9 @@ const STAND: &str = "stand";
 
 /// The file beside it that says what the target may have changed ahead of the source.
 const PROPOSED: &str = "proposed";
+
+/// The file beside it that says what is held of names.
+const HELD: &str = "held";
 
 /// Change times come from a clock of the kernel's that lags behind by a tick.
 const MARGIN_SECS: i64 = 2;
@@ -51,6 +55,8 @@ pub(crate) struct Resumed {
     pub first_node: u64,
     /// What the target may have changed ahead of the source.
     pub proposed: Proposed,
+    /// What the last daemon held of names, behind what is queued.
+    pub steps: Vec<Step>,
 }
 
 /// What the last daemon had proposed to the target (R13) and not settled.
@@ -123,8 +129,11 @@ fn try_open(core: &mut Core, config: &JournalConfig, limit_bytes: u64) -> Result
     core.remote.inherit(std::mem::take(&mut left));
     let first_node = (u64::from(daemon) << NODES_EACH) + 2;
     let operations = core.backlog.operations();
-    tracing::info!(event = "journal-resumed", operations, "going on where the last daemon ended");
-    Ok(Some(Resumed { since: since - MARGIN_SECS, first_node, proposed }))
+    let behind = Behind { incarnation: stand.incarnation, boot: config.boot, newest: core.backlog.newest() };
+    let steps = held_file::read(&config.dir.join(HELD), &behind);
+    let held = steps.len();
+    tracing::info!(event = "journal-resumed", operations, held, "going on where the last daemon ended");
+    Ok(Some(Resumed { since: since - MARGIN_SECS, first_node, proposed, steps }))
 }
 
 /// Whether the journal has all that was numbered.
@@ -136,7 +145,12 @@ fn goes_on(stand: &Stand, found: &Recovered) -> bool {
         && found.damage.iter().all(|damage| torn(&damage.kind))
 }
 
-/// Does the journal's slow work beside, and notes what is settled.
+/// Where what is held of names is written; nowhere without a journal.
+pub(crate) fn held_file(config: &Config) -> Option<HeldFile> {
+    config.journal.as_ref().map(|journal| HeldFile::new(journal.dir.join(HELD), journal.boot))
+}
+
+/// Does the journal's slow work beside, and notes what is settled, and what is held.
 pub(crate) fn maintain(srm: &Arc<Srm>) -> io::Result<()> {
     let Some(syncer) = srm.core.lock().backlog.syncer() else { return Ok(()) };
     let weak: Weak<Srm> = Arc::downgrade(srm);
@@ -146,6 +160,7 @@ pub(crate) fn maintain(srm: &Arc<Srm>) -> io::Result<()> {
                 tracing::debug!(event = "journal-maintain", %error, "the journal could not be prepared");
             }
             srm.note_settled();
+            srm.note_held(false);
             let mut core = srm.core.lock();
             if core.stopped {
                 return;
@@ -176,6 +191,7 @@ impl Srm {
         let restarted = Draft::new(&Op::Mark(Mark::Restarted), Bytes::new());
         if core.push_incoherent().is_some() && core.push(restarted).is_some() {
             drop(core);
+            self.take_again(&resumed.steps);
             self.start_pass(number);
         }
     }
@@ -219,6 +235,7 @@ impl Srm {
         }
         // Neither is there where the journal could not be opened.
         Slots::remove(&config.dir.join(PROPOSED));
+        HeldFile::remove(&config.dir.join(HELD));
         let _none = std::fs::remove_file(config.dir.join(STAND)).and_then(|()| std::fs::remove_dir(&config.dir));
     }
 }

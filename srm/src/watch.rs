@@ -274,6 +274,7 @@ impl Srm {
 
     /// No more operations come: once everything is sent and applied, the connection says goodbye.
     pub fn close(&self) {
+        self.note_held(true);
         self.core.lock().closing = true;
         self.wake();
         self.changed.notify_all();

@@ -4,7 +4,9 @@
 
 use replfs_tests::load::Load;
 use replfs_tests::rig::{Commit, Rig, Setup};
+use replfs_tests::roam::Roamers;
 use replfs_tests::seed::Random;
+use replfs_tests::wait::{PATIENCE, until};
 use replfs_tests::{seed, tree};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -79,6 +81,88 @@ fn killed_beside_writers_again_and_again() {
         writers.stop();
         rig.link().mend();
         rig.mount();
+        rig.assert_equal();
+        assert!(rig.source_log().contains("journal-resumed"), "seed {seed}, round {round}");
+    }
+    rig.finish();
+}
+
+fn switch(rig: &Rig, how: &str) {
+    rig.replfs("bypass", &[&rig.mnt().to_string_lossy(), how]).ok();
+}
+
+/// Waits until it is written down that something was renamed to this.
+fn wait_for_note(rig: &Rig, to: &str) {
+    let file = rig.source_state().join("run/journal/tree/held");
+    until("what is held to be written down", PATIENCE, || {
+        let written = fs::read(&file).unwrap_or_default();
+        written.windows(to.len()).any(|part| part == to.as_bytes()).then_some(())
+    });
+}
+
+// claim: A187
+#[test]
+fn what_was_renamed_while_things_were_held_is_renamed_by_the_next_daemon() {
+    let mut rig = rig(&[]);
+    let mnt = rig.mnt();
+    let mut random = Random::new(7);
+    for dir in ["a", "a/b", "c", "d", "e"] {
+        fs::create_dir(mnt.join(dir)).unwrap();
+    }
+    for file in ["a/1", "a/b/2", "c/3", "d/4", "e/5", "6", "7", "8"] {
+        fs::write(mnt.join(file), random.bytes(2 << 20)).unwrap();
+    }
+    rig.settle();
+    switch(&rig, "on");
+    let mv = |from: &str, to: &str| fs::rename(mnt.join(from), mnt.join(to)).unwrap();
+    // Two files change places, three directories go round in a circle, one moves below what was its child, one is new.
+    for (from, to) in
+        [("6", "x"), ("7", "6"), ("x", "7"), ("a/b", "b"), ("a", "b/a"), ("c", "y"), ("d", "c"), ("e", "d")]
+    {
+        mv(from, to);
+    }
+    mv("y", "e");
+    fs::create_dir_all(mnt.join("new/below")).unwrap();
+    mv("8", "new/below/8");
+    fs::remove_file(mnt.join("c/4")).unwrap();
+    fs::write(mnt.join("c/4"), b"another").unwrap();
+    fs::create_dir(mnt.join("marked")).unwrap();
+    mv("b/a/1", "marked/last");
+    wait_for_note(&rig, "marked/last");
+    rig.kill_source();
+    let before = rig.link().bytes_there();
+    rig.mount();
+    rig.assert_equal();
+    let sent = rig.link().bytes_there() - before;
+    assert!(sent < 200_000, "{sent} bytes for names alone\n{}", rig.source_log());
+    rig.finish();
+}
+
+// claim: A187
+#[test]
+fn killed_while_things_are_held_again_and_again() {
+    let seed = seed::chosen();
+    let mut rig = rig(&[]);
+    tree::sources(&rig.mnt().join("sources"), 200);
+    tree::sources(&rig.mnt().join("roamed"), 50);
+    for round in 0..6 {
+        rig.settle();
+        switch(&rig, "on");
+        let roamers = Roamers::start(&rig.mnt().join("roamed"), 3, seed + round);
+        roamers.roam(300);
+        if round % 2 == 0 {
+            roamers.stop();
+            let mark = format!("mark{round}");
+            fs::rename(rig.mnt().join("sources"), rig.mnt().join(&mark)).unwrap();
+            wait_for_note(&rig, &mark);
+            rig.kill_source();
+            rig.mount();
+            fs::rename(rig.mnt().join(&mark), rig.mnt().join("sources")).unwrap();
+        } else {
+            rig.kill_source();
+            roamers.stop();
+            rig.mount();
+        }
         rig.assert_equal();
         assert!(rig.source_log().contains("journal-resumed"), "seed {seed}, round {round}");
     }

@@ -96,7 +96,7 @@ pub(super) struct Was<H> {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Held<H> {
     /// Entries that it may have.
     pub(super) limit: usize,
