@@ -1,3 +1,4 @@
+//! The format of the undo log: the frozen sample, a torn end, damage at every byte. What is saved and taken back is tested in `tests/undo.rs`.
 #![allow(clippy::unwrap_used)] // a test that fails says where
 
 use super::*;
