@@ -1,9 +1,9 @@
 //! Bugs that are switched on to see that the simulator catches them. Each stands in the simulator's own driver of the map,
 //! never in what ships.
 
-use std::fmt;
 use std::str::FromStr;
 
+/// Defines the bugs of a simulator, each with its name and what it does.
 macro_rules! bugs {
     ($($variant:ident $name:literal $what:literal,)+) => {
         /// A deliberate bug.
@@ -16,7 +16,7 @@ macro_rules! bugs {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// Its name on the command line.
+            /// Its name.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
             }
@@ -26,8 +26,15 @@ macro_rules! bugs {
                 match self { $(Self::$variant => $what,)+ }
             }
         }
+
+        impl std::fmt::Display for Bug {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
     };
 }
+pub(super) use bugs;
 
 bugs! {
     LateChunk "late-chunk" "a piece of content that is staged lands after a newer write: what was touched meanwhile is not asked for",
@@ -51,12 +58,6 @@ bugs! {
     FoldSent "fold-sent" "what was sent and is not acknowledged is given up with the queue",
     ForgetQueued "forget-queued" "data that is written while the target is away is queued, but not remembered",
     ForgetCopy "forget-copy" "a file that is renamed while its content is copied is not copied to its end",
-}
-
-impl fmt::Display for Bug {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 impl FromStr for Bug {
