@@ -69,6 +69,12 @@ codes! {
     NotKept = 53,
     /// Roll-back: the undo log is damaged, or something that belongs into the last coherent state is gone.
     UndoDamaged = 54,
+    /// Pairing: the invitation is not open any more, or its secret is wrong, or the target does not answer as it should.
+    NotPaired = 56,
+    /// No peer is called so, or no such invitation is open.
+    NoPeer = 57,
+    /// Target: it cannot be confined as a whole here, and --cage require was given.
+    Uncaged = 60,
 }
 
 impl Code {
@@ -143,7 +149,7 @@ mod tests {
         let numbers: Vec<u8> = Code::TABLE.iter().map(|(code, _)| code.number()).collect();
         assert_eq!(
             numbers,
-            [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50, 51, 52, 53, 54]
+            [1, 2, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50, 51, 52, 53, 54, 56, 57, 60]
         );
     }
 

@@ -6,7 +6,7 @@ use crate::control::{Left, Request, Response, Status, millis};
 use crate::exit::{Code, Failure};
 use crate::progress::{Progress, State};
 use crate::state::Places;
-use crate::status::text;
+use crate::status::units;
 use crate::umount::backlog_left;
 use crate::{out, paths};
 use serde::Serialize;
@@ -158,11 +158,11 @@ fn unreadable(mnt: &Path, target: &TargetStatus) -> Failure {
 /// What has been done, for people.
 fn said(pass: &PassProgress) -> String {
     let names =
-        format!("{} names compared, {} differed, {} sent", pass.entries, pass.repaired, text::bytes(pass.sent_bytes));
+        format!("{} names compared, {} differed, {} sent", pass.entries, pass.repaired, units::bytes(pass.sent_bytes));
     if pass.scanning || pass.total_bytes == 0 {
         return names;
     }
-    format!("{names}, {} of {} looked at", text::bytes(pass.done_bytes), text::bytes(pass.total_bytes))
+    format!("{names}, {} of {} looked at", units::bytes(pass.done_bytes), units::bytes(pass.total_bytes))
 }
 
 /// Says how far it is.

@@ -4,6 +4,14 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::OnceLock;
+
+static SOCKET: OnceLock<Option<io::Result<UnixDatagram>>> = OnceLock::new();
+
+/// Connects now: a process that is caged cannot do so later.
+pub fn prepare() {
+    SOCKET.get_or_init(connect);
+}
 
 /// The service does what it is for.
 pub fn ready() {
@@ -22,11 +30,23 @@ fn send(message: &str) {
 }
 
 fn try_send(message: &str) -> io::Result<()> {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return Ok(()) };
-    let address = match name.as_bytes() {
-        [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest)?,
-        _ => SocketAddr::from_pathname(&name)?,
+    match SOCKET.get_or_init(connect) {
+        Some(Ok(socket)) => socket.send(message.as_bytes()).map(drop),
+        Some(Err(e)) => Err(io::Error::new(e.kind(), e.to_string())),
+        None => Ok(()),
+    }
+}
+
+fn connect() -> Option<io::Result<UnixDatagram>> {
+    let name = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
+    let connected = || {
+        let address = match name.as_bytes() {
+            [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest)?,
+            _ => SocketAddr::from_pathname(&name)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(&address)?;
+        Ok(socket)
     };
-    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address)?;
-    Ok(())
+    Some(connected())
 }

@@ -1,19 +1,25 @@
 //! `replfs roll-back`: brings a replica back to its last coherent state, while no daemon has its ROOT. How is `target`'s.
 
 use crate::args::RollBackArgs;
+use crate::cage::Begun;
 use crate::exit::{Code, Failure};
 use crate::paths::absolute;
-use crate::status::text::bytes;
+use crate::status::units::bytes;
 use crate::{out, serve};
 use protocol::Name;
 use std::os::unix::ffi::OsStrExt;
-use target::{RollBack, RollBackError, TargetConfig};
+use target::{Limits, RollBack, RollBackError, TargetConfig};
 
 /// Runs the command.
 pub fn run(args: &RollBackArgs) -> Result<(), Failure> {
     let name = Name::new(args.name.as_bytes())
         .map_err(|error| Failure::usage(format!("'{}' is no name of a replica: {error}", args.name.display())))?;
-    let config = TargetConfig { root: absolute(&args.root), software: env!("CARGO_PKG_VERSION").to_owned() };
+    let root = absolute(&args.root);
+    // What it reads was written for a source, which may be anybody's by now.
+    if root.is_dir() {
+        let _confined = Begun::of_root(&root)?.close()?;
+    }
+    let config = TargetConfig { root, software: env!("CARGO_PKG_VERSION").to_owned(), limits: Limits::default() };
     let done = target::roll_back(config, &name, args.dry_run).map_err(|error| failure(&error))?;
     if !args.json {
         return out::text(&text(&done));

@@ -1,26 +1,37 @@
 //! `replfs target`: one ROOT behind a listener; every connection is a session of its own.
 
-use crate::args::{KeepImage, TargetArgs};
-use crate::control::server::Server;
+use crate::args::{Devices, KeepImage, Setuid, TargetArgs};
+use crate::cage::{Begun, Confined};
+use crate::control::server::{Bound, Server};
 use crate::control::{Control, Status, TargetDaemon, Unfinished};
 use crate::exit::{Code, Failure};
+use crate::pairing::admit;
 use crate::paths::{absolute, is_inside};
 use crate::state::Places;
 use crate::{keys, logging, notify, out};
+use protocol::Name;
 use scm::ScmError;
-use scm::server::{Incoming, Listener};
+use scm::door::Door;
+use scm::key::Fingerprint;
+use scm::keyring::Keys;
+use scm::peers::{Grant, PeerDoor, Rights, Store};
+use scm::server::{Incoming, Listener, Purpose, Watch};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use target::{ErrorKind, Target, TargetConfig, TargetError};
+use target::{ErrorKind, Limits, Peer, PeerDir, Target, TargetConfig, TargetError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs the daemon until it is told to end.
 pub fn run(args: &TargetArgs) -> Result<(), Failure> {
     logging::to_stderr();
     platform::sys::raise_descriptor_limit();
     let places = Places::find(&args.state)?;
-    let root = absolute(&args.root);
+    // Without it the words do not parse.
+    let root = absolute(args.root.as_deref().unwrap_or(Path::new(".")));
     if is_inside(places.state(), &root) {
         let text =
             format!("{} lies inside ROOT {}; give --state DIR outside of it", places.state().display(), root.display());
@@ -28,37 +39,67 @@ pub fn run(args: &TargetArgs) -> Result<(), Failure> {
     }
     let allow = args.allow.iter().map(|text| keys::fingerprint("allow", text)).collect::<Result<Vec<_>, _>>()?;
     let key = keys::load(&places)?;
-    let runtime = tokio::runtime::Runtime::new()
+    notify::prepare();
+    // First, so that nothing is made in ROOT where the port is in use.
+    let port = scm::server::bind(args.listen).map_err(cannot_listen)?;
+    // Of what is counted to know it, not all can be read in the cage.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cage = Begun::of_target(args.cage, &root, &places)?;
+    let given = root.to_string_lossy().into_owned();
+    let config = TargetConfig { root, software: SOFTWARE.to_owned(), limits: limits(args) };
+    let target = Target::open(config).map_err(|error| failure(&error))?;
+    target.keep_images(args.keep_image == KeepImage::Auto);
+    let socket = Bound::open(&places.target_socket(target.root()))?;
+    // No thread has been started until now; all that come are in it.
+    let confined = cage.close()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
         .map_err(|e| Failure::io(Code::System, "cannot start the threads of the target daemon", &e))?;
     runtime.block_on(async {
         let signals = Signals::new().map_err(|e| Failure::io(Code::System, "cannot listen to signals", &e))?;
-        // First, so that nothing is made in ROOT where the port is in use.
-        let listener = scm::server::listen(args.listen, &key, allow).map_err(cannot_listen)?;
-        let config = TargetConfig { root, software: env!("CARGO_PKG_VERSION").to_owned() };
-        let target = Target::open(config).map_err(|error| failure(&error))?;
-        target.keep_images(args.keep_image == KeepImage::Auto);
+        let shown = key.fingerprint().to_string();
+        let store = Arc::new(Store::new(places.state()));
+        let door = PeerDoor::new(given, store, allow, Keys::new(places.keys(), key));
+        let listener = scm::server::listen_on(port, Arc::clone(&door) as Arc<_>).map_err(cannot_listen)?;
         let daemon = Daemon {
             target: Arc::clone(&target),
             listen: listener.local_addr().to_string(),
-            fingerprint: key.fingerprint().to_string(),
+            door: Arc::clone(&door),
+            watch: listener.watch(),
+            confined,
         };
-        let ready = format!("ready {} {}", daemon.listen, daemon.fingerprint);
-        let control = Server::start(&places.target_socket(target.root()), Arc::new(daemon))?;
+        let ready = format!("ready {} {shown}", daemon.listen);
+        let control = Server::serve(socket, Arc::new(daemon))?;
         tracing::info!(event = "ready", root = %target.root().display(), listen = %listener.local_addr(), "serving");
         out::line(&ready)?;
         notify::ready();
-        serve(&target, listener, signals).await;
+        serve(&target, &door, listener, signals).await;
         control.end(Ok(()));
         Ok(())
     })
 }
 
+/// What every source may do to the disk.
+fn limits(args: &TargetArgs) -> Limits {
+    Limits {
+        refuse_devices: args.devices == Devices::Refuse,
+        strip_setuid: args.setuid == Setuid::Strip,
+        quota: args.quota,
+        quota_files: args.quota_files,
+    }
+}
+
 /// Takes connections until a signal comes, then ends them in order. A second signal ends at once.
-async fn serve(target: &Arc<Target>, mut listener: Listener, mut signals: Signals) {
+async fn serve(target: &Arc<Target>, door: &Arc<PeerDoor>, mut listener: Listener, mut signals: Signals) {
     loop {
         tokio::select! {
             incoming = listener.accept() => match incoming {
-                Some(incoming) => drop(tokio::spawn(session(Arc::clone(target), incoming))),
+                Some(incoming) if incoming.purpose == Purpose::Pair => {
+                    drop(tokio::spawn(admit::serve(Arc::clone(door), incoming, SOFTWARE)));
+                }
+                Some(incoming) => drop(tokio::spawn(session(Arc::clone(target), Arc::clone(door), incoming))),
                 None => break,
             },
             () = signals.next() => break,
@@ -72,13 +113,27 @@ async fn serve(target: &Arc<Target>, mut listener: Listener, mut signals: Signal
     }
 }
 
-async fn session(target: Arc<Target>, incoming: Incoming) {
-    let Incoming { peer, addr, reader, writer } = incoming;
-    let peer = peer.to_string();
+async fn session(target: Arc<Target>, door: Arc<PeerDoor>, incoming: Incoming) {
+    let Incoming { peer, addr, reader, writer, .. } = incoming;
+    // Revoked in this very moment.
+    let Some(rights) = door.rights(peer) else { return };
     tracing::info!(event = "connected", %peer, %addr, "a source connected");
-    match target.serve(&peer, reader, writer).await {
+    match target.serve(known(peer, rights), reader, writer).await {
         Ok(()) => tracing::info!(event = "disconnected", %peer, %addr, "a source has left"),
         Err(error) => tracing::warn!(event = "session-failed", %peer, %addr, "{error}"),
+    }
+}
+
+/// A source as the target is told of it.
+fn known(key: Fingerprint, rights: Rights) -> Peer {
+    let dir = |grant: Grant| {
+        let name = Name::new(grant.dir.as_bytes()).ok()?;
+        Some(PeerDir { name, quota: grant.quota, take_over: grant.take_over })
+    };
+    Peer {
+        key: key.to_string(),
+        former: rights.former.iter().map(ToString::to_string).collect(),
+        dirs: rights.grants.map(|grants| grants.into_iter().filter_map(dir).collect()),
     }
 }
 
@@ -129,7 +184,9 @@ impl Signals {
 struct Daemon {
     target: Arc<Target>,
     listen: String,
-    fingerprint: String,
+    door: Arc<PeerDoor>,
+    watch: Watch,
+    confined: Confined,
 }
 
 impl Control for Daemon {
@@ -137,9 +194,17 @@ impl Control for Daemon {
         Status::Target(TargetDaemon {
             pid: std::process::id(),
             listen: self.listen.clone(),
-            fingerprint: self.fingerprint.clone(),
+            fingerprint: self.door.keyring().fingerprint().to_string(),
+            confined: self.confined.clone(),
             status: self.target.status(),
         })
+    }
+
+    fn peers_changed(&self) {
+        if self.door.keys().reload() {
+            self.watch.begin_anew();
+        }
+        self.watch.recheck();
     }
 
     fn bypass(&self, _: bool) -> Result<(), Unfinished> {

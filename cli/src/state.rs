@@ -5,6 +5,7 @@ use crate::args::StateArgs;
 use crate::exit::{Code, Failure, reason};
 use crate::paths;
 use rustix::fs::Mode;
+use scm::keyring::KeyPlace;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
@@ -46,9 +47,9 @@ impl Places {
         &self.state
     }
 
-    /// The node's key.
-    pub fn key(&self) -> PathBuf {
-        self.state.join("key.pem")
+    /// The node's keys.
+    pub fn keys(&self) -> KeyPlace {
+        KeyPlace::new(&self.state)
     }
 
     /// What is remembered of a source.
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn everything_is_below_a_given_directory() {
         let places = below(Path::new("/st"));
-        assert_eq!(places.key(), Path::new("/st/key.pem"));
+        assert_eq!(places.keys().current(), Path::new("/st/key.pem"));
         assert_eq!(places.source(OsStr::new("n")), Path::new("/st/sources/n"));
         assert_eq!(places.source_socket(OsStr::new("n")), Path::new("/st/run/n.sock"));
         assert!(places.target_socket(Path::new("/r")).starts_with("/st/run/targets"));

@@ -7,7 +7,7 @@ use crate::exit::{Code, Failure};
 use crate::namespace;
 use crate::source::mounts;
 use crate::state::Places;
-use crate::status::text;
+use crate::status::units;
 use rustix::mount::UnmountFlags;
 use std::io;
 use std::path::Path;
@@ -96,7 +96,7 @@ fn drained(mut client: Client, mnt: &Path, timeout: Duration) -> Result<(), Fail
 
 /// The time is over.
 pub fn backlog_left(mnt: &Path, timeout: Duration, left: Left, then: &str) -> Failure {
-    let operations = format!("{} operations ({})", left.operations, text::bytes(left.bytes));
+    let operations = format!("{} operations ({})", left.operations, units::bytes(left.bytes));
     let what = match (left.mirror, left.operations) {
         (false, 0) => "all is done there, and its disk has not confirmed it yet".to_owned(),
         (false, _) => operations,
@@ -104,7 +104,7 @@ pub fn backlog_left(mnt: &Path, timeout: Duration, left: Left, then: &str) -> Fa
         (true, _) => format!("{operations}, and source and target are still to be compared"),
     };
     let text =
-        format!("{}: not safe on the target after {}: {what}; {then}", mnt.display(), text::millis(millis(timeout)));
+        format!("{}: not safe on the target after {}: {what}; {then}", mnt.display(), units::millis(millis(timeout)));
     Failure::new(Code::BacklogLeft, text)
 }
 

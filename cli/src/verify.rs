@@ -8,7 +8,7 @@ use crate::out;
 use crate::paths;
 use crate::progress::{Progress, State};
 use crate::set::Daemon;
-use crate::status::text::bytes;
+use crate::status::units::bytes;
 use protocol::RelPath;
 use serde::Serialize;
 use srm::verify::{VerifyState, VerifyStatus};

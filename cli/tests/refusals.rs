@@ -22,7 +22,7 @@ fn usage_errors_end_with_1() {
     home.mount(&["--target-key", NOBODY]).is(1, &["--target-key"]);
     run(home.command("mount").arg(home.at("src")).arg(home.at("mnt"))).is(1, &["--target"]);
     run(home.command("mount").arg(home.at("src")).arg(home.at("mnt")).args(["--target", "host"]))
-        .is(1, &["replfs key"]);
+        .is(1, &["replfs target invite", "replfs key"]);
     assert!(!home.at("state").exists(), "nothing was made");
     assert!(!home.at("root").exists(), "nothing was made");
 }

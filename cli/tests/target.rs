@@ -86,7 +86,7 @@ fn what_cannot_be_a_target_is_refused() {
     let home = Home::new();
     let target = |words: &[&str]| run(home.command("target").args(words));
     let root = home.at("root").to_string_lossy().into_owned();
-    target(&["--root", &root]).is(1, &["--allow"]);
+    target(&[]).is(1, &["--root"]);
     target(&["--root", &root, "--allow", "SHA256:x"]).is(1, &["SHA256:x"]);
     target(&["--root", &root, "--allow", NOBODY, "--listen", "nowhere"]).is(1, &["nowhere"]);
     let inside =

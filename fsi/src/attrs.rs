@@ -38,10 +38,11 @@ impl Wanted {
         self.uid.is_some() || self.gid.is_some()
     }
 
-    /// FUSE's own flag for this does not reach us: a request without any attribute, and a change of size by an ordinary
-    /// user, mean it.
+    /// FUSE's own flag for this does not reach us: a request without any attribute, and a change of size or owner by an
+    /// ordinary user, mean it. The backing file system sees root change the owner, and leaves setgid without execution for
+    /// the group.
     fn kills(&self, caller: Caller) -> bool {
-        *self == Self::default() || (self.size.is_some() && caller.uid != 0)
+        *self == Self::default() || ((self.size.is_some() || self.owner()) && caller.uid != 0)
     }
 
     /// What is to be proposed; `None` where nothing changes.
@@ -109,7 +110,7 @@ fn set_times(fd: BorrowedFd<'_>, wanted: &Wanted) -> io::Result<()> {
 /// Permission bits after a change by this caller that takes setuid and setgid away.
 fn safe_mode(caller: Caller, before: &Stat) -> u32 {
     let perm = attr::perm(before);
-    if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
+    if FileType::from_raw_mode(before.st_mode) == FileType::Directory {
         return perm;
     }
     without_privilege(perm, || caller.uid == 0 || caller.in_group(before.st_gid))
@@ -280,7 +281,9 @@ mod tests {
         let size = Wanted { size: Some(0), ..nothing };
         let mode = Wanted { mode: Some(0o4755), ..nothing };
         assert!(nothing.kills(root) && nothing.kills(user));
+        let group = Wanted { gid: Some(7), ..nothing };
         assert!(size.kills(user) && !size.kills(root));
+        assert!(group.kills(user) && !group.kills(root));
         assert!(!mode.kills(user));
     }
 }

@@ -138,8 +138,13 @@ impl Fs {
         let op = |place, mtime, mode| Op::Write { place, offset, mtime, mode, durable: durable != Durable::No };
         let first = |place| op(place, srm::now(), None);
         let proposed = if written_back { None } else { self.propose(&names, &file.node, data, first)? };
+        let asked = proposed.is_some();
         let result = writing_as(caller.ids(), || rustix::io::pwrite(fd, data, offset)).and_then(|done| Ok(done?));
-        let (written, mut proposed) = self.decided(&names, proposed, result)?;
+        let decided = self.decided(&names, proposed, result);
+        if let (Err(error), false) = (&decided, asked) {
+            self.refused(&names, file, before, (offset, data.len() as u64), error);
+        }
+        let (written, mut proposed) = decided?;
         if written < data.len() {
             self.srm.put_back(&names, proposed.take());
         }

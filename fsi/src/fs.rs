@@ -71,6 +71,12 @@ impl Caller {
         (self.uid, self.gid)
     }
 
+    /// Whoever changes content as somebody ordinary takes setuid and setgid away. The kernel asks for that by itself, but by the permissions that it
+    /// remembers, and setting an ACL changes them without its knowledge.
+    pub(crate) fn loses_privilege(self) -> Option<Self> {
+        (self.uid != 0).then_some(self)
+    }
+
     /// Whether the caller belongs to a group. FUSE tells the primary one only, so the others are looked up; a caller that
     /// has gone belongs to none.
     pub(crate) fn in_group(self, gid: u32) -> bool {

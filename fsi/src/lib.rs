@@ -23,6 +23,8 @@ mod names;
 mod proposals;
 mod removed;
 mod space;
+#[doc(hidden)]
+pub mod stepped;
 mod xattrs;
 
 pub use mount::{MountOptions, Mounted, mount};

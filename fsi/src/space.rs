@@ -68,7 +68,7 @@ impl Fs {
             let ticket = self.half_allocated(&names, file, (&before, &stat), mode, offset, len);
             return Err(Failed { error, ticket });
         }
-        let perm = self.killed(node, fd, &stat, None, Some(attr::perm(&before)));
+        let perm = self.killed(node, fd, &stat, caller.loses_privilege(), Some(attr::perm(&before)));
         let ticket = self.record(&names, node, &stat, &[], |place| op(place, attr::mtime(&stat), perm));
         Ok(Done { value: (), ticket })
     }
@@ -116,6 +116,64 @@ impl Fs {
         })
     }
 
+    /// A write that failed, for want of room for instance, has moved times all the same, may have taken setuid and setgid away, made data of holes, and given
+    /// back what was reserved behind the end of the file: what resulted is shipped. Nobody waits for that, because nobody is told that anything was done; so
+    /// such a write may be begun anew. The caller holds the node's lock.
+    pub(crate) fn refused(
+        &self,
+        names: &Names,
+        file: &OpenFile,
+        before: Option<u32>,
+        (offset, len): (u64, u64),
+        why: &io::Error,
+    ) {
+        // Blocks are looked for, and found for a part, where there is too little room only.
+        let looked = matches!(Errno::from_io_error(why), Some(Errno::NOSPC | Errno::DQUOT));
+        if let Err(error) = self.ship_refused(names, file, before, (offset, len), looked) {
+            let ino = file.node.ino();
+            tracing::error!(ino, %error, "a file that could not be written could not be looked at");
+            self.srm.lost_track("a file was touched and could not be looked at; all will be compared");
+        }
+    }
+
+    fn ship_refused(
+        &self,
+        names: &Names,
+        file: &OpenFile,
+        before: Option<u32>,
+        (offset, len): (u64, u64),
+        looked: bool,
+    ) -> io::Result<Ticket> {
+        let (node, stat) = (&file.node, attr::stat(&file.fd)?);
+        let mode = self.killed(node, file.fd.as_fd(), &stat, None, before);
+        let (size, mtime) = (stat.st_size.cast_unsigned(), attr::mtime(&stat));
+        let end = offset.saturating_add(len);
+        if looked && offset < size {
+            let reader = self.open_node(names, node, OFlags::RDONLY)?;
+            for segment in extent::segments(file.fd.as_fd(), offset, end.min(size) - offset)? {
+                // Data that was there before is as it was; what was a hole is zeros.
+                let mut data = vec![0; usize::try_from(segment.len.min(CHUNK_BYTES)).unwrap_or(0)];
+                let mut at = segment.offset;
+                while !segment.hole && at < segment.offset + segment.len {
+                    let got = rustix::io::pread(&reader, &mut data[..], at)?;
+                    let piece = &data[..got.min(usize::try_from(segment.offset + segment.len - at).unwrap_or(got))];
+                    if piece.is_empty() {
+                        break;
+                    }
+                    if piece.iter().all(|byte| *byte == 0) {
+                        let op = |place| Op::Write { place, offset: at, mtime, mode: None, durable: false };
+                        let _later = self.record(names, node, &stat, piece, op);
+                    }
+                    at += piece.len() as u64;
+                }
+            }
+        }
+        // A write beyond the end that fails is cut off there.
+        let size = (end > size).then_some(size);
+        let op = |place| Op::SetAttr { place, size, owner: None, mode, atime: None, mtime: Some(mtime) };
+        Ok(self.record(names, node, &stat, &[], op))
+    }
+
     /// `copy_file_range(2)`; how much was copied. Where the input is not clean on the target the bytes are shipped (R9).
     pub(crate) fn copy(
         &self,
@@ -137,8 +195,13 @@ impl Fs {
         let wanted = usize::try_from(len).unwrap_or(usize::MAX);
         let (mut read_at, mut write_at) = (from_offset, to_offset);
         let copy = || rustix::fs::copy_file_range(&from.fd, Some(&mut read_at), &to.fd, Some(&mut write_at), wanted);
+        let asked = proposed.is_some();
         let result = writing_as(caller.ids(), copy).and_then(|done| Ok(done?));
-        let (copied, mut proposed) = self.decided(&names, proposed, result)?;
+        let decided = self.decided(&names, proposed, result);
+        if let (Err(error), false) = (&decided, asked) {
+            self.refused(&names, to, before, (to_offset, len), error);
+        }
+        let (copied, mut proposed) = decided?;
         if copied < wanted {
             self.srm.put_back(&names, proposed.take());
         }
@@ -150,7 +213,7 @@ impl Fs {
         if attr::atime(&attr::stat(&from.fd)?) != read_before {
             self.attributes_changed(&from.node);
         }
-        let perm = self.killed(&to.node, to.fd.as_fd(), &stat, None, before);
+        let perm = self.killed(&to.node, to.fd.as_fd(), &stat, caller.loses_privilege(), before);
         let len = copied as u64;
         let mtime = attr::mtime(&stat);
         let sent = self.srm.on_copy(&names, &from.node, &to.node, |from, to| Op::CopyRange {

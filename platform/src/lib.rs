@@ -2,7 +2,9 @@
 //!
 //! No policy, no network, no FUSE: nothing here knows what replication is.
 
+pub mod cage;
 pub mod killpoint;
+pub mod machine;
 pub mod random;
 pub mod sys;
 pub mod tree;

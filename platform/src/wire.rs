@@ -18,22 +18,44 @@ pub enum WireError {
 
 /// Reads one message; `None` where the stream ended between two. Not cancel-safe: a read that is dropped loses bytes.
 pub async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Message>, WireError> {
+    read_message_within(stream, usize::MAX).await
+}
+
+/// The same from somebody who is not known: a message of more than `most` bytes is refused before room is made for it.
+pub async fn read_message_within(
+    stream: &mut (impl AsyncRead + Unpin),
+    most: usize,
+) -> Result<Option<Message>, WireError> {
     let mut head = [0; HEAD_BYTES];
     match stream.read(&mut head).await? {
         0 => return Ok(None),
         got => stream.read_exact(&mut head[got..]).await?,
     };
     let head = Head::parse(&head)?;
-    let header = read_bytes(stream, head.header_len()).await?;
-    let payload = read_bytes(stream, head.payload_len()).await?;
+    let len = head.header_len() + head.payload_len();
+    if len > most {
+        return Err(FrameError::Length(len).into());
+    }
+    let header = read_bytes(stream, head.header_len(), FIRST_HEADER_BYTES).await?;
+    head.check_front(&header)?;
+    let payload = read_bytes(stream, head.payload_len(), FIRST_PAYLOAD_BYTES).await?;
     Ok(Some(head.message(&header, payload)?))
 }
 
+/// What is allocated for a header, or a payload, before any of it is there. The rest is allocated as it arrives: a peer that announces much and sends
+/// nothing occupies no more than this. Nearly all headers, and all writes that the kernel passes on, are shorter.
+const FIRST_HEADER_BYTES: usize = 64 << 10;
+const FIRST_PAYLOAD_BYTES: usize = 1 << 20;
+
 /// Reads exactly `len` bytes, which the caller has checked against a bound.
-async fn read_bytes(stream: &mut (impl AsyncRead + Unpin), len: usize) -> io::Result<Bytes> {
-    let mut buffer = BytesMut::with_capacity(len);
+async fn read_bytes(stream: &mut (impl AsyncRead + Unpin), len: usize, first: usize) -> io::Result<Bytes> {
+    let mut buffer = BytesMut::with_capacity(len.min(first));
     let mut limited = stream.take(len as u64);
     while buffer.len() < len {
+        if buffer.len() == buffer.capacity() {
+            // Twice what has arrived.
+            buffer.reserve(buffer.len().min(len - buffer.len()));
+        }
         if limited.read_buf(&mut buffer).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

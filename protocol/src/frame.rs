@@ -1,7 +1,7 @@
 //! Frames: a fixed head, a `MessagePack` header, a raw payload (C5, C7). docs/protocol.md shows the bytes.
 //!
-//! Lengths are checked before anything is allocated, checksums before anything is believed. All integers are little
-//! endian.
+//! Lengths are checked before anything is allocated, checksums before anything is believed. What a kind does not have is zero, and a frame where it
+//! is not is none. All integers are little endian.
 //!
 //! ```text
 //!  0  2  magic "RF"
@@ -21,10 +21,10 @@
 //! ```
 
 use crate::id::SeqNo;
-use crate::message::Message;
+use crate::message::{Hello, HelloAck, Message};
 use crate::piece::PieceOp;
 use crate::record::{Op, Phase, Record};
-use crate::{MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, VERSION};
+use crate::{MAX_HEADER_BYTES, MAX_NUMBER, MAX_PAYLOAD_BYTES, VERSION};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +36,7 @@ const MAGIC: [u8; 2] = *b"RF";
 const FLAG_TOLERANT: u8 = 1;
 const FLAG_PROPOSED: u8 = 2;
 const FLAG_SETTLED: u8 = 4;
+const FLAGS: u8 = FLAG_TOLERANT | FLAG_PROPOSED | FLAG_SETTLED;
 const CRC_AT: usize = 44;
 
 /// Why bytes are not a frame. The connection that carried them is closed with this reason.
@@ -45,7 +46,7 @@ pub enum FrameError {
     #[error("not a replfs frame (magic {0:02x?})")]
     Magic([u8; 2]),
     /// A version that this build does not speak.
-    #[error("protocol version {0}, this build speaks {VERSION}")]
+    #[error("it is of protocol version {0}, this side speaks {VERSION}: use the same release of replfs on both sides")]
     Version(u8),
     /// A kind that does not exist.
     #[error("unknown frame kind {0}")]
@@ -53,9 +54,12 @@ pub enum FrameError {
     /// A payload codec that does not exist.
     #[error("unknown payload codec {0}")]
     Codec(u8),
-    /// A record that is proposed and settled at once.
-    #[error("record flags {0:02x} contradict each other")]
+    /// Flags that do not exist, that this kind does not have, or that contradict each other.
+    #[error("flags {0:02x} do not belong on it")]
     Flags(u8),
+    /// A field that this kind does not have is not zero, or says something else than the header.
+    #[error("its {0} is not what its kind has there")]
+    Field(&'static str),
     /// Longer than allowed.
     #[error("frame of {0} bytes exceeds the bound")]
     Length(usize),
@@ -88,9 +92,25 @@ enum Kind {
     LaneAck = 16,
     Piece = 17,
     PieceDone = 18,
+    Pair = 19,
+    PairAck = 20,
+    Busy = 21,
 }
 
+/// Bytes of the head that nothing is in yet.
+const RESERVED: std::ops::Range<usize> = 6..8;
+
 impl Kind {
+    /// Whether frames of this kind have a number of their own.
+    fn is_numbered(self) -> bool {
+        matches!(self, Self::Record | Self::Answer | Self::Ask | Self::Told | Self::Piece | Self::PieceDone)
+    }
+
+    /// Whether frames of this kind may have a payload.
+    fn has_payload(self) -> bool {
+        matches!(self, Self::Record | Self::Told | Self::Piece)
+    }
+
     fn parse(byte: u8) -> Result<Self, FrameError> {
         Ok(match byte {
             1 => Self::Hello,
@@ -111,6 +131,9 @@ impl Kind {
             16 => Self::LaneAck,
             17 => Self::Piece,
             18 => Self::PieceDone,
+            19 => Self::Pair,
+            20 => Self::PairAck,
+            21 => Self::Busy,
             other => return Err(FrameError::Kind(other)),
         })
     }
@@ -124,6 +147,7 @@ pub struct Head {
     header_len: usize,
     payload_len: usize,
     seq: SeqNo,
+    offset: u64,
     stamp: u64,
     payload_crc: u32,
     crc: u32,
@@ -139,13 +163,15 @@ fn u64_at(bytes: &[u8; HEAD_BYTES], at: usize) -> u64 {
 }
 
 impl Head {
-    /// Checks magic, version, kind, codec and both lengths. The checksum of the head covers the header too and is
-    /// checked by [`Head::message`].
+    /// Checks magic, version, kind, codec, both lengths, and that what the kind does not have is zero. The checksum of the head covers the header
+    /// too and is checked by [`Head::check_front`].
+    ///
+    /// A refusal is read whatever its version is: its bytes never change, so that ends of different versions can say so.
     pub fn parse(bytes: &[u8; HEAD_BYTES]) -> Result<Self, FrameError> {
         if bytes[..2] != MAGIC {
             return Err(FrameError::Magic([bytes[0], bytes[1]]));
         }
-        if bytes[2] != VERSION {
+        if bytes[2] != VERSION && bytes[3] != Kind::Refused as u8 {
             return Err(FrameError::Version(bytes[2]));
         }
         let kind = Kind::parse(bytes[3])?;
@@ -158,13 +184,30 @@ impl Head {
                 return Err(FrameError::Length(len));
             }
         }
+        let (seq, offset, stamp) = (u64_at(bytes, 16), u64_at(bytes, 24), u64_at(bytes, 32));
+        let is_record = kind == Kind::Record;
+        if bytes[5] & !FLAGS != 0 || bytes[5] != 0 && !is_record {
+            return Err(FrameError::Flags(bytes[5]));
+        }
+        let fields = [
+            (bytes[RESERVED] == [0; 2], "reserved place"),
+            (payload_len == 0 || kind.has_payload(), "payload"),
+            (seq == 0 || kind.is_numbered(), "number"),
+            (seq <= MAX_NUMBER, "number"),
+            (offset == 0 || is_record || kind == Kind::Piece, "offset"),
+            (stamp == 0 || is_record, "time stamp"),
+        ];
+        if let Some((_, field)) = fields.iter().find(|(right, _)| !right) {
+            return Err(FrameError::Field(field));
+        }
         Ok(Self {
             kind,
             flags: bytes[5],
             header_len,
             payload_len,
-            seq: SeqNo::new(u64_at(bytes, 16)),
-            stamp: u64_at(bytes, 32),
+            seq: SeqNo::new(seq),
+            offset,
+            stamp,
             payload_crc: u32_at(bytes, 40),
             crc: u32_at(bytes, CRC_AT),
             running_crc: crc32c::crc32c(&bytes[..CRC_AT]),
@@ -191,15 +234,28 @@ impl Head {
         self.stamp
     }
 
+    /// Checks head and header against their checksum: after this the length of the payload is what the sender meant.
+    pub fn check_front(&self, header: &[u8]) -> Result<(), FrameError> {
+        let right = header.len() == self.header_len && crc32c::crc32c_append(self.running_crc, header) == self.crc;
+        if right { Ok(()) } else { Err(FrameError::Checksum("header")) }
+    }
+
     /// Checks header and payload against their checksums, without taking the header apart.
     pub fn check(&self, header: &[u8], payload: &[u8]) -> Result<(), FrameError> {
-        if crc32c::crc32c_append(self.running_crc, header) != self.crc {
-            return Err(FrameError::Checksum("header"));
-        }
+        self.check_front(header)?;
         if crc32c::crc32c(payload) != self.payload_crc {
             return Err(FrameError::Checksum("payload"));
         }
         Ok(())
+    }
+
+    /// The offset in the head is the header's.
+    fn is_at(&self, offset: u64) -> Result<(), FrameError> {
+        if self.offset == offset { Ok(()) } else { Err(FrameError::Field("offset")) }
+    }
+
+    fn without_header(&self, message: Message) -> Result<Message, FrameError> {
+        if self.header_len == 0 { Ok(message) } else { Err(FrameError::Field("header")) }
     }
 
     /// The message, from the header and payload that were read.
@@ -207,11 +263,12 @@ impl Head {
         assert!(header.len() == self.header_len && payload.len() == self.payload_len, "lengths as announced");
         self.check(header, &payload)?;
         Ok(match self.kind {
-            Kind::Hello => Message::Hello(parse(header)?),
-            Kind::HelloAck => Message::HelloAck(parse(header)?),
+            Kind::Hello => Message::Hello(parse_greeting(header, Hello::FIELDS)?),
+            Kind::HelloAck => Message::HelloAck(parse_greeting(header, HelloAck::FIELDS)?),
             Kind::Refused => Message::Refused(parse(header)?),
             Kind::Record => {
-                let op = parse(header)?;
+                let op: Op = parse(header)?;
+                self.is_at(offset_of(&op))?;
                 let tolerant = self.flags & FLAG_TOLERANT != 0;
                 let phase = phase(self.flags)?;
                 Message::Record(Record { seq: self.seq, stamp: self.stamp, tolerant, phase, op }, payload)
@@ -219,8 +276,9 @@ impl Head {
             Kind::Ack => Message::Ack(parse(header)?),
             Kind::Answer => Message::Answer(self.seq, parse(header)?),
             Kind::Trouble => Message::Trouble(parse(header)?),
-            Kind::Heartbeat => Message::Heartbeat,
-            Kind::Bye => Message::Bye,
+            Kind::Heartbeat => self.without_header(Message::Heartbeat)?,
+            Kind::Bye => self.without_header(Message::Bye)?,
+            Kind::Busy => Message::Busy(parse(header)?),
             Kind::ByeAck => Message::ByeAck(parse(header)?),
             Kind::Fetch => Message::Fetch(parse(header)?),
             Kind::FetchAck => Message::FetchAck(parse(header)?),
@@ -228,9 +286,29 @@ impl Head {
             Kind::Told => Message::Told(self.seq, parse(header)?, payload),
             Kind::Lane => Message::Lane(parse(header)?),
             Kind::LaneAck => Message::LaneAck(parse(header)?),
-            Kind::Piece => Message::Piece(self.seq.get(), parse(header)?, payload),
+            Kind::Piece => {
+                let op: PieceOp = parse(header)?;
+                self.is_at(piece_offset(&op))?;
+                Message::Piece(self.seq.get(), op, payload)
+            }
             Kind::PieceDone => Message::PieceDone(self.seq.get(), parse(header)?),
+            Kind::Pair => Message::Pair(parse(header)?),
+            Kind::PairAck => Message::PairAck(parse(header)?),
         })
+    }
+}
+
+fn offset_of(op: &Op) -> u64 {
+    match op {
+        Op::Write { offset, .. } => *offset,
+        _ => 0,
+    }
+}
+
+fn piece_offset(op: &PieceOp) -> u64 {
+    match op {
+        PieceOp::Data { offset, .. } => *offset,
+        _ => 0,
     }
 }
 
@@ -243,8 +321,29 @@ fn phase(flags: u8) -> Result<Phase, FrameError> {
     }
 }
 
+/// A header, and nothing behind it.
 fn parse<T: DeserializeOwned>(header: &[u8]) -> Result<T, FrameError> {
-    rmp_serde::from_slice(header).map_err(|e| FrameError::Header(e.to_string()))
+    let mut reader = rmp_serde::Deserializer::new(std::io::Cursor::new(header));
+    let parsed = T::deserialize(&mut reader).map_err(|e| FrameError::Header(e.to_string()))?;
+    match (header.len() as u64).saturating_sub(reader.position()) {
+        0 => Ok(parsed),
+        more => Err(FrameError::Header(format!("{more} bytes behind it"))),
+    }
+}
+
+/// A greeting may have more fields than this build knows, at its end: they are passed over. `fields`: how many it knows.
+fn parse_greeting<T: DeserializeOwned>(header: &[u8], fields: u8) -> Result<T, FrameError> {
+    // MessagePack: an array of up to 15 is one byte, of more three.
+    let (len, body) = match header {
+        [marker @ 0x90..=0x9f, body @ ..] => (u16::from(marker & 0x0f), body),
+        [0xdc, high, low, body @ ..] => (u16::from_be_bytes([*high, *low]), body),
+        _ => return parse(header),
+    };
+    if len <= u16::from(fields) {
+        return parse(header);
+    }
+    let known = [&[0x90 | fields], body].concat();
+    rmp_serde::from_slice(&known).map_err(|e| FrameError::Header(e.to_string()))
 }
 
 fn pack<T: Serialize>(value: &T) -> Vec<u8> {
@@ -272,6 +371,7 @@ impl Frame {
             Message::Answer(seq, m) => Self::build(Kind::Answer, *seq, &pack(m)),
             Message::Trouble(m) => Self::build(Kind::Trouble, SeqNo::ZERO, &pack(m)),
             Message::Heartbeat => Self::build(Kind::Heartbeat, SeqNo::ZERO, &[]),
+            Message::Busy(m) => Self::build(Kind::Busy, SeqNo::ZERO, &pack(m)),
             Message::Bye => Self::build(Kind::Bye, SeqNo::ZERO, &[]),
             Message::ByeAck(m) => Self::build(Kind::ByeAck, SeqNo::ZERO, &pack(m)),
             Message::Fetch(m) => Self::build(Kind::Fetch, SeqNo::ZERO, &pack(m)),
@@ -284,6 +384,8 @@ impl Frame {
             Message::LaneAck(m) => Self::build(Kind::LaneAck, SeqNo::ZERO, &pack(m)),
             Message::Piece(n, op, payload) => Self::piece(*n, op, payload.clone()),
             Message::PieceDone(n, m) => Self::build(Kind::PieceDone, SeqNo::new(*n), &pack(m)),
+            Message::Pair(m) => Self::build(Kind::Pair, SeqNo::ZERO, &pack(m)),
+            Message::PairAck(m) => Self::build(Kind::PairAck, SeqNo::ZERO, &pack(m)),
         }
     }
 
@@ -294,10 +396,7 @@ impl Frame {
 
     /// Encodes a piece with its number and payload. The payload is not copied.
     pub fn piece(n: u64, op: &PieceOp, payload: Bytes) -> Self {
-        let offset = match op {
-            PieceOp::Data { offset, .. } => *offset,
-            _ => 0,
-        };
+        let offset = piece_offset(op);
         let crc = crc32c::crc32c(&payload);
         assemble(Kind::Piece, 0, SeqNo::new(n), offset, 0, &pack(op), payload, crc)
     }
@@ -328,10 +427,7 @@ pub struct Draft {
 impl Draft {
     /// Encodes an operation and takes the checksum of its payload.
     pub fn new(op: &Op, payload: Bytes) -> Self {
-        let offset = match op {
-            Op::Write { offset, .. } => *offset,
-            _ => 0,
-        };
+        let offset = offset_of(op);
         Self {
             header: pack(op),
             payload_crc: crc32c::crc32c(&payload),

@@ -17,8 +17,8 @@ pub use fetch::{Ask, FailedKind, Fetch, FetchAck, Hole, MAX_RESERVED, MIN_HASH_B
 pub use frame::{Draft, Frame, FrameError, Head};
 pub use id::{Incarnation, NodeId, ReplicaId, SeqNo, StageId};
 pub use message::{
-    Ack, Answer, Entry, Hello, HelloAck, Message, Own, Page, Position, RefusalCode, Refused, Trouble, TroubleKind,
-    Verdict,
+    Ack, Answer, Busy, Entry, Features, Hello, HelloAck, Message, Own, Page, Pair, PairAck, Position, RefusalCode,
+    Refused, Trouble, TroubleKind, Verdict,
 };
 pub use path::{Name, PathError, RelPath};
 pub use piece::{
@@ -28,6 +28,12 @@ pub use record::{AllocateMode, At, Content, Ensure, Mark, Op, Phase, Place, Reco
 
 /// The protocol version that this build speaks. Versions are compared for equality until there are two.
 pub const VERSION: u8 = 1;
+
+/// Largest sequence number, and largest number of a piece or a question: none of them comes near, and what is added to one does not overflow.
+pub const MAX_NUMBER: u64 = u64::MAX / 2;
+
+/// What a connection for pairing says it speaks (TLS, ALPN); a stranger's key is let in for nothing else.
+pub const PAIR_ALPN: &[u8] = b"replfs-pair/1";
 
 /// Largest payload of one frame in bytes. A FUSE write is at most 1 MiB; extended attributes at most 64 KiB.
 pub const MAX_PAYLOAD_BYTES: usize = 4 << 20;

@@ -8,7 +8,9 @@ use crate::path::{Name, RelPath};
 use crate::piece::{LaneAck, LaneHello, PieceAnswer, PieceOp};
 use crate::record::Record;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
 
 /// How far a target is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +23,47 @@ pub struct Position {
     pub durable: SeqNo,
 }
 
-/// First message of a source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What an end can do beyond the first builds of this version of the protocol: a bit each. Bits 0 to 31 are offers: one that the other end does not
+/// know, or does not have, is not used, and nothing more. Bits 32 to 63 are demands: an end that does not know one refuses the other, and names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Features(u64);
+
+impl Features {
+    /// The target says how long it has been at one record ([`Message::Busy`]).
+    pub const BUSY: Self = Self(1);
+
+    /// What this build can do.
+    pub const OURS: Self = Self::BUSY;
+
+    const DEMANDS: u64 = !0 << 32;
+
+    /// From their bits.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Their bits.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether all of `wanted` are among them.
+    pub const fn has(self, wanted: Self) -> bool {
+        self.0 & wanted.0 == wanted.0
+    }
+
+    /// The numbers of the demands among them that this build does not know, for people; `None`: there is none.
+    pub fn unknown_demands(self) -> Option<String> {
+        let unknown = self.0 & Self::DEMANDS & !Self::OURS.0;
+        let numbers: Vec<String> =
+            (0..u64::BITS).filter(|bit| unknown & (1 << bit) != 0).map(|bit| bit.to_string()).collect();
+        (unknown != 0).then(|| numbers.join(", "))
+    }
+}
+
+/// First message of a source. Fields that have come to its end are left out by those who do not know them, and passed over by those who do not.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Hello {
     /// Protocol version of the source ([`crate::VERSION`]).
     pub version: u8,
@@ -42,12 +83,52 @@ pub struct Hello {
     pub adopt: bool,
     /// How long, in milliseconds, the target tries a record again that meets an error which may pass, before it goes on without
     /// it and says [`TroubleKind::Skipped`]. Without it the target tries for ever.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub retry_ms: Option<u64>,
+    /// What the source can do.
+    #[serde(default)]
+    pub features: Features,
+    /// The first 16 bytes of BLAKE3 of the text of the replication set that was in force when this was said; `None`: everything is replicated. For people
+    /// who look at the target.
+    #[serde(default, with = "serde_bytes")]
+    pub set: Option<[u8; 16]>,
 }
 
-/// First answer of a target that lets the source in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+impl Hello {
+    /// How many fields it has.
+    pub(crate) const FIELDS: u8 = 11;
+}
+
+impl Serialize for Hello {
+    /// Without the fields at the end that say nothing, which an older end does not know. They have places and no names, so a field that is left out takes
+    /// all behind it along.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let said = [true, self.retry_ms.is_some(), self.features != Features::default(), self.set.is_some()];
+        let more = said.iter().rposition(|said| *said).unwrap_or(0);
+        let mut out = serializer.serialize_struct("Hello", usize::from(Self::FIELDS) - 3 + more)?;
+        out.serialize_field("version", &self.version)?;
+        out.serialize_field("software", &self.software)?;
+        out.serialize_field("name", &self.name)?;
+        out.serialize_field("incarnation", &self.incarnation)?;
+        out.serialize_field("oldest", &self.oldest)?;
+        out.serialize_field("newest", &self.newest)?;
+        out.serialize_field("replica", &self.replica)?;
+        out.serialize_field("adopt", &self.adopt)?;
+        if more >= 1 {
+            out.serialize_field("retry_ms", &self.retry_ms)?;
+        }
+        if more >= 2 {
+            out.serialize_field("features", &self.features)?;
+        }
+        if more >= 3 {
+            out.serialize_field("set", &self.set.as_ref().map(|digest| serde_bytes::Bytes::new(digest)))?;
+        }
+        out.end()
+    }
+}
+
+/// First answer of a target that lets the source in. Of fields at its end holds what holds for [`Hello`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[allow(clippy::struct_excessive_bools)] // independent facts about a replica
 pub struct HelloAck {
     /// Protocol version of the target.
@@ -64,11 +145,44 @@ pub struct HelloAck {
     /// Nothing is in the replica yet.
     pub empty: bool,
     /// The replica is known to differ from what was applied to it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub damaged: bool,
     /// It differs only because the target's machine lost power: what was applied after the position may be there in part.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub power_lost: bool,
+    /// What the target can do.
+    #[serde(default)]
+    pub features: Features,
+}
+
+impl HelloAck {
+    /// How many fields it has.
+    pub(crate) const FIELDS: u8 = 9;
+}
+
+impl Serialize for HelloAck {
+    /// As for [`Hello`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let said = [true, self.damaged, self.power_lost, self.features != Features::default()];
+        let more = said.iter().rposition(|said| *said).unwrap_or(0);
+        let mut out = serializer.serialize_struct("HelloAck", usize::from(Self::FIELDS) - 3 + more)?;
+        out.serialize_field("version", &self.version)?;
+        out.serialize_field("software", &self.software)?;
+        out.serialize_field("replica", &self.replica)?;
+        out.serialize_field("position", &self.position)?;
+        out.serialize_field("clean", &self.clean)?;
+        out.serialize_field("empty", &self.empty)?;
+        if more >= 1 {
+            out.serialize_field("damaged", &self.damaged)?;
+        }
+        if more >= 2 {
+            out.serialize_field("power_lost", &self.power_lost)?;
+        }
+        if more >= 3 {
+            out.serialize_field("features", &self.features)?;
+        }
+        out.end()
+    }
 }
 
 /// Why a target does not let a source in.
@@ -112,6 +226,15 @@ pub struct Ack {
     pub applied: SeqNo,
     /// Everything up to this survives a power cut of the target.
     pub durable: SeqNo,
+}
+
+/// The target's applier is alive and has been at one thing for a while. Said once a second, to a source that has [`Features::BUSY`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Busy {
+    /// The record that it is at; zero: none, it makes something durable or closes files.
+    pub seq: SeqNo,
+    /// For so many milliseconds.
+    pub for_ms: u64,
 }
 
 /// What stands in the way of a record.
@@ -231,6 +354,46 @@ pub enum Answer {
     Verdict(Verdict),
 }
 
+/// First and only message of a node that wants to be known, over a connection that carries nothing else (ALPN [`crate::PAIR_ALPN`]).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Protocol version of the node.
+    pub version: u8,
+    /// The replfs version of the node, for people.
+    pub software: String,
+    /// What it is called, for people; the target decides what it calls it.
+    pub name: String,
+    /// Which invitation.
+    pub invitation: u64,
+    /// The secret in it.
+    #[serde(with = "serde_bytes")]
+    pub secret: [u8; 16],
+}
+
+/// The secret is nobody's business.
+impl fmt::Debug for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pair")
+            .field("version", &self.version)
+            .field("name", &self.name)
+            .field("invitation", &self.invitation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The node is known from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairAck {
+    /// Protocol version of the target.
+    pub version: u8,
+    /// The replfs version of the target, for people.
+    pub software: String,
+    /// What the target's machine is called, for people.
+    pub name: String,
+    /// The directory below ROOT that is this node's now.
+    pub dir: Name,
+}
+
 /// Everything that travels.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
@@ -250,6 +413,8 @@ pub enum Message {
     Trouble(Trouble),
     /// Source to target, once a second when idle; on a lane both ways.
     Heartbeat,
+    /// Target to source, once a second while its applier takes long over one record.
+    Busy(Busy),
     /// Source to target: nothing comes after this; the replica is complete up to here and is to be made durable.
     Bye,
     /// Target to source: done.
@@ -270,4 +435,8 @@ pub enum Message {
     Piece(u64, PieceOp, Bytes),
     /// Target to source on a lane: what became of the piece with this number.
     PieceDone(u64, PieceAnswer),
+    /// Node to target, over a connection for pairing.
+    Pair(Pair),
+    /// Target to node: it is known now.
+    PairAck(PairAck),
 }

@@ -1,33 +1,103 @@
 //! The source's end: connecting to a target by name and fingerprint.
 
-use crate::key::{Fingerprint, NodeKey};
+use crate::key::Fingerprint;
+use crate::keyring::Keyring;
+use crate::live::{Live, UNKNOWN};
 use crate::session::{Dial, Streams};
 use crate::tls::OneServer;
-use crate::{ScmError, tls, transport};
+use crate::{ScmError, keyring, socket, tls, transport};
+use protocol::PAIR_ALPN;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig};
+use rustls_pki_types::CertificateDer;
 use std::future::Future;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What a source knows of a target and a target of a source, as it is now. Called from threads of the runtime; answers at once.
+pub trait Known: std::fmt::Debug + Send + Sync + 'static {
+    /// This node's keys.
+    fn keyring(&self) -> Arc<Keyring>;
+    /// Where the target is now: its name or address, and its port. `None`: where it was said to be at first.
+    fn place(&self) -> Option<(String, u16)>;
+    /// By which keys the target is recognised, the newest first. An error: by none, it is not to be connected to.
+    fn expected(&self) -> Result<Vec<Fingerprint>, ScmError>;
+    /// By which of this node's keys the target knows it, where that is not the present one.
+    fn ours(&self) -> Option<Fingerprint>;
+    /// The target showed the key `shown`, and announced `next` as the one that follows it.
+    fn met(&self, shown: Fingerprint, next: Option<Fingerprint>);
+    /// The target has let this node in, and so has heard of its present key. `true`: that one has not been shown to it yet.
+    fn welcomed(&self) -> bool;
+    /// The target does not know the key `ours`. `true`: another one is to be shown, at once.
+    fn unknown(&self, ours: Fingerprint) -> bool;
+}
+
+/// A target that is known by what a command line says.
+#[derive(Debug)]
+pub struct Pinned {
+    expected: Fingerprint,
+    keyring: Arc<Keyring>,
+}
+
+impl Pinned {
+    /// The one with this key.
+    pub fn new(expected: Fingerprint, keyring: Arc<Keyring>) -> Arc<Self> {
+        Arc::new(Self { expected, keyring })
+    }
+}
+
+impl Known for Pinned {
+    fn keyring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keyring)
+    }
+
+    fn place(&self) -> Option<(String, u16)> {
+        None
+    }
+
+    fn expected(&self) -> Result<Vec<Fingerprint>, ScmError> {
+        Ok(vec![self.expected])
+    }
+
+    fn ours(&self) -> Option<Fingerprint> {
+        None
+    }
+
+    fn met(&self, _: Fingerprint, next: Option<Fingerprint>) {
+        if let Some(next) = next {
+            tracing::warn!(event = "key-changes", %next, "the target has a new key and keeps the one of --target-key for a while: give it the new one");
+        }
+    }
+
+    fn welcomed(&self) -> bool {
+        false
+    }
+
+    fn unknown(&self, _: Fingerprint) -> bool {
+        false
+    }
+}
 
 /// Connects to one target.
 #[derive(Clone, Debug)]
 pub struct QuicDialer {
     host: String,
     port: u16,
-    expected: Fingerprint,
-    key: Arc<NodeKey>,
+    known: Arc<dyn Known>,
     timeout: Duration,
     purpose: transport::Use,
+    alpn: &'static [u8],
+    live: Live,
 }
 
 impl QuicDialer {
-    /// A dialer for the target at `host` (a name or an address) and `port`, which must show the key `expected`.
-    /// An attempt ends after `timeout`.
-    pub fn new(host: String, port: u16, expected: Fingerprint, key: Arc<NodeKey>, timeout: Duration) -> Self {
-        Self { host, port, expected, key, timeout, purpose: transport::Use::Session }
+    /// A dialer for the target at `host` (a name or an address) and `port`, unless it is known to be elsewhere by now. An attempt ends after `timeout`.
+    pub fn new(host: String, port: u16, known: Arc<dyn Known>, timeout: Duration) -> Self {
+        let (purpose, alpn) = (transport::Use::Session, tls::ALPN);
+        Self { host, port, known, timeout, purpose, alpn, live: Live::default() }
     }
 
     /// The same for lanes, which have more under way.
@@ -36,84 +106,159 @@ impl QuicDialer {
         Self { purpose: transport::Use::Lane, ..self.clone() }
     }
 
+    /// The same to be made known.
+    #[must_use]
+    pub fn for_pairing(&self) -> Self {
+        Self { alpn: PAIR_ALPN, ..self.clone() }
+    }
+
+    /// The same as a build that speaks something else (ALPN), for tests of what such a build is told.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn speaking(&self, alpn: &'static [u8]) -> Self {
+        Self { alpn, ..self.clone() }
+    }
+
+    /// How the target is known has changed: connections that would not be made now end at once.
+    pub fn recheck(&self) {
+        let expected = self.known.expected().unwrap_or_default();
+        self.live.retain(|key| expected.contains(&key));
+    }
+
+    /// This node has another key: all connections begin anew, and make it known.
+    pub fn begin_anew(&self) {
+        self.live.end_all();
+    }
+
+    fn place(&self) -> (String, u16) {
+        self.known.place().unwrap_or_else(|| (self.host.clone(), self.port))
+    }
+
     fn target(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        let (host, port) = self.place();
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, ScmError> {
-        let failed = |reason: String| ScmError::Resolve { host: self.host.clone(), reason };
-        let found: Vec<_> = tokio::net::lookup_host((self.host.as_str(), self.port))
-            .await
-            .map_err(|e| failed(e.to_string()))?
-            .collect();
+        let (host, port) = self.place();
+        let failed = |reason: String| ScmError::Resolve { host: host.clone(), reason };
+        let found: Vec<_> =
+            tokio::net::lookup_host((host.as_str(), port)).await.map_err(|e| failed(e.to_string()))?.collect();
         if found.is_empty() { Err(failed("no address".to_owned())) } else { Ok(found) }
     }
 
-    async fn connect(&self, addr: SocketAddr) -> Result<(Endpoint, Connection), ScmError> {
+    async fn connect(&self, addr: SocketAddr) -> Result<Streams, ScmError> {
         let unreachable = |reason: String| ScmError::Unreachable { target: self.target(), reason };
         let any: SocketAddr =
             if addr.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
-        let endpoint = Endpoint::client(any).map_err(|source| ScmError::Bind { addr: any, source })?;
-        let verifier = OneServer::new(self.expected);
-        let crypto = QuicClientConfig::try_from(tls::client_config(&self.key, Arc::clone(&verifier))?)
-            .map_err(|e| ScmError::Key(e.to_string()))?;
+        let failed = |source| ScmError::Bind { addr: any, source };
+        let runtime = quinn::default_runtime().ok_or_else(|| failed(io::Error::other("no async runtime")))?;
+        let socket = socket::bind(any).map_err(failed)?;
+        let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, runtime).map_err(failed)?;
+        let expected = self.known.expected()?;
+        let name = tls::name_of(*expected.first().ok_or_else(|| unreachable("no key is known of it".to_owned()))?);
+        let (keyring, wanted) = (self.known.keyring(), self.known.ours());
+        let ours = keyring.shown(wanted);
+        let verifier = OneServer::new(expected.clone());
+        let tls = tls::client_config(keyring.certified(wanted), Arc::clone(&verifier), self.alpn)?;
+        let crypto = QuicClientConfig::try_from(tls).map_err(|e| ScmError::Key(e.to_string()))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(transport::config(self.purpose));
-        let connecting = endpoint.connect_with(config, addr, "replfs").map_err(|e| unreachable(e.to_string()))?;
+        let connecting = endpoint.connect_with(config, addr, &name).map_err(|e| unreachable(e.to_string()))?;
+        let judge = Judge { target: self.target(), alpn: self.alpn, ours, known: Arc::clone(&self.known) };
         match connecting.await {
-            Ok(connection) => Ok((endpoint, connection)),
+            Ok(connection) => self.open(endpoint, connection, judge).await,
             Err(error) => Err(match verifier.mismatch() {
-                Some(found) => ScmError::WrongKey {
-                    target: self.target(),
-                    found: found.to_string(),
-                    expected: self.expected.to_string(),
-                },
-                None => self.broken(&error),
+                Some(found) => {
+                    let expected = expected.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+                    ScmError::WrongKey { target: self.target(), found: found.to_string(), expected }
+                }
+                None => judge.broken(&error),
             }),
         }
+    }
+
+    /// Opens the stream of a connection whose target has proved who it is.
+    async fn open(&self, endpoint: Endpoint, connection: Connection, judge: Judge) -> Result<Streams, ScmError> {
+        let identity = connection.peer_identity().and_then(|id| id.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let certificate = identity.and_then(|chain| chain.first().cloned());
+        let certificate = certificate.ok_or_else(|| ScmError::Key("the target showed no certificate".to_owned()))?;
+        let shown = tls::fingerprint_of(&certificate).map_err(|e| ScmError::Key(e.to_string()))?;
+        let next = keyring::announced(&certificate);
+        self.known.met(shown, next);
+        let noted = self.live.note(shown, &connection, true, usize::MAX);
+        let (send, recv) = connection.open_bi().await.map_err(|e| judge.broken(&e))?;
+        let (probe, known, live) = (connection.clone(), Arc::clone(&self.known), self.live.clone());
+        Ok(Streams {
+            reader: Box::new(recv),
+            writer: Box::new(send),
+            // The server refuses a client's key only after the client believes to be connected.
+            why_closed: Box::new(move || judge.refusal(&probe.close_reason()?)),
+            // A key that follows another one counts when it was shown: that is done at once, and the other one is done with.
+            welcomed: Box::new(move || {
+                if known.welcomed() || next.is_some_and(|next| known.expected().is_ok_and(|keys| keys.contains(&next)))
+                {
+                    live.end_all();
+                }
+            }),
+            held: Box::new((noted, endpoint, connection)),
+        })
     }
 
     async fn dial_any(&self) -> Result<Streams, ScmError> {
         let mut last = None;
         for addr in self.resolve().await? {
             match self.connect(addr).await {
-                Ok((endpoint, connection)) => {
-                    let (send, recv) = connection.open_bi().await.map_err(|e| self.broken(&e))?;
-                    let probe = connection.clone();
-                    let (target, ours) = (self.target(), self.key.fingerprint().to_string());
-                    return Ok(Streams {
-                        reader: Box::new(recv),
-                        writer: Box::new(send),
-                        // The server refuses a client's key only after the client believes to be connected.
-                        why_closed: Box::new(move || refusal(&probe.close_reason()?, &target, &ours)),
-                        held: Box::new((endpoint, connection)),
-                    });
-                }
-                Err(error @ ScmError::WrongKey { .. }) => return Err(error),
-                Err(error) => last = Some(error),
+                Err(error) if !error.is_about_keys() => last = Some(error),
+                result => return result,
             }
         }
-        Err(last.unwrap_or_else(|| ScmError::Resolve { host: self.host.clone(), reason: "no address".to_owned() }))
-    }
-
-    fn broken(&self, error: &ConnectionError) -> ScmError {
-        let (target, ours) = (self.target(), self.key.fingerprint().to_string());
-        refusal(error, &target, &ours)
-            .unwrap_or_else(|| ScmError::Unreachable { target: self.target(), reason: error.to_string() })
+        Err(last.unwrap_or_else(|| ScmError::Resolve { host: self.place().0, reason: "no address".to_owned() }))
     }
 }
 
-/// Whether a connection was closed by a TLS alert: the target does not accept this node's key.
-fn refusal(error: &ConnectionError, target: &str, ours: &str) -> Option<ScmError> {
-    let ConnectionError::ConnectionClosed(close) = error else { return None };
-    // RFC 9001, 4.8: a TLS alert arrives as 0x0100 plus the alert.
-    (0x100..0x200)
-        .contains(&u64::from(close.error_code))
-        .then(|| ScmError::NotAllowed { target: target.to_owned(), ours: ours.to_owned() })
+/// Says what the end of a connection means.
+struct Judge {
+    target: String,
+    alpn: &'static [u8],
+    /// The key that was shown.
+    ours: Fingerprint,
+    known: Arc<dyn Known>,
+}
+
+impl Judge {
+    /// Whether a connection was closed because the target does not accept this node's key: by a TLS alert, or later.
+    fn refusal(&self, error: &ConnectionError) -> Option<ScmError> {
+        let spoken = match error {
+            ConnectionError::ConnectionClosed(close) => close.error_code != tls::no_protocol(),
+            // Found here: the target chose nothing.
+            ConnectionError::TransportError(found) => found.code != tls::no_protocol(),
+            _ => true,
+        };
+        if !spoken {
+            return Some(ScmError::OtherProtocol { peer: self.target.clone(), ours: tls::protocol(self.alpn) });
+        }
+        let unknown = match error {
+            // RFC 9001, 4.8: a TLS alert arrives as 0x0100 plus the alert.
+            ConnectionError::ConnectionClosed(close) => (0x100..0x200).contains(&u64::from(close.error_code)),
+            ConnectionError::ApplicationClosed(close) => close.error_code == UNKNOWN,
+            _ => false,
+        };
+        if !unknown {
+            // Closed by this side, it is this side that does not know the other one any more.
+            return matches!(error, ConnectionError::LocallyClosed).then(|| self.known.expected().err())?;
+        }
+        if self.known.unknown(self.ours) {
+            let reason = "it does not know this key of ours; another one is shown to it".to_owned();
+            return Some(ScmError::Unreachable { target: self.target.clone(), reason });
+        }
+        Some(ScmError::NotAllowed { target: self.target.clone(), ours: self.ours.to_string() })
+    }
+
+    fn broken(&self, error: &ConnectionError) -> ScmError {
+        self.refusal(error)
+            .unwrap_or_else(|| ScmError::Unreachable { target: self.target.clone(), reason: error.to_string() })
+    }
 }
 
 impl Dial for QuicDialer {

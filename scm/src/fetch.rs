@@ -5,7 +5,10 @@ use crate::ScmError;
 use crate::session::{Dial, Streams};
 use bytes::Bytes;
 use platform::wire::{WireError, read_message, write_message};
-use protocol::{Ask, Fetch, FetchAck, Message, Refused, SeqNo, Told};
+use protocol::{
+    Ask, CHUNK_BYTES, Fetch, FetchAck, FrameError, MAX_RESERVED, MIN_HASH_BLOCK_BYTES, Message, Refused, SeqNo, Told,
+    VERSION,
+};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -18,6 +21,10 @@ use tokio::time::timeout;
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Questions under way at once; further ones wait.
 const UNDER_WAY: usize = 64;
+/// Names on a page at most.
+const MOST_NAMES: usize = 1024;
+/// Extended attributes of one node: what the kernel lists of them is at most 64 KiB long.
+const MOST_XATTRS: usize = 32 << 10;
 /// How long the end of the conversation may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -113,7 +120,11 @@ async fn greet(streams: &mut Streams, fetch: Fetch) -> Result<FetchAck, FetchErr
     let lost = |e: &dyn std::fmt::Display| FetchError::Lost(e.to_string());
     write_message(&mut streams.writer, &Message::Fetch(fetch)).await.map_err(|e| lost(&e))?;
     match timeout(ANSWER_WITHIN, read_message(&mut streams.reader)).await {
-        Ok(Ok(Some(Message::FetchAck(ack)))) => Ok(ack),
+        Ok(Ok(Some(Message::FetchAck(ack)))) if ack.version == VERSION => Ok(ack),
+        Ok(
+            Ok(Some(Message::FetchAck(FetchAck { version: theirs, .. })))
+            | Err(WireError::Frame(FrameError::Version(theirs))),
+        ) => Err(FetchError::Refused(crate::other_version(theirs))),
         Ok(Ok(Some(Message::Refused(refused)))) => Err(FetchError::Refused(refused)),
         Ok(Ok(Some(_))) => Err(lost(&"the target spoke out of turn")),
         Ok(Ok(None)) => Err(lost(&"the target closed it")),
@@ -124,7 +135,7 @@ async fn greet(streams: &mut Streams, fetch: Fetch) -> Result<FetchAck, FetchErr
 
 /// Carries the conversation until one side ends it. The reason is noted before anybody who waits is told.
 async fn drive(streams: Streams, mut asked: mpsc::Receiver<Question>, why_lost: Arc<OnceLock<String>>) {
-    let Streams { mut reader, mut writer, why_closed, held } = streams;
+    let Streams { mut reader, mut writer, why_closed, held, .. } = streams;
     let lost = |why: String| {
         let why = why_closed().map_or(why, |error| error.to_string());
         why_lost.get_or_init(|| why);
@@ -169,6 +180,9 @@ async fn hear(
     let mut reader = reader;
     while let Some((number, answer)) = answers.recv().await {
         let why = match timeout(ANSWER_WITHIN, read_message(&mut reader)).await {
+            Ok(Ok(Some(Message::Told(_, told, data)))) if !is_within_bounds(&told, &data) => {
+                "the target answered more than can be asked for".to_owned()
+            }
             Ok(Ok(Some(Message::Told(told_number, told, data)))) if told_number == number => {
                 // Whoever asked may have stopped waiting.
                 let _nobody = answer.send((told, data));
@@ -187,11 +201,27 @@ async fn hear(
     let _rest = timeout(FAREWELL, read_message(&mut reader)).await;
 }
 
+/// Whether an answer is within what any question asks for: many wait here at once, and a frame may be far longer.
+fn is_within_bounds(told: &Told, data: &[u8]) -> bool {
+    let blocks = CHUNK_BYTES.div_ceil(MIN_HASH_BLOCK_BYTES.into());
+    let most = |len: usize, most: u64| u64::try_from(len).is_ok_and(|len| len <= most);
+    match told {
+        Told::Data { holes, .. } => most(data.len(), CHUNK_BYTES) && most(holes.len(), blocks + 1),
+        _ if !data.is_empty() => false,
+        Told::Hashes { hashes, .. } => most(hashes.len(), blocks * 16),
+        Told::Page(page) => page.entries.len() <= MOST_NAMES,
+        Told::Reserved(stretches) => stretches.len() <= MAX_RESERVED,
+        Told::Failed { text, .. } => most(text.len(), CHUNK_BYTES / 16),
+        Told::Xattrs(pairs) => pairs.len() <= MOST_XATTRS,
+        Told::Entry(_) => true,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
-    use protocol::{FailedKind, Name, RefusalCode, RelPath, ReplicaId, VERSION};
+    use protocol::{FailedKind, Name, RelPath, ReplicaId};
     use std::future::Future;
     use std::pin::Pin;
     use std::sync::Mutex;
@@ -203,9 +233,14 @@ mod tests {
     impl Dial for Once {
         fn dial(&self) -> Pin<Box<dyn Future<Output = Result<Streams, ScmError>> + Send + '_>> {
             let (reader, writer) = tokio::io::split(self.0.lock().unwrap().take().unwrap());
-            let why_closed = Box::new(|| None);
-            let streams =
-                Streams { reader: Box::new(reader), writer: Box::new(writer), why_closed, held: Box::new(()) };
+            let (why_closed, welcomed) = (Box::new(|| None), Box::new(|| ()));
+            let streams = Streams {
+                reader: Box::new(reader),
+                writer: Box::new(writer),
+                why_closed,
+                welcomed,
+                held: Box::new(()),
+            };
             Box::pin(async { Ok(streams) })
         }
     }
@@ -258,7 +293,7 @@ mod tests {
                 read_message(&mut stream).await.unwrap();
             }
             write_message(&mut stream, &told(1)).await.unwrap();
-            let refused = Refused { code: RefusalCode::Other, text: "enough".into() };
+            let refused = Refused { code: protocol::RefusalCode::Other, text: "enough".into() };
             write_message(&mut stream, &Message::Refused(refused)).await.unwrap();
         });
         let [first, second] = ask_twice(fetcher.await.unwrap()).await;
@@ -280,7 +315,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_refusal_is_one() {
-        let refused = Refused { code: RefusalCode::Owned, text: "no".into() };
+        let refused = Refused { code: protocol::RefusalCode::Owned, text: "no".into() };
         let refusal = with(Message::Refused(refused.clone()), |_| async {}).await.unwrap_err();
         assert!(matches!(refusal, FetchError::Refused(found) if found == refused));
     }

@@ -2,23 +2,63 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use rcgen::{CertificateParams, KeyPair, PublicKeyData};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use std::fmt;
+use rcgen::{CertificateParams, KeyPair, PublicKeyData, SanType};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// SHA-256 of a public key's `SubjectPublicKeyInfo`; written as `SHA256:` and base64 without padding.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
+    /// Of a public key: its `SubjectPublicKeyInfo`.
     pub(crate) fn of_spki(spki: &[u8]) -> Self {
-        let digest = ring::digest::digest(&ring::digest::SHA256, spki);
+        Self::of_bytes(spki)
+    }
+
+    /// Of any bytes.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
         let mut out = [0; 32];
         out.copy_from_slice(digest.as_ref());
         Self(out)
+    }
+
+    /// From its 32 bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes, for storage.
+    pub const fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// 64 hexadecimal digits, where letters must not depend on case.
+    pub(crate) fn to_hex(self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// From what [`Fingerprint::to_hex`] gives.
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+        }
+        Some(Self(bytes))
     }
 }
 
@@ -31,6 +71,18 @@ impl fmt::Display for Fingerprint {
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -119,7 +171,8 @@ impl NodeKey {
         Self::load(path)
     }
 
-    fn load(path: &Path) -> Result<Self, KeyError> {
+    /// Reads the key at `path`, which must be there.
+    pub(crate) fn load(path: &Path) -> Result<Self, KeyError> {
         let io_error = |source| KeyError::Io { path: path.to_owned(), source };
         let mode = std::fs::metadata(path).map_err(io_error)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
@@ -137,11 +190,17 @@ impl NodeKey {
         self.fingerprint
     }
 
-    /// A certificate signed by itself, good for nothing but carrying the key, and the private key.
-    pub(crate) fn certificate(&self) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), rcgen::Error> {
-        let certificate = CertificateParams::new(vec!["replfs".to_owned()])?.self_signed(&self.pair)?;
-        let private = PrivatePkcs8KeyDer::from(self.pair.serialize_der());
-        Ok((certificate.der().clone(), private.into()))
+    /// The key with a certificate signed by itself, good for nothing but carrying the key, and one URI.
+    pub(crate) fn certified(&self, uri: Option<&str>) -> Result<Arc<CertifiedKey>, rcgen::Error> {
+        let mut params = CertificateParams::new(vec!["replfs".to_owned()])?;
+        if let Some(uri) = uri {
+            params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+        }
+        let certificate = params.self_signed(&self.pair)?;
+        let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.pair.serialize_der()));
+        let signer =
+            rustls::crypto::ring::sign::any_supported_type(&private).map_err(|_| rcgen::Error::RemoteKeyError)?;
+        Ok(Arc::new(CertifiedKey::new(vec![certificate.der().clone()], signer)))
     }
 }
 

@@ -215,7 +215,7 @@ async fn greet<F: LaneFeed>(feed: &F, seat: F::Seat, streams: &mut Streams) -> R
     write_message(&mut streams.writer, &Message::Lane(feed.hello(seat)?)).await?;
     match hear(&mut streams.reader).await? {
         Message::LaneAck(ack) if ack.version == VERSION => Ok(feed.opened(seat)?),
-        Message::LaneAck(ack) => Err(End::Lost(format!("the target speaks protocol {}", ack.version))),
+        Message::LaneAck(ack) => Err(End::Lost(crate::other_version(ack.version).text)),
         Message::Refused(refused) => Err(End::Lost(refused.text)),
         _ => Err(End::Lost("the target spoke out of turn".to_owned())),
     }

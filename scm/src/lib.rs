@@ -2,11 +2,19 @@
 //! [`session::Feed`] has to say, and the lanes beside it ([`lane::LaneFeed`]). It knows the protocol and nothing of files.
 
 pub mod client;
+pub mod door;
 pub mod fetch;
+pub mod invite;
 pub mod key;
+pub mod keyring;
 pub mod lane;
+pub mod limit;
+mod live;
+pub mod pair;
+pub mod peers;
 pub mod server;
 pub mod session;
+mod socket;
 mod tls;
 mod transport;
 
@@ -41,7 +49,9 @@ pub enum ScmError {
         reason: String,
     },
     /// The other side is not the one it should be.
-    #[error("{target} has key {found}, expected {expected}; if the target was set up anew, give the new key")]
+    #[error(
+        "{target} has key {found}, expected {expected}; either somebody else answers there, or it was set up anew: then pair with it again ('replfs target invite' there), or give its new key as --target-key"
+    )]
     WrongKey {
         /// Where.
         target: String,
@@ -50,12 +60,46 @@ pub enum ScmError {
         /// The fingerprint it should have.
         expected: String,
     },
+    /// No version of the protocol that both sides speak.
+    #[error(
+        "{peer} does not speak {ours}, the protocol of this side: it is another version of replfs, or something else; use the same release of replfs on both sides"
+    )]
+    OtherProtocol {
+        /// Who.
+        peer: String,
+        /// What this side speaks.
+        ours: String,
+    },
     /// The other side does not know this node.
-    #[error("{target} does not know this node's key {ours}; start it with --allow {ours}")]
+    #[error(
+        "{target} does not know this node's key {ours}, or not any more; 'replfs target invite' there makes them known to each other (or start it with --allow {ours})"
+    )]
     NotAllowed {
         /// Where.
         target: String,
         /// This node's fingerprint.
         ours: String,
     },
+    /// This node does not know the other side any more.
+    #[error(
+        "{target} is not known here any more: it was revoked; pair with it again to go on ('replfs target invite' there)"
+    )]
+    Revoked {
+        /// By which name it was known, or where it was.
+        target: String,
+    },
+}
+
+impl ScmError {
+    /// Whether somebody has to do something about a key before another attempt makes sense.
+    pub fn is_about_keys(&self) -> bool {
+        matches!(self, Self::WrongKey { .. } | Self::NotAllowed { .. } | Self::Revoked { .. } | Self::Key(_))
+    }
+}
+
+/// What a target amounts to that speaks another version of the protocol: this side is the one that stays out.
+pub(crate) fn other_version(theirs: u8) -> protocol::Refused {
+    let ours = protocol::VERSION;
+    let text = format!("the target speaks protocol {theirs}, this source {ours}: use the same release on both sides");
+    protocol::Refused { code: protocol::RefusalCode::Version, text }
 }

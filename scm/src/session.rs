@@ -4,7 +4,9 @@
 use crate::ScmError;
 use platform::killpoint::{self, KillPoint};
 use platform::wire::{Batch, WireError, read_message, write_message};
-use protocol::{Ack, Answer, Frame, Hello, HelloAck, Message, Refused, SeqNo, Trouble};
+use protocol::{
+    Ack, Answer, Busy, Frame, FrameError, Hello, HelloAck, Message, RefusalCode, Refused, SeqNo, Trouble, VERSION,
+};
 use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
@@ -46,6 +48,8 @@ pub trait Feed: Send + Sync + 'static {
     fn answered(&self, seq: SeqNo, answer: Answer);
     /// A record could not be carried out.
     fn trouble(&self, trouble: &Trouble);
+    /// The target is alive and has been at one record for a while.
+    fn busy(&self, busy: Busy);
     /// The target refuses this source.
     fn refused(&self, refused: &Refused);
     /// The key of one side is not the right one; it may be put right on the other side.
@@ -62,6 +66,8 @@ pub struct Streams {
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// Asked when the connection ended: a reason that is no mere loss.
     pub why_closed: Box<dyn Fn() -> Option<ScmError> + Send + Sync>,
+    /// Called when the target has let this node in.
+    pub welcomed: Box<dyn Fn() + Send + Sync>,
     /// Kept as long as the connection.
     pub held: Box<dyn Any + Send>,
 }
@@ -119,12 +125,15 @@ pub async fn run(feed: Arc<dyn Feed>, dialer: Arc<dyn Dial>, wake: Arc<Notify>) 
 async fn connection(feed: &dyn Feed, dialer: &dyn Dial, wake: &Notify, greeted: &mut bool) -> End {
     let mut streams = match dialer.dial().await {
         Ok(streams) => streams,
-        Err(error @ (ScmError::WrongKey { .. } | ScmError::NotAllowed { .. })) => return End::Key(error),
+        Err(error) if error.is_about_keys() => return End::Key(error),
+        Err(error @ ScmError::OtherProtocol { .. }) => return other_protocol(&error),
         Err(error) => return End::Lost(error.to_string()),
     };
     let end = talk(feed, &mut streams, wake, greeted).await;
     match (end, (streams.why_closed)()) {
-        (End::Lost(_), Some(error)) => End::Key(error),
+        (End::Lost(_), Some(error)) if error.is_about_keys() => End::Key(error),
+        (End::Lost(_), Some(error @ ScmError::OtherProtocol { .. })) => other_protocol(&error),
+        (End::Lost(_), Some(error)) => End::Lost(error.to_string()),
         (end, _) => end,
     }
 }
@@ -139,14 +148,28 @@ async fn talk(feed: &dyn Feed, streams: &mut Streams, wake: &Notify, greeted: &m
         Ok(Ok(Some(Message::Refused(refused)))) => return End::Refused(refused),
         Ok(Ok(Some(_))) => return End::Lost("the target spoke out of turn".to_owned()),
         Ok(Ok(None)) => return End::Lost("the target closed the connection".to_owned()),
+        Ok(Err(WireError::Frame(FrameError::Version(theirs)))) => return End::Refused(crate::other_version(theirs)),
         Ok(Err(error)) => return End::Lost(error.to_string()),
         Err(_) => return End::Lost("the target does not answer the greeting".to_owned()),
     };
+    if ack.version != VERSION {
+        return End::Refused(crate::other_version(ack.version));
+    }
+    if let Some(bits) = ack.features.unknown_demands() {
+        let text = format!(
+            "the target demands what this source does not know (feature {bits}; the target is replfs {}): use the same release on both sides",
+            ack.software
+        );
+        return End::Refused(Refused { code: RefusalCode::Version, text });
+    }
     match feed.welcomed(generation, &ack) {
-        Ok(()) => *greeted = true,
+        Ok(()) => {
+            *greeted = true;
+            (streams.welcomed)();
+        }
         Err(None) => return End::Again,
         Err(Some(text)) => {
-            return End::Refused(Refused { code: protocol::RefusalCode::Changed, text });
+            return End::Refused(Refused { code: RefusalCode::Changed, text });
         }
     }
     tracing::info!(event = "link-up", replica = %ack.replica, software = ack.software, "connected to the target");
@@ -155,6 +178,11 @@ async fn talk(feed: &dyn Feed, streams: &mut Streams, wake: &Notify, greeted: &m
         end = send(feed, generation, &mut streams.writer, wake) => end,
         end = listen(feed, &mut streams.reader) => end,
     }
+}
+
+/// No protocol that both speak: as bad as another version, and as little to be done about here.
+fn other_protocol(error: &ScmError) -> End {
+    End::Refused(Refused { code: RefusalCode::Version, text: error.to_string() })
 }
 
 async fn send(feed: &dyn Feed, generation: u64, writer: &mut (dyn AsyncWrite + Send + Unpin), wake: &Notify) -> End {
@@ -214,8 +242,13 @@ async fn listen(feed: &dyn Feed, mut reader: &mut (dyn AsyncRead + Send + Unpin)
             Message::Ack(ack) => feed.acknowledged(ack),
             Message::Answer(seq, answer) => feed.answered(seq, answer),
             Message::Trouble(trouble) => feed.trouble(&trouble),
+            Message::Busy(busy) => feed.busy(busy),
             Message::Refused(refused) => return End::Refused(refused),
             Message::ByeAck(ack) => {
+                // Unasked it would end this session for good.
+                if !feed.wants_bye() {
+                    return End::Lost("the target said goodbye and was not asked to".to_owned());
+                }
                 feed.farewell(ack);
                 return End::Bye;
             }
@@ -231,7 +264,9 @@ async fn listen(feed: &dyn Feed, mut reader: &mut (dyn AsyncRead + Send + Unpin)
             | Message::Lane(_)
             | Message::LaneAck(_)
             | Message::Piece(..)
-            | Message::PieceDone(..) => {
+            | Message::PieceDone(..)
+            | Message::Pair(_)
+            | Message::PairAck(_) => {
                 return End::Lost("the target spoke out of turn".to_owned());
             }
         }

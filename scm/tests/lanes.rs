@@ -4,9 +4,10 @@
 use bytes::Bytes;
 use platform::wire::{read_message, write_message};
 use protocol::{Frame, Incarnation, LaneAck, LaneHello, Message, Name, PieceAnswer, PieceOp, StageId, VERSION};
-use replfs_scm::client::QuicDialer;
-use replfs_scm::key::NodeKey;
+use replfs_scm::client::{Pinned, QuicDialer};
+use replfs_scm::keyring::{KeyPlace, Keyring, Keys};
 use replfs_scm::lane::{self, LaneFeed, Over};
+use replfs_scm::peers::{PeerDoor, Store};
 use replfs_scm::server::{Incoming, Listener, listen};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -142,16 +143,17 @@ impl Drop for Rig {
     }
 }
 
-fn key() -> Arc<NodeKey> {
-    let dir = tempfile::tempdir().unwrap();
-    Arc::new(NodeKey::load_or_create(&dir.path().join("key.pem")).unwrap())
-}
-
 fn rig(limit: usize) -> Rig {
-    let (target, source) = (key(), key());
-    let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), &target, vec![source.fingerprint()]).unwrap();
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let place = KeyPlace::new(theirs.path());
+    let (source, target) =
+        (Arc::new(Keyring::load(&KeyPlace::new(ours.path())).unwrap()), Keyring::load(&place).unwrap());
+    let shown = target.fingerprint();
+    let store = Arc::new(Store::new(theirs.path()));
+    let door = PeerDoor::new(String::new(), store, vec![source.fingerprint()], Keys::new(place, target));
+    let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), door).unwrap();
     let port = listener.local_addr().port();
-    let dialer = QuicDialer::new("127.0.0.1".into(), port, target.fingerprint(), source, PATIENCE).for_lanes();
+    let dialer = QuicDialer::new("127.0.0.1".into(), port, Pinned::new(shown, source), PATIENCE).for_lanes();
     let (wake, woken) = watch::channel(0);
     let feed = Arc::new(Script { state: Mutex::new(State { limit, ..State::default() }), wake });
     let running = tokio::spawn(lane::run(Arc::clone(&feed), Arc::new(dialer), woken, IDLE));

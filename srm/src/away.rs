@@ -57,7 +57,10 @@ impl Core {
         self.note_stand(away.since);
         killpoint::pass(KillPoint::SwallowNoted);
         match self.backlog.cut(&away.place) {
-            Ok(true) => killpoint::pass(KillPoint::Swallowed),
+            Ok(true) => {
+                self.share.cut(self.backlog.newest());
+                killpoint::pass(KillPoint::Swallowed);
+            }
             Ok(false) => return false,
             Err(error) => {
                 let why = format!("{error}; source and target will be compared");

@@ -3,6 +3,7 @@
 
 use journal::{AppendError, Journal, ReadError, Reader, Syncer};
 use platform::killpoint::{self, KillPoint};
+use platform::machine::{self, Disk};
 use protocol::{Draft, Frame, Incarnation, SeqNo};
 use std::collections::VecDeque;
 use std::io;
@@ -48,6 +49,8 @@ pub struct Backlog {
     limit_bytes: u64,
     /// The number that is sent next; between the oldest and `next`.
     cursor: SeqNo,
+    /// The newest number that was ever handed out to be sent, by an earlier daemon perhaps.
+    sent: SeqNo,
     in_flight_bytes: u64,
     store: Option<Store>,
 }
@@ -106,6 +109,7 @@ impl Backlog {
             kept_bytes: 0,
             limit_bytes,
             cursor: first,
+            sent: SeqNo::ZERO,
             in_flight_bytes: 0,
             store: None,
         }
@@ -122,6 +126,8 @@ impl Backlog {
                 backlog.bytes += cost(&entry.frame);
             }
             (backlog.oldest, backlog.next, backlog.cursor) = (oldest, next, oldest);
+            // How much of it the daemon before this one sent is not known.
+            backlog.sent = next.prev();
         }
         backlog.store = Some(Store { journal, reader: None });
         Ok(backlog)
@@ -163,6 +169,7 @@ impl Backlog {
         let mut keeps = true;
         match &mut self.store {
             Some(store) => {
+                machine::disk(Disk::Journal).map_err(|error| Full::Journal(error.to_string()))?;
                 store.journal.append(&frame, seq, stamp).map_err(|error| match error {
                     AppendError::Full => Full::Bound,
                     error => Full::Journal(error.to_string()),
@@ -201,6 +208,11 @@ impl Backlog {
     /// The newest number given out.
     pub fn newest(&self) -> SeqNo {
         self.next.prev()
+    }
+
+    /// The newest number that a target can have.
+    pub fn sent(&self) -> SeqNo {
+        self.sent
     }
 
     /// Everything up to `applied` is done with. Numbers that were never given out are ignored. An error: the journal cannot be read.
@@ -246,6 +258,7 @@ impl Backlog {
             return Ok(None);
         }
         self.in_flight_bytes += cost(&queued.frame);
+        self.sent = self.sent.max(self.cursor);
         self.cursor = self.cursor.next();
         Ok(Some(queued.frame.clone()))
     }
@@ -309,6 +322,8 @@ impl Backlog {
         self.frames.clear();
         (self.bytes, self.kept_bytes, self.in_flight_bytes) = (0, 0, 0);
         (self.cursor, self.oldest) = (self.next, self.next);
+        // Of the run that ends, which nobody can hold against anybody any more.
+        self.sent = self.newest();
         if let Some(store) = &mut self.store {
             store.reader = None;
             store.journal.trim(self.next.prev());
@@ -361,11 +376,17 @@ mod tests {
             assert_eq!(backlog.push(draft(10), n, false).unwrap(), SeqNo::new(n));
         }
         assert_eq!((0..5).filter_map(|_| backlog.take(WIDE).unwrap()).count(), 3);
+        assert_eq!(backlog.sent(), SeqNo::new(3));
         backlog.acknowledge(SeqNo::new(2)).unwrap();
         assert_eq!((backlog.oldest(), backlog.operations()), (SeqNo::new(3), 1));
+        assert_eq!(backlog.push(draft(10), 4, false).unwrap(), SeqNo::new(4));
+        assert_eq!(backlog.sent(), SeqNo::new(3), "what is queued only is not sent");
+        assert!(backlog.take(WIDE).unwrap().is_some());
+        backlog.acknowledge(SeqNo::new(2)).unwrap();
         backlog.rewind(SeqNo::new(2)).unwrap();
-        assert!(backlog.take(WIDE).unwrap().is_some() && backlog.take(WIDE).unwrap().is_none());
-        backlog.acknowledge(SeqNo::new(3)).unwrap();
+        assert!(backlog.take(WIDE).unwrap().is_some() && backlog.take(WIDE).unwrap().is_some());
+        assert!(backlog.take(WIDE).unwrap().is_none() && backlog.sent() == SeqNo::new(4));
+        backlog.acknowledge(SeqNo::new(4)).unwrap();
         assert_eq!((backlog.bytes(), backlog.oldest_stamp()), (0, None));
     }
 

@@ -3,9 +3,10 @@
 
 use crate::Srm;
 use crate::core::Link;
+use platform::machine;
 use std::io;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often time is looked at, and so how late a mode can degrade.
 const TICK: Duration = Duration::from_millis(50);
@@ -28,9 +29,20 @@ impl Srm {
     pub(crate) fn tick(&self) -> bool {
         let mut core = self.core.lock();
         if core.released.is_empty() && !core.stopped {
+            if self.stepped {
+                drop(core);
+                return self.look_at_time();
+            }
             self.released.wait_for(&mut core, TICK);
         }
-        let now = Instant::now();
+        drop(core);
+        self.look_at_time()
+    }
+
+    /// What is due goes out, and a mode degrades whose time has come. `false`: the daemon ends.
+    pub(crate) fn look_at_time(&self) -> bool {
+        let mut core = self.core.lock();
+        let now = machine::now();
         let after = self.config.degrade_after;
         let down = matches!(core.link, Link::Down(since) if now.saturating_duration_since(since) >= after);
         let waited = core.replies.longest_wait(now).is_some_and(|wait| wait >= after);

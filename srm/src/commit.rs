@@ -33,7 +33,7 @@ struct Mark {
     seq: SeqNo,
     /// Bytes numbered since the start, this record included.
     bytes: u64,
-    /// When it was numbered: nanoseconds since 1970.
+    /// When it was numbered: nanoseconds on a clock that only goes on.
     stamp: u64,
 }
 

@@ -10,13 +10,14 @@ use crate::incoherent::Incoherent;
 use crate::lanes::Lanes;
 use crate::map::Progress;
 use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
+use crate::pass::Share;
 use crate::remote::Remote;
 use crate::replies::{Replies, Reply};
 use crate::stand::StandFile;
 use crate::status::CommitMode;
 use bytes::Bytes;
 use platform::tree::Node;
-use platform::{random, sys};
+use platform::{machine, random, sys};
 use protocol::{Answer, Draft, Incarnation, Mark, Op, Phase, Position, ReplicaId, SeqNo};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -77,6 +78,8 @@ pub(crate) struct Core {
     pub remote: Remote,
     /// Questions to the target that a pass, or a proposal, waits for.
     pub questions: HashMap<SeqNo, SyncSender<Answer>>,
+    /// Questions that were acknowledged and not answered, since a pass began.
+    pub unanswered: usize,
     /// When the last pass began.
     pub pass_began: Instant,
     pub passes_begun: u64,
@@ -100,6 +103,8 @@ pub(crate) struct Core {
     pub damages: crate::damage::Damages,
     /// What the target could not carry out.
     pub flags: crate::flags::Flags,
+    /// How much the target has had written to the log lately.
+    pub loudness: crate::said::Loudness,
     /// What is beside the ordered stream; locked after this.
     lanes: Arc<Lanes>,
     /// The next pass begins no sooner (a replica that damages again and again is not compared without pause).
@@ -107,6 +112,8 @@ pub(crate) struct Core {
     pub pause: Duration,
     pub progress: Progress,
     pub blocked: Option<String>,
+    /// What the target's applier is long at, by its own word.
+    pub slow: Option<Slow>,
     /// The target has tried for the retry bound and can carry out nothing at all.
     pub halted: Option<crate::flags::Flag>,
     pub last_error: Option<String>,
@@ -119,6 +126,12 @@ pub(crate) struct Core {
     pub absorbed: u64,
     pub absorbed_bytes: u64,
     pub absorbed_since: Option<u64>,
+    /// Most bytes of live operations that may be queued while a degraded mode comes back, or a pass starves; see `room`.
+    pub pace: Option<u64>,
+    /// What a pass has queued.
+    pub share: Share,
+    /// The number with which the present repair, or the last one, began.
+    pub repair_began: SeqNo,
     /// No more operations come; the connection says goodbye when everything is sent.
     pub closing: bool,
     /// The target has said goodbye: everything is there and durable.
@@ -127,6 +140,15 @@ pub(crate) struct Core {
     pub progress_at: Instant,
     /// The daemon ends: threads stop.
     pub stopped: bool,
+}
+
+/// The target said that it has been at one record for a while.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slow {
+    /// What it said.
+    pub said: protocol::Busy,
+    /// When.
+    pub heard: Instant,
 }
 
 /// What is known when a pass over everything begins.
@@ -182,7 +204,8 @@ impl Core {
             degraded: false,
             remote: Remote::default(),
             questions: HashMap::new(),
-            pass_began: Instant::now(),
+            unanswered: 0,
+            pass_began: machine::now(),
             passes_begun: 0,
             passes_done: 0,
             by_content: config.clean_end_secs.is_none(),
@@ -194,11 +217,13 @@ impl Core {
             catching_up: false,
             damages: crate::damage::Damages::default(),
             flags: crate::flags::Flags::default(),
+            loudness: crate::said::Loudness::default(),
             lanes,
             not_before: None,
             pause: FIRST_PAUSE,
             progress: Progress::default(),
             blocked: None,
+            slow: None,
             halted: None,
             last_error: None,
             connections: 0,
@@ -209,9 +234,12 @@ impl Core {
             absorbed: 0,
             absorbed_bytes: 0,
             absorbed_since: None,
+            pace: None,
+            share: Share::default(),
+            repair_began: SeqNo::ZERO,
             closing: false,
             finished: false,
-            progress_at: Instant::now(),
+            progress_at: machine::now(),
             stopped: false,
         })
     }
@@ -225,7 +253,8 @@ impl Core {
         let (now, before) = (sys::now_ns(), self.backlog.bytes());
         let (bound, full) = match self.backlog.push(draft, now, tolerant) {
             Ok(seq) => {
-                self.marks.numbered(seq, self.backlog.bytes() - before, now);
+                // A clock that is put back makes nothing younger.
+                self.marks.numbered(seq, self.backlog.bytes() - before, machine::steady_ns());
                 *self.sent_operations.entry(word).or_default() += 1;
                 return Some(seq);
             }
@@ -377,6 +406,7 @@ impl Core {
         self.note_stand(None);
         self.away = None;
         self.backlog.clear();
+        self.share = Share::default();
         self.marks = Marks::default();
         if !matches!(self.gate, Gate::Due) {
             self.left = vec![(self.incarnation, self.applied)];
@@ -402,6 +432,18 @@ impl Core {
         self.all_dirty(why);
         self.not_before = Some(now + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// The target said what cannot be: nothing that it told before counts. What it says until the connection begins anew changes nothing.
+    pub fn doubted(&mut self, why: &str, now: Instant) {
+        if !self.stopped && !matches!(self.gate, Gate::Due) {
+            self.damaged(&format!("{why}; all will be compared"), now);
+        }
+    }
+
+    /// Whether one more line of the log may be about what the target says.
+    pub fn may_log(&mut self) -> bool {
+        self.loudness.admits(machine::now())
     }
 
     /// Begins a new run of numbers for a connection that finds everything dirty.
@@ -451,13 +493,16 @@ impl Core {
     pub fn push_incoherent(&mut self) -> Option<SeqNo> {
         let seq = self.push(Draft::new(&Op::Mark(Mark::Incoherent), Bytes::new()))?;
         self.incoherent.begins(seq, self.applied);
+        self.repair_began = seq;
         Some(seq)
     }
 
     /// A pass begins; what it finds out about is no longer counted as absorbed.
     pub fn begin_pass(&mut self, pass: Pass<Arc<Node>>) -> u64 {
         self.passes_begun += 1;
-        self.pass_began = Instant::now();
+        self.pass_began = machine::now();
+        self.share.begin();
+        self.unanswered = 0;
         assert!(pass.number == self.passes_begun, "passes are numbered in their order");
         self.away = None;
         self.gate = Gate::Pass(Box::new(pass));
@@ -488,7 +533,7 @@ impl Core {
     pub fn needed(&self, seq: SeqNo) -> SeqNo {
         match self.commit.mode {
             CommitMode::Sync | CommitMode::Remote => seq,
-            CommitMode::Near => self.marks.needed(seq, sys::now_ns(), self.commit.near),
+            CommitMode::Near => self.marks.needed(seq, machine::steady_ns(), self.commit.near),
             CommitMode::Real | CommitMode::Local => SeqNo::ZERO,
         }
     }

@@ -3,8 +3,9 @@
 
 use crate::map::Gate;
 use crate::{Again, Srm};
+use platform::machine;
 use protocol::RelPath;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,9 +18,18 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Damages {
     recent: HashMap<RelPath, (u32, Instant)>,
+    /// What is to be looked at again, and why; one thread does it, however much is reported.
+    waiting: VecDeque<(RelPath, String)>,
+    /// It runs.
+    busy: bool,
 }
 
 impl Damages {
+    /// Whether something that was reported is not looked at yet.
+    pub fn is_waiting(&self) -> bool {
+        self.busy
+    }
+
     /// Notes damage at a path. From which path on to look again; `None`: everything is to be compared.
     fn note(&mut self, path: &RelPath, now: Instant) -> Option<RelPath> {
         self.recent.retain(|_, (_, at)| now.saturating_duration_since(*at) < FORGOTTEN_AFTER);
@@ -43,30 +53,67 @@ impl Srm {
             let mut core = self.core.lock();
             core.last_error = Some(why.to_owned());
             match (&core.gate, path) {
+                // All will be compared.
+                (Gate::Due, _) => return,
                 // Nothing can be told apart: what was repaired is damaged, or nobody knows what the target has.
                 (Gate::Held(_), _) | (_, None) => None,
                 (Gate::Pass(pass), _) if pass.is_over_all() => None,
-                (_, Some(path)) => core.damages.note(path, Instant::now()),
+                (_, Some(path)) => core.damages.note(path, machine::now()),
             }
         };
-        // Not on the thread that listens to the target: names may be in use for a while.
-        let srm = Arc::clone(self);
-        let why = why.to_owned();
-        let started = std::thread::Builder::new().name("damage".to_owned()).spawn(move || {
-            let begun = from.is_some_and(|from| {
-                let names = srm.tree.names().read();
-                let place = srm.place_of(&names, &from);
-                place.is_some_and(|(dir, name)| srm.look_again(&names, &[Again::Name(dir, name)], false))
-            });
-            if !begun {
-                srm.core.lock().damaged(&why, Instant::now());
-                srm.wake();
-                srm.changed.notify_all();
+        let begin = {
+            let mut core = self.core.lock();
+            if let Some(from) = from.filter(|_| core.damages.waiting.len() < MOST) {
+                core.damages.waiting.push_back((from, why.to_owned()));
+                // From now on, and not only when somebody comes to it: what is acknowledged next is not what the source has (R12).
+                core.coherent_at = None;
+                core.release_replies();
+                !std::mem::replace(&mut core.damages.busy, true)
+            } else {
+                core.doubted(why, machine::now());
+                false
             }
-        });
-        if started.is_err() {
-            self.core.lock().damaged("the replica is not what it should be; all will be compared", Instant::now());
+        };
+        if begin && self.stepped {
+            self.mend_waiting();
+        } else if begin {
+            // Not on the thread that listens to the target: names may be in use for a while.
+            let srm = Arc::clone(self);
+            let started = std::thread::Builder::new().name("damage".to_owned()).spawn(move || srm.mend_waiting());
+            if started.is_err() {
+                let mut core = self.core.lock();
+                core.damages.busy = false;
+                core.doubted(why, machine::now());
+            }
         }
+        self.wake();
+        self.changed.notify_all();
+    }
+
+    /// Looks at what was reported, until nothing waits.
+    fn mend_waiting(self: &Arc<Self>) {
+        loop {
+            let (from, why) = {
+                let damages = &mut self.core.lock().damages;
+                let Some(next) = damages.waiting.pop_front() else {
+                    damages.busy = false;
+                    break;
+                };
+                next
+            };
+            let begun = {
+                let names = self.tree.names().read();
+                let place = self.place_of(&names, &from);
+                place.is_some_and(|(dir, name)| self.look_again(&names, &[Again::Name(dir, name)], false))
+            };
+            if !begun {
+                self.core.lock().doubted(&why, machine::now());
+                self.wake();
+                self.changed.notify_all();
+            }
+        }
+        // A pass may end only now.
+        self.changed.notify_all();
     }
 }
 

@@ -2,15 +2,18 @@
 
 use crate::Srm;
 use crate::backlog::Window;
-use crate::core::{Core, Known, Link};
+use crate::core::{Core, Known, Link, Slow};
 use crate::map::Gate;
 use crate::replies::Reply;
+use crate::said::words;
 use crate::status::CommitMode;
 use platform::killpoint::{self, KillPoint};
-use platform::sys;
-use protocol::{Ack, Answer, Frame, Hello, HelloAck, Refused, SeqNo, Trouble, TroubleKind, VERSION};
+use platform::{machine, sys};
+use protocol::{
+    Ack, Answer, Busy, Features, Frame, Hello, HelloAck, Refused, RelPath, SeqNo, Trouble, TroubleKind, VERSION,
+};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Bounds on what is sent and not yet applied.
 const WINDOW: Window = Window { bytes: 8 << 20, operations: 8192 };
@@ -18,12 +21,21 @@ const WINDOW: Window = Window { bytes: 8 << 20, operations: 8192 };
 /// Recovered from a degraded mode when no more than this many operations are behind.
 const CAUGHT_UP_OPERATIONS: u64 = 64;
 
+/// A target that is long at a record says so once a second: what it said so long ago does not hold any more.
+const SLOW_HOLDS: Duration = Duration::from_secs(3);
+
+/// Questions that may be acknowledged without an answer before all is compared; whoever waits for one asks again, or takes everything for different.
+const MOST_UNANSWERED: usize = 64;
+
+/// Bytes that a target's release may have.
+const MOST_SOFTWARE_BYTES: usize = 256;
+
 /// The target's greeting cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Rejected {
     /// Greet again at once: the source has to begin a new run of numbers.
     Again,
-    /// The target is not the one that was there before.
+    /// The target is not the one that was there before, or its greeting makes no sense.
     Replica(String),
 }
 
@@ -35,7 +47,7 @@ impl Srm {
     /// How long to wait before greeting; zero most of the time.
     pub fn pause_before_hello(&self) -> Duration {
         let until = self.core.lock().not_before;
-        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(machine::now()))
     }
 
     /// The greeting, and the generation of the connection it begins.
@@ -54,6 +66,8 @@ impl Srm {
             replica: core.replica,
             adopt: self.config.adopt,
             retry_ms: self.config.retry_after.map(|bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX)),
+            features: Features::OURS,
+            set: self.set().digest(),
         };
         (hello, core.generation)
     }
@@ -63,6 +77,11 @@ impl Srm {
         let mut core = self.core.lock();
         if core.generation != generation {
             return Err(Rejected::Again);
+        }
+        if ack.version != VERSION || ack.software.len() > MOST_SOFTWARE_BYTES {
+            let text =
+                format!("the target greets in version {} of the protocol, this build speaks {VERSION}", ack.version);
+            return Err(Rejected::Replica(text));
         }
         if let Some(known) = core.replica
             && known != ack.replica
@@ -99,11 +118,17 @@ impl Srm {
             if ack.power_lost && ack.position.is_some_and(|position| core.target_lost_power(position)) {
                 return Err(Rejected::Again);
             }
-            let position = ack.position.filter(|position| {
-                position.incarnation == core.incarnation
-                    && position.applied >= core.backlog.oldest().prev()
-                    && position.applied <= core.backlog.newest()
-            });
+            let ours = ack.position.filter(|position| position.incarnation == core.incarnation);
+            if ours.is_some_and(|position| position.applied > core.backlog.sent()) {
+                core.doubted("the target says that it has what it was never sent", machine::now());
+                return Err(Rejected::Again);
+            }
+            if ack.damaged && ours.is_some() {
+                // What it has is not what it acknowledges with this greeting: no reply says otherwise (R12).
+                core.doubted("the replica was damaged earlier, or its machine lost power", machine::now());
+                return Err(Rejected::Again);
+            }
+            let position = ours.filter(|position| position.applied >= core.backlog.oldest().prev());
             let Some(position) = position else {
                 core.all_dirty("the target does not have what it had acknowledged; all will be compared");
                 return Err(Rejected::Again);
@@ -112,6 +137,7 @@ impl Srm {
                 core.journal_failed(&error);
                 return Err(Rejected::Again);
             }
+            core.share.applied(position.applied);
             core.applied = position.applied;
             core.durable = core.durable.max(position.durable).min(position.applied);
             // Their answers were sent before the acknowledgement that was lost with them.
@@ -122,7 +148,8 @@ impl Srm {
         core.link = Link::Up;
         core.connections += 1;
         (core.blocked, core.halted) = (None, None);
-        core.progress_at = Instant::now();
+        core.pace = None;
+        core.progress_at = machine::now();
         let due = take_applied(&mut core);
         let by = match &core.gate {
             Gate::Pass(pass) if pass.trusts_target => "attributes, and content of what changed",
@@ -167,24 +194,37 @@ impl Srm {
         core.closing && core.backlog.operations() == 0 && matches!(core.gate, Gate::Clean) && core.flags.is_empty()
     }
 
-    /// The target said goodbye: everything is there and durable.
+    /// The target said goodbye: everything is there and durable, if that is what was asked for.
     pub fn farewell(&self, ack: Ack) {
+        let asked = self.wants_bye();
         self.acknowledged(ack);
-        self.core.lock().finished = true;
+        self.core.lock().finished |= asked;
         self.changed.notify_all();
     }
 
-    /// An acknowledgement. One that claims what was never sent counts only as far as numbers were given out.
+    /// An acknowledgement. One of what was never sent makes everything be compared, as questions do that are acknowledged and not answered.
     pub fn acknowledged(&self, ack: Ack) {
         let mut core = self.core.lock();
-        let applied = ack.applied.min(core.backlog.newest());
+        if ack.applied > core.backlog.sent() {
+            core.doubted("the target acknowledged what it was never sent", machine::now());
+        }
+        let applied = ack.applied.min(core.backlog.sent());
+        let before = core.backlog.bytes();
         if applied > core.applied {
             core.applied = applied;
-            core.progress_at = Instant::now();
+            core.progress_at = machine::now();
             if let Err(error) = core.backlog.acknowledge(applied) {
                 core.journal_failed(&error);
             }
+            core.share.applied(applied);
             core.marks.applied(applied);
+            let asked = core.questions.len();
+            core.questions.retain(|seq, _| *seq > applied);
+            let unanswered = asked - core.questions.len();
+            core.unanswered += unanswered;
+            if core.unanswered > MOST_UNANSWERED {
+                core.doubted("the target does not answer what it is asked", machine::now());
+            }
             if core.flags.applied(applied) {
                 tracing::info!(event = "healed", "the target has what it could not carry out before");
             }
@@ -200,6 +240,7 @@ impl Srm {
             core.degraded = false;
             tracing::info!(event = "recovered", "the target has caught up; the commit mode is in force again");
         }
+        core.pace(before);
         if core.is_coherent() {
             core.remote.put_back();
         }
@@ -226,12 +267,19 @@ impl Srm {
 
     /// The target could not carry out a record.
     pub fn trouble(self: &Arc<Self>, trouble: &Trouble) {
-        let path = trouble.path.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let trouble = &Trouble { text: words(&trouble.text), ..trouble.clone() };
+        let path = trouble.path.as_ref().map_or_else(|| "-".to_owned(), words_of);
         let text = format!("{path}, {}", trouble.text);
         let mut core = self.core.lock();
+        // Only what is under way can stand in the way.
+        let under_way = trouble.seq > core.applied && trouble.seq <= core.backlog.sent();
         match trouble.kind {
+            TroubleKind::Blocked | TroubleKind::Over | TroubleKind::Halted if !under_way => return,
+            TroubleKind::Skipped if !under_way => {
+                core.doubted("the target says that it passed over what it was not sent", machine::now());
+            }
             TroubleKind::Blocked => {
-                if core.blocked.as_ref() != Some(&text) {
+                if core.blocked.as_ref() != Some(&text) && core.may_log() {
                     tracing::warn!(
                         event = "blocked",
                         seq = trouble.seq.get(),
@@ -244,7 +292,9 @@ impl Srm {
                 core.blocked = Some(text);
             }
             TroubleKind::Over => {
-                tracing::info!(event = "unblocked", "the target goes on");
+                if (core.blocked.is_some() || core.halted.is_some()) && core.may_log() {
+                    tracing::info!(event = "unblocked", "the target goes on");
+                }
                 (core.blocked, core.halted) = (None, None);
             }
             TroubleKind::Skipped => {
@@ -253,8 +303,10 @@ impl Srm {
             }
             TroubleKind::Halted => core.halt(trouble, sys::now_ns() / 1_000_000),
             TroubleKind::Damaged => {
+                // A question about it is not answered; whoever waits asks again.
+                core.questions.remove(&trouble.seq);
                 drop(core);
-                let why = format!("the replica is not what it should be at {text}; it will be compared");
+                let why = format!("the replica is not what it should be at {text}");
                 return self.mend_damage(trouble.path.as_ref(), &why);
             }
         }
@@ -263,13 +315,27 @@ impl Srm {
         self.changed.notify_all();
     }
 
+    /// The target's applier is alive and has been at one record for a while.
+    pub fn busy(&self, busy: Busy) {
+        let mut core = self.core.lock();
+        let new = core.slow.is_none_or(|slow| slow.said.seq != busy.seq || machine::since(slow.heard) > SLOW_HOLDS);
+        core.slow = Some(Slow { said: busy, heard: machine::now() });
+        drop(core);
+        if new {
+            let (seq, for_ms) = (busy.seq.get(), busy.for_ms);
+            tracing::warn!(event = "slow", seq, for_ms, "the target is alive and takes long over one operation");
+        }
+        self.changed.notify_all();
+    }
+
     /// The target refuses this source.
     pub fn refused(&self, refused: &Refused) {
-        tracing::warn!(event = "refused", code = ?refused.code, text = refused.text, "the target refuses this source");
+        let text = words(&refused.text);
+        tracing::warn!(event = "refused", code = ?refused.code, text, "the target refuses this source");
         let mut core = self.core.lock();
         core.link = Link::Refused;
         core.give_up_proposals();
-        core.last_error = Some(refused.text.clone());
+        core.last_error = Some(text);
         drop(core);
         self.lanes.link(false);
         self.changed.notify_all();
@@ -277,11 +343,12 @@ impl Srm {
 
     /// The connection is lost, or could not be made.
     pub fn lost(&self, reason: &str) {
+        let reason = words(reason);
         let mut core = self.core.lock();
         match core.link {
             Link::Up | Link::Setup | Link::Refused => {
                 tracing::warn!(event = "link-down", reason, "no connection to the target");
-                core.link = Link::Down(Instant::now());
+                core.link = Link::Down(machine::now());
                 core.give_up_proposals();
                 if core.commit.mode == CommitMode::Remote {
                     // They wait for times only: what they changed is on both sides.
@@ -291,7 +358,7 @@ impl Srm {
             }
             Link::Down(_) => {}
         }
-        core.last_error = Some(reason.to_owned());
+        core.last_error = Some(reason);
         (core.blocked, core.halted) = (None, None);
         drop(core);
         self.lanes.link(false);
@@ -302,6 +369,20 @@ impl Srm {
     pub fn generation(&self) -> u64 {
         self.core.lock().generation
     }
+}
+
+/// What the target is long at, if that holds now.
+pub(crate) fn slow_now(core: &Core) -> Option<crate::status::Slow> {
+    let slow = core.slow.filter(|slow| matches!(core.link, Link::Up) && machine::since(slow.heard) <= SLOW_HOLDS)?;
+    // What it has said to be applied since is done.
+    let still = slow.said.seq == SeqNo::ZERO || slow.said.seq > core.applied;
+    let since = u64::try_from(machine::since(slow.heard).as_millis()).unwrap_or(u64::MAX);
+    still.then(|| crate::status::Slow { sequence: slow.said.seq.get(), millis: slow.said.for_ms.saturating_add(since) })
+}
+
+/// A path that a target names, for the status: it may be 64 KiB long.
+fn words_of(path: &RelPath) -> String {
+    words(&String::from_utf8_lossy(path.as_bytes()))
 }
 
 fn take_applied(core: &mut Core) -> Vec<Reply> {

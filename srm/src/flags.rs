@@ -166,6 +166,11 @@ impl Flags {
                 return false;
             };
             paths = after.concat();
+            paths.sort_unstable();
+            paths.dedup();
+            if paths.len() > MOST {
+                return false;
+            }
         }
         for path in paths {
             if self.in_vain.len() < MOST {

@@ -23,6 +23,7 @@ use crate::ensure::mtime_of;
 use crate::map::{Gate, Step as MapStep, waiting_path};
 use crate::names::path_in;
 use bytes::Bytes;
+use platform::machine;
 use platform::tree::{Names, Node};
 use protocol::{Draft, Incarnation, Op, RelPath, RenameKind, Replaced, SeqNo, Time};
 use std::io;
@@ -78,7 +79,7 @@ fn put(out: &mut Vec<u8>, kind: u8, paths: &[&RelPath]) -> Option<()> {
 }
 
 /// `None`: it is too long.
-fn encode(behind: &Behind, steps: &[Step]) -> Option<Vec<u8>> {
+pub(crate) fn encode(behind: &Behind, steps: &[Step]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     for step in steps {
         match step {
@@ -114,7 +115,7 @@ fn path(from: &mut &[u8]) -> Option<RelPath> {
 }
 
 /// `None`: these are not the bytes of one.
-fn decode(bytes: &[u8]) -> Option<(Behind, Vec<Step>)> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<(Behind, Vec<Step>)> {
     let (head, mut body) = bytes.split_at_checked(HEAD_BYTES)?;
     let word = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
     let crc = crc32c::crc32c_append(crc32c::crc32c(&head[..CRC_AT]), body);
@@ -158,7 +159,7 @@ pub(crate) struct HeldFile {
 
 impl HeldFile {
     pub fn new(path: PathBuf, boot: [u8; 16]) -> Self {
-        Self { path, boot, written: None, not_before: Instant::now() }
+        Self { path, boot, written: None, not_before: machine::now() }
     }
 
     /// Whoever reads it finds all of it or what was there before.
@@ -202,13 +203,13 @@ impl Srm {
     /// Writes down what is held of names, where that has changed. `last`: nothing more changes; it is not put off.
     pub(crate) fn note_held(&self, last: bool) {
         let mut file = self.held_file.lock();
-        let Some(file) = file.as_mut().filter(|file| last || Instant::now() >= file.not_before) else { return };
+        let Some(file) = file.as_mut().filter(|file| last || machine::now() >= file.not_before) else { return };
         if !matches!(self.core.lock().gate, Gate::Held(_)) {
             // What was written before counts behind another number.
             return;
         }
         let Some(names) = self.tree.names().try_read_for(PATIENCE) else { return };
-        let begun = Instant::now();
+        let begun = machine::now();
         let (held, now) = {
             let core = self.core.lock();
             let Gate::Held(held) = &core.gate else { return };
@@ -230,7 +231,7 @@ impl Srm {
             None => HeldFile::remove(&file.path),
         }
         file.written = Some(now);
-        file.not_before = Instant::now() + EVERY.max(begun.elapsed() * SHARE);
+        file.not_before = machine::now() + EVERY.max(machine::since(begun) * SHARE);
     }
 
     /// Takes the steps of the last daemon, at the beginning of a pass over everything. What one does not find any more is found by the pass.

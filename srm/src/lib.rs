@@ -2,7 +2,7 @@
 //!
 //! `backlog`, `commit`, `incoherent`, `replies` and `map` are pure; `core` holds them together under one lock; `away` gives a queue up for what it changed; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
-//! repairs; `remote` asks the target first; `verify` compares; `clock` watches time; `stand`, `held_file` and `restart` let the next daemon go on where this one was killed,
+//! repairs; `remote` asks the target first; `said` is what a target may say; `verify` compares; `clock` watches time; `stand`, `held_file` and `restart` let the next daemon go on where this one was killed,
 //! and `hot` where the machine lost power. `stepped` is for the simulator: all of it without its threads.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
@@ -15,6 +15,8 @@ mod clock;
 mod commit;
 mod core;
 mod damage;
+#[doc(hidden)]
+pub mod edge;
 mod ensure;
 mod feed;
 mod flags;
@@ -33,6 +35,7 @@ mod remote;
 mod replies;
 mod restart;
 mod room;
+pub mod said;
 pub mod set;
 mod stand;
 pub mod status;
@@ -176,6 +179,8 @@ pub struct Srm {
     proposals: AtomicUsize,
     /// Somebody else does what its threads do.
     stepped: bool,
+    /// There: passes whose beginning waits until no name is held.
+    begins: parking_lot::Mutex<Vec<pass::Begin>>,
     /// What is held of names, for the next daemon; with a journal only.
     held_file: parking_lot::Mutex<Option<held_file::HeldFile>>,
 }
@@ -232,6 +237,7 @@ impl Srm {
             proposing: AtomicBool::new(false),
             proposals: AtomicUsize::new(0),
             stepped,
+            begins: parking_lot::Mutex::default(),
             held_file: parking_lot::Mutex::new(held_file),
         });
         srm.note_mode(srm.config.commit.mode);

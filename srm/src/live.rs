@@ -7,10 +7,10 @@ use crate::map::{Gate, Handle, Touch};
 use crate::member::{Membership, nowhere};
 use crate::status::CommitMode;
 use bytes::Bytes;
+use platform::machine;
 use platform::tree::{Names, Node};
 use protocol::{At, Draft, Name, Op, Phase, Place};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The file that was read from is not clean on the target: the bytes are to be shipped instead (R9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,7 +289,7 @@ impl Srm {
         {
             let needed = core.needed(seq);
             if core.applied < needed {
-                core.replies.wait(needed, Instant::now(), Box::new(reply));
+                core.replies.wait(needed, machine::now(), Box::new(reply));
                 return;
             }
         }

@@ -6,6 +6,7 @@ use crate::replies::Reply;
 use crate::status::CommitMode;
 use parking_lot::{Condvar, Mutex};
 use platform::killpoint::{self, KillPoint};
+use platform::machine::{self, Disk};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -89,9 +90,9 @@ impl Srm {
         if !due.is_empty() {
             let start = Instant::now();
             killpoint::pass(KillPoint::LocalGathered);
-            let synced = rustix::fs::syncfs(self.tree.root_fd());
+            let synced = machine::disk(Disk::SourceSync).and_then(|()| Ok(rustix::fs::syncfs(self.tree.root_fd())?));
             *self.local.last.lock() = Round { replies: due.len(), took: start.elapsed() };
-            self.judge_sync(synced.map_err(io::Error::from));
+            self.judge_sync(synced);
             self.local.syncs.fetch_add(1, Ordering::Relaxed);
             killpoint::pass(KillPoint::LocalSynced);
             self.local.answered.fetch_add(due.len() as u64, Ordering::Relaxed);

@@ -6,13 +6,13 @@ use crate::ensure::mtime_of;
 use crate::flags::{Flag, Moved};
 use crate::map::Gate;
 use crate::names::{path_in, touched};
+use crate::said::words;
 use crate::{Again, Gone, Renamed, Srm};
 use bytes::Bytes;
-use platform::sys;
 use platform::tree::{Names, Node};
+use platform::{machine, sys};
 use protocol::{Draft, Name, RelPath, RenameKind, SeqNo, Trouble};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What is tried again.
 #[derive(Clone, Copy)]
@@ -26,7 +26,7 @@ enum Try {
 impl Srm {
     /// The target went on without a record.
     pub(crate) fn passed_over(self: &Arc<Self>, trouble: &Trouble) {
-        let shown = trouble.path.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let shown = trouble.path.as_ref().map_or_else(|| "-".to_owned(), |path| words(&path.to_string()));
         let why = format!("the target could not carry out: {shown}, {}", trouble.text);
         let mut core = self.core.lock();
         let seq = trouble.seq;
@@ -37,22 +37,25 @@ impl Srm {
         core.last_error = Some(why.clone());
         if core.flags.probe == Some(seq) {
             core.flags.probe = None;
-            core.flags.schedule(Instant::now());
+            core.flags.schedule(machine::now());
             return;
         }
-        tracing::warn!(
-            event = "passed-over",
-            seq = seq.get(),
-            path = shown,
-            reason = trouble.text,
-            "the target goes on without it"
-        );
+        if core.may_log() {
+            let reason = &trouble.text;
+            tracing::warn!(
+                event = "passed-over",
+                seq = seq.get(),
+                path = shown,
+                reason,
+                "the target goes on without it"
+            );
+        }
         let now_ms = sys::now_ns() / 1_000_000;
         let known = trouble.path.as_ref().is_some_and(|path| core.flags.tell(seq, path, &trouble.text, now_ms));
         // A question that it cannot answer: what it has cannot be found out.
         let unanswered = core.questions.remove(&seq).is_some();
         if !known || unanswered {
-            core.damaged(&format!("{why}; all will be compared"), Instant::now());
+            core.damaged(&format!("{why}; all will be compared"), machine::now());
         } else {
             flag(&mut core);
         }
@@ -70,23 +73,27 @@ impl Srm {
             _ => return,
         };
         let able = matches!(core.link, Link::Up) && !core.bypass && !core.stopped;
-        if !able || !core.flags.take_due(Instant::now()) {
+        if !able || !core.flags.take_due(machine::now()) {
             return;
         }
         drop(core);
         let srm = Arc::clone(self);
         // Names may be in use for a while.
-        let started = std::thread::Builder::new().name("retry".to_owned()).spawn(move || {
+        let retry = move || {
             let begun = match what {
                 Try::Probe => srm.probe(),
                 Try::All => srm.try_flagged(),
             };
             if !begun {
-                srm.core.lock().flags.schedule(Instant::now());
+                srm.core.lock().flags.schedule(machine::now());
             }
-        });
+        };
+        if self.stepped {
+            return retry();
+        }
+        let started = std::thread::Builder::new().name("retry".to_owned()).spawn(retry);
         if started.is_err() {
-            self.core.lock().flags.schedule(Instant::now());
+            self.core.lock().flags.schedule(machine::now());
         }
     }
 
@@ -203,12 +210,10 @@ impl Core {
     /// that is away, what changes is queued, and no reply waits for it.
     pub(crate) fn halt(&mut self, trouble: &Trouble, now_ms: u64) {
         let reason = trouble.text.clone();
-        tracing::warn!(
-            event = "halted",
-            seq = trouble.seq.get(),
-            reason,
-            "the target can carry out nothing and tries again"
-        );
+        if self.may_log() {
+            let seq = trouble.seq.get();
+            tracing::warn!(event = "halted", seq, reason, "the target can carry out nothing and tries again");
+        }
         self.last_error = Some(format!("the target can carry out nothing: {reason}"));
         self.halted = Some(Flag { reason, since_ms: now_ms, seq: trouble.seq, operations: 0 });
         if self.commit.mode.waits() && !self.commit.strict {
@@ -226,12 +231,12 @@ fn flag(core: &mut Core) {
         Gate::Clean => {
             core.coherent_at = None;
             core.release_replies();
-            core.flags.schedule(Instant::now());
+            core.flags.schedule(machine::now());
             if many {
                 core.hold("the target cannot carry out what it is sent");
             }
         }
-        Gate::Held(_) => core.flags.schedule(Instant::now()),
+        Gate::Held(_) => core.flags.schedule(machine::now()),
         // Its end does that.
         Gate::Pass(_) | Gate::Due => {}
     }

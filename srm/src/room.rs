@@ -1,15 +1,20 @@
 //! Flow control (S3): operations that carry data wait for room in the backlog before they begin, on a thread of their own,
 //! in order, for a bounded time. What waits is bounded too.
+//!
+//! A mode that has degraded comes back when the target has caught up. So that it does, however fast applications write, they get half of what the target
+//! takes meanwhile: of each acknowledgement half the bytes come off what may be queued. Beside a pass that starves what they may have queued shrinks in the same
+//! way, until it is what the pass may have queued (`pass/share.rs`): from then on each gets half.
 
 use crate::Srm;
-use crate::core::Link;
+use crate::core::{Core, Link};
 use crate::map::Gate;
 use parking_lot::{Condvar, Mutex};
+use platform::machine;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Begins an operation.
 type Job = Box<dyn FnOnce() + Send>;
@@ -21,6 +26,30 @@ const RESERVE_BYTES: u64 = 8 << 20;
 const WAITING: usize = 256;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+impl Core {
+    /// Something was acknowledged; `before`: bytes that were queued then. A mode that nothing but the backlog keeps from being in force sets the pace, and a pass
+    /// that starves.
+    pub(crate) fn pace(&mut self, before: u64) {
+        let returns = self.degraded
+            && self.commit.mode.waits()
+            && matches!(self.link, Link::Up)
+            && self.blocked.is_none()
+            && self.is_coherent();
+        let starves = matches!(self.gate, Gate::Pass(_)) && self.share.starves();
+        let taken = before.saturating_sub(self.backlog.bytes());
+        let least = if starves { self.pass_room() } else { 0 };
+        let slower = |pace: u64| pace.saturating_sub(taken / 2).max(least);
+        self.pace = (returns || starves).then(|| slower(self.pace.unwrap_or(before)));
+    }
+
+    /// Bytes that may be in the backlog when an operation with data is let in. Beside a pass some is left for that.
+    pub(crate) fn live_room(&self) -> u64 {
+        let limit = self.backlog.limit_bytes();
+        let of_pass = if matches!(self.gate, Gate::Pass(_)) { self.pass_room() } else { 0 };
+        limit - RESERVE_BYTES.min(limit / 4) - of_pass
+    }
+}
 
 /// What waits.
 #[derive(Default)]
@@ -76,13 +105,13 @@ impl Srm {
             return Some(admission());
         }
         let core = self.core.lock();
-        let limit = core.backlog.limit_bytes();
-        let most = limit - RESERVE_BYTES.min(limit / 4);
-        let fits = core.backlog.used_bytes() + self.room.admitted.load(Ordering::Relaxed) + bytes <= most
+        let coming = self.room.admitted.load(Ordering::Relaxed) + bytes;
+        let paced = core.pace.is_none_or(|pace| core.live_bytes() + coming <= pace);
+        let fits = core.backlog.used_bytes() + coming <= core.live_room() && paced
             || !matches!(core.link, Link::Up)
             || core.halted.is_some()
             || matches!(core.gate, Gate::Due | Gate::Held(_))
-            || core.progress_at.elapsed() >= self.config.degrade_after
+            || machine::since(core.progress_at) >= self.config.degrade_after
             || core.stopped;
         // Counted under the core's lock, so that two of them do not take the same room.
         fits.then(admission)
@@ -116,7 +145,7 @@ impl Srm {
                     break admission;
                 }
                 let mut core = self.core.lock();
-                self.changed.wait_until(&mut core, Instant::now() + LOOK_AGAIN);
+                self.changed.wait_until(&mut core, machine::now() + LOOK_AGAIN);
             };
             // It stays in the queue while it runs, so that nothing overtakes it.
             let job = self.room.queue.lock().front_mut().map(|(_, job)| std::mem::replace(job, Box::new(|| {})));

@@ -40,7 +40,7 @@ pub struct Stand {
 }
 
 impl Stand {
-    fn encode(&self) -> [u8; BYTES] {
+    pub(crate) fn encode(&self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..24].copy_from_slice(&self.incarnation.to_bytes());
@@ -54,7 +54,7 @@ impl Stand {
     }
 
     /// `None`: these are not the bytes of one.
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; BYTES] = bytes.try_into().ok()?;
         let (known, crc) = bytes.split_at(CRC_AT);
         if known[..8] != MAGIC || crc32c::crc32c(known).to_le_bytes() != crc {

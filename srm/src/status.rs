@@ -157,6 +157,15 @@ pub struct Held {
     pub bytes: u64,
 }
 
+/// What a target takes long over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slow {
+    /// The number of the operation; zero: none, it makes something durable or closes files.
+    pub sequence: u64,
+    /// For so many milliseconds.
+    pub millis: u64,
+}
+
 /// One target as the source sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetStatus {
@@ -190,6 +199,9 @@ pub struct TargetStatus {
     pub durable: u64,
     /// What the target cannot carry out: path and reason.
     pub blocked: Option<String>,
+    /// The target is alive, and has been at one operation for two seconds or more.
+    #[serde(default)]
+    pub slow: Option<Slow>,
     /// Last error of the connection or the target.
     pub last_error: Option<String>,
     /// Connections made after the first.
@@ -198,6 +210,9 @@ pub struct TargetStatus {
     pub operations: BTreeMap<String, u64>,
     /// Bytes sent, frames included.
     pub sent_bytes: u64,
+    /// Bytes per second that may be sent to it now; none: as many as there are.
+    #[serde(default)]
+    pub limit: Option<u64>,
     /// Lanes that are open now, over which content travels beside the ordered operations.
     #[serde(default)]
     pub lanes: u64,

@@ -38,6 +38,25 @@ impl Srm {
         self.note_settled();
     }
 
+    /// What its clock has to do now: what is released goes out, a mode degrades whose time has come, catching up begins, what the target could not carry out is
+    /// tried again. `false`: the daemon ends.
+    pub fn look_at_clock(self: &Arc<Self>) -> bool {
+        let goes_on = self.look_at_time();
+        self.catch_up_if_ready();
+        self.retry_if_due();
+        goes_on
+    }
+
+    /// What a thread of the pass that is under way would do next; it waits with [`platform::machine::wait`]. `false`: nothing now, or there is none.
+    pub fn work_at_pass(self: &Arc<Self>) -> bool {
+        self.work_once()
+    }
+
+    /// How long what is noted of names for the next daemon may wait is over.
+    pub fn note_names(&self) {
+        self.note_held(false);
+    }
+
     /// Whether a pass is under way: source and target are to be brought together, and then [`Srm::brought_together`].
     pub fn is_in_pass(&self) -> bool {
         matches!(self.core.lock().gate, Gate::Pass(_))

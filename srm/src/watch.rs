@@ -144,12 +144,14 @@ impl Srm {
             applied: core.applied.get(),
             durable: core.durable.get(),
             blocked: core.blocked.clone(),
+            slow: crate::feed::slow_now(&core),
             last_error: core.last_error.clone(),
             reconnects: core.connections.saturating_sub(1),
             operations: named(&core.sent_operations),
             sent_bytes: core.sent_bytes,
             pass: pass::progress(&core),
             held,
+            limit: None,
             lanes: self.lanes.open_lanes() as u64,
             passes: core.passes_done,
             unreadable: Vec::new(),
@@ -235,7 +237,7 @@ impl Srm {
         core.commit = commit;
         self.note_mode(commit.mode);
         if !commit.mode.waits() {
-            core.degraded = false;
+            (core.degraded, core.pace) = (false, None);
             core.release_replies();
         } else if !waited {
             core.degraded = core.backlog.operations() > 0 || !matches!(core.link, Link::Up);

@@ -3,8 +3,10 @@
 use crate::error::{means_unwritable, text};
 use crate::home::{Directories, Home};
 use crate::owner::Owner;
+use crate::peer::Peer;
+use crate::quota::Quota;
 use crate::root::{OWN, Target, open_or_make};
-use protocol::{Hello, RefusalCode, Refused, ReplicaId, VERSION};
+use protocol::{Hello, MAX_NUMBER, Name, RefusalCode, Refused, ReplicaId, VERSION};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::io;
@@ -15,17 +17,38 @@ pub(crate) fn refused(code: RefusalCode, text: impl Into<String>) -> Refused {
     Refused { code, text: text.into() }
 }
 
+/// Whether this build speaks the protocol of a peer's greeting.
+pub(crate) fn speaks(peer: &str, version: u8) -> Result<(), Refused> {
+    if version == VERSION {
+        return Ok(());
+    }
+    let why =
+        format!("the {peer} speaks protocol {version}, this target {VERSION}: use the same release on both sides");
+    Err(refused(RefusalCode::Version, why))
+}
+
 /// What can be told from the Hello and the owner file alone: before the session that has the replica is ended.
-pub(crate) fn check(target: &Target, hello: &Hello, peer: &str) -> Result<(), Refused> {
+pub(crate) fn check(target: &Target, hello: &Hello, peer: &Peer) -> Result<(), Refused> {
     let name = &hello.name;
-    if hello.version != VERSION {
-        let why = format!("the source speaks protocol {}, this target {VERSION}: use the same release", hello.version);
+    speaks("source", hello.version)?;
+    if let Some(bits) = hello.features.unknown_demands() {
+        let why = format!(
+            "the source demands what this target does not know (feature {bits}; it is replfs {}, this target {}): use the same release on both sides",
+            hello.software, target.software
+        );
         return Err(refused(RefusalCode::Version, why));
     }
     if name.as_bytes().starts_with(OWN.as_bytes()) {
         return Err(refused(RefusalCode::Other, format!("'{name}' is replfs's own: choose another name")));
     }
-    if hello.oldest > hello.newest.next() {
+    if hello.oldest.get().max(hello.newest.get()) > MAX_NUMBER {
+        return Err(refused(RefusalCode::Protocol, "hello with numbers that nobody gives out"));
+    }
+    if !peer.may(name) {
+        return Err(not_given(peer, name));
+    }
+    // Not the number after the newest: there need not be one.
+    if hello.oldest.prev() > hello.newest {
         return Err(refused(RefusalCode::Protocol, "hello with its oldest number after its newest"));
     }
     let meta = match open_dir(&target.own, name.as_bytes()) {
@@ -34,16 +57,32 @@ pub(crate) fn check(target: &Target, hello: &Hello, peer: &str) -> Result<(), Re
         Err(e) => return Err(failed(hello, &e)),
     };
     match Owner::read(meta.as_fd()).map_err(|e| failed(hello, &e))? {
-        Some(owner) if owner.source != peer => Err(refused(
-            RefusalCode::Owned,
-            format!("'{name}' belongs to another source ({}): choose another name", owner.source),
-        )),
+        Some(owner) if !peer.owns(name, &owner.source) => Err(owned(peer, name, &owner)),
         _ => Ok(()),
     }
 }
 
+/// Which directories a source may have was decided when it was paired.
+pub(crate) fn not_given(peer: &Peer, name: &Name) -> Refused {
+    let why = format!(
+        "'{name}' was not given to this source, which has {}: mount under that NAME, or invite it on the target ('replfs target invite --dir {name}')",
+        peer.dirs()
+    );
+    refused(RefusalCode::Unknown, why)
+}
+
+/// It is the replica of another key.
+pub(crate) fn owned(peer: &Peer, name: &Name, owner: &Owner) -> Refused {
+    let what = if peer.dirs.is_some() {
+        "if that source is gone for good, invite this one on the target with --take-over"
+    } else {
+        "choose another name"
+    };
+    refused(RefusalCode::Owned, format!("'{name}' belongs to another source ({}): {what}", owner.source))
+}
+
 /// Opens the replica, or makes it where the source never had one.
-pub(crate) fn open(target: &Target, hello: &Hello, peer: &str) -> Result<Home, Refused> {
+pub(crate) fn open(target: &Target, hello: &Hello, peer: &Peer) -> Result<Home, Refused> {
     let fail = |e: io::Error| failed(hello, &e);
     let name = hello.name.as_bytes();
     let meta = match (open_dir(&target.own, name), hello.replica) {
@@ -59,9 +98,17 @@ pub(crate) fn open(target: &Target, hello: &Hello, peer: &str) -> Result<Home, R
     let aside = open_or_make(&meta, Path::new("aside"), 0o700).map_err(fail)?;
     let stages = open_or_make(&meta, Path::new("stage"), 0o700).map_err(fail)?;
     let (tree, replica) = match Owner::read(meta.as_fd()).map_err(fail)? {
-        Some(owner) => known(target, hello, &owner)?,
+        Some(mut owner) => {
+            let known = known(target, hello, &owner)?;
+            // It has another key since, or was given the directory.
+            if owner.source != peer.key {
+                owner.source.clone_from(&peer.key);
+                owner.write(meta.as_fd()).map_err(fail)?;
+            }
+            known
+        }
         None if hello.replica.is_some() => return Err(changed(hello, "it belongs to nobody")),
-        None => found(target, hello, peer, &meta)?,
+        None => found(target, hello, &peer.key, &meta)?,
     };
     let empty = platform::sys::dir::is_empty(tree.as_fd()).map_err(fail)?;
     let device = |fd: &OwnedFd| platform::sys::attr::stat(fd).map(|s| s.st_dev);
@@ -73,6 +120,8 @@ pub(crate) fn open(target: &Target, hello: &Hello, peer: &str) -> Result<Home, R
     let mut home = Home::open(hello.name.clone(), replica, Directories { tree, meta, orphans, aside, stages }, empty)
         .map_err(fail)?;
     home.keeps_images = target.keeps_images();
+    home.limits = target.limits_of(peer, &hello.name);
+    home.quota = Quota::new(&hello.name, home.limits);
     Ok(home)
 }
 

@@ -5,6 +5,7 @@
 //! original path, where it is now. Bytes of paths that are not printable ASCII, and backslashes, stand as `\xNN`.
 
 use crate::home::Home;
+use crate::quota::bytes_of;
 use protocol::{Name, RelPath};
 use rustix::fs::{Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -41,6 +42,24 @@ impl Aside {
 
     /// Moves `name` in `dir`, which is `path` in the replica, with everything in it, because of record `seq`.
     pub fn take(&mut self, dir: BorrowedFd<'_>, name: &Name, path: &RelPath, seq: u64) -> io::Result<()> {
+        let before = self.takes();
+        let taken = self.move_there(dir, name, path, seq);
+        let (bytes, files) = self.takes();
+        self.home.quota.add(bytes - before.0, files - before.1);
+        taken
+    }
+
+    /// Bytes and inodes of the index and the session's directory.
+    fn takes(&self) -> (i64, i64) {
+        if !self.home.quota.is_set() {
+            return (0, 0);
+        }
+        let index = platform::sys::attr::stat_at(&self.home.aside, INDEX).ok();
+        let dir = self.session.as_ref().and_then(|session| platform::sys::attr::stat(&session.dir).ok());
+        [index, dir].iter().flatten().fold((0, 0), |(bytes, files), stat| (bytes + bytes_of(stat), files + 1))
+    }
+
+    fn move_there(&mut self, dir: BorrowedFd<'_>, name: &Name, path: &RelPath, seq: u64) -> io::Result<()> {
         let session = match &mut self.session {
             Some(session) => session,
             none => none.insert(Session::begin(self.home.aside.as_fd())?),

@@ -9,6 +9,11 @@ const MAX_LINK_BYTES: usize = 4095;
 const NANOS: u32 = 1_000_000_000;
 /// Bytes of a block's hash.
 const HASH_BYTES: u64 = 16;
+/// Names of extended attributes of a node, each with a zero behind it: what the kernel lists at most.
+const MAX_XATTR_NAMES_BYTES: usize = 64 << 10;
+/// Bytes that one record copies: more than the kernel copies in one call. More would keep the applier from noticing that it is to
+/// stop.
+const MAX_COPY_BYTES: u64 = 4 << 30;
 
 type Checked = Result<(), &'static str>;
 
@@ -46,7 +51,7 @@ pub(crate) fn check(record: &Record, payload: &Bytes) -> Checked {
             perm(*mode)
         }
         Op::CopyRange { from_offset, to_offset, len, mtime, perm: mode, .. } => {
-            that(*len > 0, "a copy of nothing")?;
+            that((1..=MAX_COPY_BYTES).contains(len), "a copy of nothing or of too much")?;
             span(*from_offset, *len)?;
             span(*to_offset, *len)?;
             time(*mtime)?;
@@ -169,6 +174,8 @@ fn ensure(ensure: &Ensure) -> Checked {
     span(ensure.size, 0)?;
     that(ensure.size == 0 || ensure.kind == NodeKind::File, "a size for what is no file")?;
     that(!ensure.path.is_root() || ensure.kind == NodeKind::Directory, "a root that is no directory")?;
+    let names: usize = ensure.xattrs.iter().map(|(name, _)| name.len() + 1).sum();
+    that(names <= MAX_XATTR_NAMES_BYTES, "more extended attributes than a node can have")?;
     for (name, value) in &ensure.xattrs {
         xattr_name(name)?;
         that(value.len() <= MAX_XATTR_BYTES, "an attribute's value over 64 KiB")?;

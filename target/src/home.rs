@@ -2,12 +2,16 @@
 
 use crate::apply::Fault;
 use crate::clean::Clean;
+use crate::kept::Marker;
+use crate::limits::Limits;
 use crate::position::{Boot, SlotFile, State};
+use crate::quota::Quota;
 use crate::stages::Stages;
 use crate::status::Facts;
 use crate::undo::Undo;
 use parking_lot::Mutex;
 use platform::killpoint::{self, KillPoint};
+use platform::machine::{self, Disk};
 use protocol::{Incarnation, Name, Position, ReplicaId, SeqNo};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -51,6 +55,12 @@ pub(crate) struct Home {
     pub keeps_images: bool,
     /// What takes the replica back to the last coherent state, while it is none and could not be cloned.
     pub undo: Undo,
+    /// What its source may do to the disk.
+    pub limits: Limits,
+    /// Whether anything is kept that is not in force.
+    pub kept: Marker,
+    /// What it takes of the disk.
+    pub quota: Quota,
     boot: Boot,
     // Lock order: `durable` before `book`; never the other way round.
     book: Mutex<Book>,
@@ -92,6 +102,8 @@ impl Home {
             Undo::default().forget(meta.as_fd())?;
         }
         let undo = Undo::open(meta.as_fd())?;
+        let kept = Marker::read(meta.as_fd())?;
+        let quota = Quota::new(&name, Limits::default());
         let durable = Mutex::new(Durable { file: durable_file, state: synced });
         let (book, lost_writes) = (Mutex::new(book), Mutex::new(None));
         Ok(Self {
@@ -106,6 +118,9 @@ impl Home {
             empty,
             keeps_images: false,
             undo,
+            limits: Limits::default(),
+            kept,
+            quota,
             boot: now,
             book,
             durable,
@@ -133,6 +148,7 @@ impl Home {
     /// Begins a run of numbers after `applied`: nothing is known of the replica, files without a name are gone. Staging
     /// files stay: an interrupted copy goes on with what it has.
     pub fn start(&self, incarnation: Incarnation, applied: u64) -> io::Result<()> {
+        self.quota.unsure();
         self.forget_orphans()?;
         self.book.lock().write(State::start(self.boot, incarnation, applied))
     }
@@ -149,7 +165,7 @@ impl Home {
         Ok(())
     }
 
-    /// Notes that record `seq` is being applied, and for a rename the inodes of its names; before anything is done.
+    /// Notes that record `seq` is being applied, and the inodes of its names as far as they matter; before anything is done.
     pub fn intend(&self, seq: u64, inodes: [u64; 2]) -> io::Result<()> {
         self.book.lock().change(|state| {
             state.applying = seq;
@@ -175,6 +191,8 @@ impl Home {
     /// What can be kept only at a cost is not kept: repair goes on all the same, once nobody can take the log for one that has everything.
     pub fn give_up_undo(&self, facts: &Facts, text: &str) -> io::Result<()> {
         self.undo.forget(self.meta.as_fd())?;
+        self.quota.undo(0);
+        self.quota.unsure();
         tracing::warn!(name = %self.name, "the last coherent state is not kept any more: {text}");
         facts.update(|s| s.undo = None);
         facts.error(format!("the last coherent state is not kept any more: {text}"));
@@ -209,8 +227,8 @@ impl Home {
             return Err(SyncError { text: text.clone(), first: false, applied: state.applied });
         }
         killpoint::pass(KillPoint::TargetCaptured);
-        if let Err(e) = rustix::fs::syncfs(&self.tree) {
-            let text = crate::error::text(&e.into());
+        if let Err(e) = machine::disk(Disk::TargetSync).and_then(|()| Ok(rustix::fs::syncfs(&self.tree)?)) {
+            let text = crate::error::text(&e);
             *self.lost_writes.lock() = Some(text.clone());
             return Err(SyncError { text, first: true, applied: state.applied });
         }

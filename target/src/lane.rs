@@ -5,12 +5,13 @@
 //! connection per lane number: a new one is answered when the earlier one is over, so that what a source sends again can
 //! never be followed by what it sent before.
 
-use crate::admit::refused;
+use crate::admit::{refused, speaks};
 use crate::apply::FaultKind;
 use crate::check::check_piece;
 use crate::error::TargetError;
 use crate::home::Home;
 use crate::inbox::{End, unreadable};
+use crate::peer::Peer;
 use crate::root::{STOP_TIMEOUT, Target};
 use crate::session::{FAREWELL_TIMEOUT, finished, listen_out, refuse};
 use crate::status::Facts;
@@ -20,7 +21,7 @@ use platform::wire::{Batch, WireError, read_message, write_message};
 use protocol::{Frame, LaneAck, LaneHello, MAX_LANES, Message, PieceAnswer, PieceOp, RefusalCode, Refused, VERSION};
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
+
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -133,7 +134,7 @@ impl Lanes {
     }
 
     fn answer(&self, op: &PieceOp, payload: &[u8]) -> PieceAnswer {
-        let carry_out = || self.home.stages.carry_out(self.home.tree.as_fd(), op, payload);
+        let carry_out = || self.home.carry_out(op, payload);
         let outcome = carry_out()
             .or_else(|fault| if self.home.make_room(&self.facts, &fault) { carry_out() } else { Err(fault) });
         outcome.unwrap_or_else(|fault| {
@@ -180,7 +181,7 @@ impl Target {
     pub(crate) async fn serve_lane<R, W>(
         self: &Arc<Self>,
         hello: LaneHello,
-        peer: &str,
+        peer: &Peer,
         mut reader: R,
         mut writer: W,
     ) -> Result<(), TargetError>
@@ -195,16 +196,12 @@ impl Target {
         }
     }
 
-    async fn admit_lane(&self, hello: &LaneHello, peer: &str) -> Result<Lane, Refused> {
-        if hello.version != VERSION {
-            let why =
-                format!("the source speaks protocol {}, this target {VERSION}: use the same release", hello.version);
-            return Err(refused(RefusalCode::Version, why));
-        }
+    async fn admit_lane(&self, hello: &LaneHello, peer: &Peer) -> Result<Lane, Refused> {
+        speaks("source", hello.version)?;
         if hello.lane >= MAX_LANES {
             return Err(refused(RefusalCode::Protocol, format!("lane {} of at most {MAX_LANES}", hello.lane)));
         }
-        let lanes = self.lanes(&hello.name, peer, hello.incarnation).ok_or_else(no_session)?;
+        let lanes = self.lanes(&hello.name, peer.identity(), hello.incarnation).ok_or_else(no_session)?;
         lanes.admit(hello.lane).await
     }
 }

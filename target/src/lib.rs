@@ -16,29 +16,40 @@ mod aside;
 mod check;
 mod chunks;
 mod clean;
+#[doc(hidden)]
+pub mod edge;
 mod error;
 mod home;
 mod image;
 mod inbox;
+mod kept;
 mod lane;
+mod limits;
 mod outbox;
 mod owner;
 mod passed;
+mod peer;
 mod position;
 mod queue;
+mod quota;
 mod reading;
 mod root;
 mod session;
 mod stages;
 mod status;
+#[doc(hidden)]
+pub mod stepped;
 mod sync;
 mod undo;
 mod worker;
 
 pub use error::{ErrorKind, TargetError};
+pub use limits::Limits;
+pub use peer::{Peer, PeerDir};
+pub use quota::QuotaStatus;
 pub use reading::Reading;
 pub use root::{Target, TargetConfig};
-pub use status::{Blocked, ImageStatus, ReplicaStatus, STATUS_VERSION, TargetStatus};
+pub use status::{Blocked, ImageStatus, KeptStatus, ReplicaStatus, STATUS_VERSION, TargetStatus};
 pub use undo::{RollBack, RollBackError, roll_back};
 
 #[cfg(test)]

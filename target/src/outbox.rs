@@ -1,9 +1,10 @@
 //! What goes back to the source: messages in order, and the latest acknowledgement. An acknowledgement leaves after the
 //! messages about the records that it covers.
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use platform::machine;
 use platform::wire::{Batch, write_message};
-use protocol::{Ack, Frame, Message, SeqNo};
+use protocol::{Ack, Busy, Frame, Message, SeqNo};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,8 +17,10 @@ use tokio::sync::Notify;
 const MAX_MESSAGES: usize = 16;
 /// An acknowledgement leaves at least this often, as long as the applier is alive.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// An applier that shows no sign of life for this long is taken for stuck, and no heartbeat speaks for it. A sync of a
-/// slow disk may take seconds.
+/// An applier that is at one thing for this long is said to be (`Busy`), in place of an acknowledgement that has no news.
+const LONG: Duration = Duration::from_secs(2);
+/// A source that does not understand that is told nothing any more after this, and takes the target for gone. A sync of a slow disk
+/// may take seconds.
 const STUCK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -42,11 +45,15 @@ pub(crate) struct Outbox {
     began: Instant,
     /// Milliseconds after `began` at which the applier was last seen alive.
     alive_ms: AtomicU64,
+    /// What the applier is at, and since when.
+    at: Mutex<Option<(SeqNo, Instant)>>,
+    /// The source understands `Busy`.
+    says_busy: bool,
 }
 
 impl Outbox {
-    /// `position`: the applied and durable numbers where the source goes on.
-    pub fn new(position: Option<(u64, u64)>) -> Self {
+    /// `position`: the applied and durable numbers where the source goes on. `says_busy`: it is told what takes long.
+    pub fn new(position: Option<(u64, u64)>, says_busy: bool) -> Self {
         let (applied, durable) = position.unwrap_or_default();
         Self {
             known: Ack { applied: SeqNo::new(applied), durable: SeqNo::new(durable) },
@@ -57,6 +64,8 @@ impl Outbox {
             durable: AtomicU64::new(durable),
             began: Instant::now(),
             alive_ms: AtomicU64::new(0),
+            at: Mutex::new(None),
+            says_busy,
         }
     }
 
@@ -77,7 +86,11 @@ impl Outbox {
     pub fn post(&self, message: Message) {
         let mut inner = self.inner.lock();
         while inner.messages.len() >= MAX_MESSAGES && !inner.closed {
-            self.room.wait(&mut inner);
+            if machine::is_simulated() {
+                MutexGuard::unlocked(&mut inner, || machine::wait(HEARTBEAT, false));
+            } else {
+                self.room.wait(&mut inner);
+            }
         }
         if !inner.closed {
             inner.messages.push_back(message);
@@ -123,6 +136,23 @@ impl Outbox {
         self.alive_ms.store(ms, Ordering::Relaxed);
     }
 
+    /// The applier begins a try of this record; zero: something else that may take long.
+    pub fn at(&self, seq: SeqNo) {
+        *self.at.lock() = Some((seq, Instant::now()));
+    }
+
+    /// The applier waits for work.
+    pub fn at_rest(&self) {
+        *self.at.lock() = None;
+        self.alive();
+    }
+
+    /// What the applier has been at for long.
+    fn busy(&self) -> Option<Busy> {
+        let (seq, since) = self.at.lock().filter(|(_, since)| self.says_busy && since.elapsed() >= LONG)?;
+        Some(Busy { seq, for_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX) })
+    }
+
     /// Both positions as they would be acknowledged now.
     pub fn ack(&self) -> Ack {
         // The applied position is read last: what is durable is always applied.
@@ -148,17 +178,23 @@ impl Outbox {
         result
     }
 
+    /// What is to leave now: the messages, then the positions, which cover no record of which a message is still here; and whether nothing comes any more.
+    pub fn gather(&self) -> (VecDeque<Message>, Ack, bool) {
+        // In this order: the messages about what the acknowledgement covers are then among the messages taken.
+        let ack = self.ack();
+        let (messages, closed) = {
+            let mut inner = self.inner.lock();
+            (std::mem::take(&mut inner.messages), inner.closed)
+        };
+        self.room.notify_all();
+        (messages, ack, closed)
+    }
+
     async fn send(&self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let mut sent = self.known;
         let mut last = Instant::now();
         loop {
-            // In this order: the messages about what the acknowledgement covers are then among the messages taken.
-            let ack = self.ack();
-            let (messages, closed) = {
-                let mut inner = self.inner.lock();
-                (std::mem::take(&mut inner.messages), inner.closed)
-            };
-            self.room.notify_all();
+            let (messages, ack, closed) = self.gather();
             let mut said = !messages.is_empty();
             let mut farewell = false;
             let mut batch = Batch::default();
@@ -180,9 +216,14 @@ impl Outbox {
                 self.close();
                 return Ok(());
             }
-            let due = last.elapsed() >= HEARTBEAT && self.is_alive();
-            if ack != sent || due {
-                write_message(writer, &Message::Ack(ack)).await?;
+            let (due, busy) = (last.elapsed() >= HEARTBEAT, self.busy());
+            let life = match busy {
+                Some(busy) => due.then_some(Message::Busy(busy)),
+                None => (due && self.is_alive()).then_some(Message::Ack(ack)),
+            };
+            let news = (ack != sent).then_some(Message::Ack(ack));
+            if let Some(message) = news.or(life) {
+                write_message(writer, &message).await?;
                 (sent, said) = (ack, true);
                 last = Instant::now();
             }
@@ -198,7 +239,11 @@ impl Outbox {
         }
     }
 
+    /// With `Busy` nothing is left to guess: an applier that dies ends the session.
     fn is_alive(&self) -> bool {
+        if self.says_busy {
+            return true;
+        }
         self.began.elapsed().saturating_sub(Duration::from_millis(self.alive_ms.load(Ordering::Relaxed))) < STUCK
     }
 }
@@ -214,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_durable_position_of_another_run_of_numbers_is_never_told() {
-        let outbox = Outbox::new(None);
+        let outbox = Outbox::new(None, true);
         let run = outbox.run_now();
         outbox.durable(5000, run);
         outbox.begin();
@@ -228,7 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_said_of_a_record_leaves_before_its_acknowledgement() {
-        let outbox = Outbox::new(Some((0, 0)));
+        let outbox = Outbox::new(Some((0, 0)), true);
         outbox.post(Message::Trouble(Trouble {
             seq: SeqNo::new(1),
             kind: TroubleKind::Damaged,
@@ -243,5 +288,24 @@ mod tests {
         let first = platform::wire::read_message(&mut sent).await.unwrap();
         let second = platform::wire::read_message(&mut sent).await.unwrap();
         assert!(matches!((first, second), (Some(Message::Trouble(_)), Some(Message::Ack(_)))));
+    }
+
+    #[tokio::test]
+    async fn an_applier_that_is_long_at_one_record_is_said_to_be_and_no_acknowledgement_speaks_for_it() {
+        for understood in [true, false] {
+            let mut outbox = Outbox::new(Some((6, 6)), understood);
+            let long_ago = Instant::now().checked_sub(Duration::from_secs(20)).unwrap();
+            (outbox.began, *outbox.at.lock()) = (long_ago, Some((SeqNo::new(7), long_ago)));
+            let mut sent = Vec::new();
+            let running = tokio::time::timeout(HEARTBEAT + FLOOR * 3, outbox.run(&mut sent)).await;
+            assert!(running.is_err(), "nothing ends it");
+            let heard = platform::wire::read_message(&mut &sent[..]).await.unwrap();
+            match heard {
+                Some(Message::Busy(busy)) => assert!(understood && busy.seq == SeqNo::new(7) && busy.for_ms >= 20_000),
+                other => assert!(!understood && other.is_none(), "{other:?}"),
+            }
+            outbox.at_rest();
+            assert_eq!(outbox.busy(), None);
+        }
     }
 }

@@ -45,8 +45,8 @@ pub(crate) struct State {
     pub applied: u64,
     /// The record that was being applied and is not repeatable as it is; zero for none. Always `applied + 1`.
     pub applying: u64,
-    /// For a rename being applied: the inodes that the old and the new name had; for a staging file being placed: its
-    /// own. Zero for none.
+    /// For a rename being applied: the inodes that the old and the new name had; for something being made: that of what
+    /// stood there; for a staging file being placed: its own. Zero for none.
     pub inodes: [u64; 2],
     /// The replica is known to differ from the source until a [`protocol::Mark::Coherent`] with a number above this;
     /// zero for no known damage.
@@ -68,7 +68,7 @@ impl State {
         Self { applying: 0, inodes: [0; 2], ..*self }
     }
 
-    fn encode(&self, generation: u64) -> [u8; SLOT_BYTES] {
+    pub fn encode(&self, generation: u64) -> [u8; SLOT_BYTES] {
         let mut out = [0; SLOT_BYTES];
         out[..8].copy_from_slice(&MAGIC);
         out[8..16].copy_from_slice(&generation.to_le_bytes());
@@ -85,7 +85,7 @@ impl State {
         out
     }
 
-    fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Self)> {
+    pub fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Self)> {
         let number = |at: usize| {
             let mut bytes = [0; 8];
             bytes.copy_from_slice(&slot[at..at + 8]);

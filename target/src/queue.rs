@@ -1,7 +1,8 @@
 //! Records between the network and the applier. Bounded by bytes and by count; when it is full, the network is not read.
 
 use parking_lot::{Condvar, Mutex};
-use protocol::{Op, Record};
+use platform::machine;
+use protocol::{At, NodeKind, Op, Place, Record, RelPath};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,8 +11,10 @@ use tokio::sync::Notify;
 /// Payload bytes and records that may wait. One record is let in whatever its size.
 const MAX_BYTES: usize = 8 << 20;
 const MAX_ITEMS: usize = 8192;
-/// What a record costs beside its payload, at the least.
+/// What a record costs beside what it holds, at the least.
 const ITEM_BYTES: usize = 512;
+/// What an attribute costs beside its name and value.
+const PAIR_BYTES: usize = 64;
 
 /// What the applier is to do.
 #[derive(Debug)]
@@ -62,8 +65,27 @@ pub(crate) struct Queue {
 
 fn cost(item: &Item) -> usize {
     match item {
-        Item::Record { payload, .. } => payload.len() + ITEM_BYTES,
+        Item::Record { record, payload, .. } => payload.len() + held(&record.op) + ITEM_BYTES,
         Item::Bye => 0,
+    }
+}
+
+/// Bytes that an operation itself holds: a source may put megabytes into what is no payload.
+fn held(op: &Op) -> usize {
+    let path = |path: &RelPath| path.as_bytes().len();
+    let kind = |kind: &NodeKind| if let NodeKind::Symlink(to) = kind { to.len() } else { 0 };
+    let at = |place: &Place| if let At::Path(at) = &place.at { path(at) } else { 0 };
+    match op {
+        Op::Compare { place, hashes, .. } => at(place) + hashes.len(),
+        Op::Ensure(wanted) => {
+            let pairs = wanted.xattrs.iter().map(|(name, value)| name.len() + value.len() + PAIR_BYTES);
+            path(&wanted.path) + kind(&wanted.kind) + pairs.sum::<usize>()
+        }
+        Op::Create { path: new, kind: what, .. } => path(new) + kind(what),
+        Op::Rename { from, to, .. } => path(from) + path(to),
+        Op::Link { from, to, .. } => at(from) + path(to),
+        Op::CopyRange { from, to, .. } => at(from) + at(to),
+        _ => op.path().map_or(0, path),
     }
 }
 
@@ -125,6 +147,9 @@ impl Queue {
 
     /// Lets `time` pass, less when the session ends. Answers whether it goes on.
     pub fn pause(&self, time: Duration) -> bool {
+        if machine::wait(time, false) {
+            return !self.is_ended();
+        }
         let deadline = Instant::now() + time;
         let mut inner = self.inner.lock();
         loop {

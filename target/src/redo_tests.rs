@@ -128,6 +128,7 @@ async fn killed_while_applying(op: &Op, payload: &[u8], done: bool) -> Vec<Strin
     let replica = source.welcome.replica;
     let inodes = match op {
         Op::Rename { from, to, .. } => [inode(&rig, from), inode(&rig, to)],
+        Op::Create { path, .. } => [inode(&rig, path), 0],
         _ => [0; 2],
     };
     let seq = source.seq + 1;
@@ -192,6 +193,39 @@ async fn a_record_that_was_half_done_is_finished() {
     source.ok(rename(4, "d/b", "d/a", Some(gone(3, true)))).await;
     assert_eq!(shape(&rig), expected);
     assert_ne!(replica, replica_2);
+}
+
+#[tokio::test]
+async fn what_stood_there_before_is_not_what_was_being_made() {
+    for made in [false, true] {
+        let (rig, source) = prepared().await;
+        let replica = source.welcome.replica;
+        let seq = source.seq + 1;
+        source.hang_up().await;
+        // A repair makes a file where another one still stands.
+        let before = inode(&rig, &path("d/b"));
+        if made {
+            fs::rename(rig.at("d/b"), rig.at("elsewhere")).unwrap();
+            fs::write(rig.at("d/b"), "").unwrap();
+        }
+        forge(&rig, |state| {
+            state.applying = seq;
+            state.inodes = [before, 0];
+        });
+        let rig = rig.restart().await;
+        let mut source = Source::let_in(&rig.target, hello_with(1, replica)).await;
+        source.tolerant(create(50, "d/b"), b"").await;
+        assert_eq!(fs::read(rig.at("d/b")).unwrap(), b"", "made before: {made}");
+        assert_eq!(rig.aside().len(), usize::from(!made));
+    }
+    // Where nothing may be in the way it is damage.
+    let (rig, source) = prepared().await;
+    let (replica, seq, before) = (source.welcome.replica, source.seq + 1, inode(&rig, &path("d/b")));
+    source.hang_up().await;
+    forge(&rig, |state| (state.applying, state.inodes) = (seq, [before, 0]));
+    let mut source = Source::let_in(&rig.target, hello_with(1, replica)).await;
+    source.damaged(false, create(50, "d/b"), b"").await;
+    assert_eq!(fs::read(rig.at("d/b")).unwrap(), b"b");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use crate::error::{TargetError, means_unwritable};
 use crate::home::Home;
 use crate::lane::Lanes;
+use crate::limits::Limits;
 use crate::owner::Owner;
 use crate::queue::Queue;
 use crate::reading::Reading;
@@ -14,7 +15,8 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +37,8 @@ pub struct TargetConfig {
     pub root: PathBuf,
     /// The replfs version of this program, for people.
     pub software: String,
+    /// What every source may do to the disk.
+    pub limits: Limits,
 }
 
 /// One ROOT, open and locked.
@@ -42,6 +46,7 @@ pub struct TargetConfig {
 pub struct Target {
     path: PathBuf,
     pub(crate) software: String,
+    pub(crate) limits: Limits,
     /// ROOT.
     pub(crate) root: OwnedFd,
     /// ROOT/.replfs.
@@ -69,7 +74,7 @@ pub(crate) struct Slot {
 pub(crate) struct Current {
     pub queue: Arc<Queue>,
     pub home: Arc<Home>,
-    /// Fingerprint of its source.
+    /// What its source is told by, whichever key it has: [`crate::Peer::identity`].
     pub peer: String,
     /// The source's run of numbers.
     pub incarnation: Incarnation,
@@ -91,7 +96,7 @@ impl Target {
     /// permissions, which a umask would take from.
     pub fn open(config: TargetConfig) -> Result<Arc<Self>, TargetError> {
         rustix::process::umask(Mode::empty());
-        let TargetConfig { root: path, software } = config;
+        let TargetConfig { root: path, software, limits } = config;
         let fail = |at: &Path, source: io::Error| {
             if means_unwritable(&source) {
                 TargetError::Unwritable { path: at.to_owned(), source }
@@ -99,7 +104,8 @@ impl Target {
                 TargetError::System { what: format!("cannot open {}", at.display()), source }
             }
         };
-        let root = open_or_make(rustix::fs::CWD, &path, 0o755).map_err(|e| fail(&path, e))?;
+        // Where ROOT is, is for the user to say, with links as he likes.
+        let root = open_or_make_as(rustix::fs::CWD, &path, 0o755, OFlags::empty()).map_err(|e| fail(&path, e))?;
         let path = path.canonicalize().map_err(|e| fail(&path, e))?;
         let own_path = path.join(OWN);
         let own = open_or_make(root.as_fd(), Path::new(OWN), 0o700).map_err(|e| fail(&own_path, e))?;
@@ -112,13 +118,13 @@ impl Target {
             Err(Errno::WOULDBLOCK) => return Err(TargetError::InUse { path }),
             Err(e) => return Err(fail(&lock_path, e.into())),
         }
-        check_marker(&path, &root, &own_path).map_err(|error| match error {
+        check_marker(&path, &root, &own).map_err(|error| match error {
             MarkerError::Io(e) => fail(&own_path.join("root"), e),
             MarkerError::Changed(why) => TargetError::Changed { path: path.clone(), why },
         })?;
         let reading = Reading::of(&root, &own, &software).map_err(|e| fail(&path, e))?;
         let (slots, closing, keeps_images) = (Mutex::default(), AtomicBool::new(false), AtomicBool::new(false));
-        let target = Self { path, software, root, own, reading, _lock: lock, slots, closing, keeps_images };
+        let target = Self { path, software, limits, root, own, reading, _lock: lock, slots, closing, keeps_images };
         target.find_replicas().map_err(|e| fail(&own_path, e))?;
         Ok(Arc::new(target))
     }
@@ -147,6 +153,7 @@ impl Target {
             // Names of which nothing came (a refused source) are nobody's.
             if !entry.owner.is_empty() {
                 entry.connected = slot.is_busy();
+                entry.quota = slot.current.lock().as_ref().and_then(|current| current.home.quota.status());
                 sources.push(entry);
             }
         }
@@ -188,7 +195,7 @@ impl Target {
         self.slots.lock().entry(name.clone()).or_insert_with(|| Arc::new(Slot::new(name))).clone()
     }
 
-    /// The lanes of the session that the source with key `peer` has with a replica in this run of numbers, if it has one.
+    /// The lanes of the session that the source `peer` has with a replica in this run of numbers, if it has one.
     pub(crate) fn lanes(&self, name: &Name, peer: &str, incarnation: Incarnation) -> Option<Arc<Lanes>> {
         let slot = self.slots.lock().get(name).cloned()?;
         let current = slot.current.lock();
@@ -274,9 +281,14 @@ impl Slot {
     }
 }
 
-/// Opens a directory, making its last part where it is missing.
-pub(crate) fn open_or_make(at: impl AsFd, path: &Path, mode: u32) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+/// Opens a directory, making it where it is missing. One that a symbolic link leads to is none: what is replfs's own is where
+/// ROOT is, whoever may write there.
+pub(crate) fn open_or_make(at: impl AsFd, name: &Path, mode: u32) -> io::Result<OwnedFd> {
+    open_or_make_as(at, name, mode, OFlags::NOFOLLOW)
+}
+
+fn open_or_make_as(at: impl AsFd, path: &Path, mode: u32, follow: OFlags) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow;
     match rustix::fs::openat(&at, path, flags, Mode::empty()) {
         Ok(fd) => return Ok(fd),
         Err(Errno::NOENT) => {}
@@ -294,22 +306,41 @@ enum MarkerError {
     Changed(String),
 }
 
-fn check_marker(path: &Path, root: &OwnedFd, own_path: &Path) -> Result<(), MarkerError> {
+/// Its file in ROOT/.replfs.
+const MARKER: &str = "root";
+const MARKER_NEW: &str = "root.new";
+/// Larger than any that was written by us.
+const MARKER_BYTES: u64 = 4096;
+
+fn check_marker(path: &Path, root: &OwnedFd, own: &OwnedFd) -> Result<(), MarkerError> {
     let inode = platform::sys::attr::stat(root).map_err(MarkerError::Io)?.st_ino;
-    let file = own_path.join("root");
-    match std::fs::read(&file) {
+    match read_marker(own) {
         Ok(bytes) => match serde_json::from_slice::<Marker>(&bytes) {
             Ok(marker) if marker.inode == inode => Ok(()),
             Ok(marker) => Err(MarkerError::Changed(format!("inode {inode}, it was {}", marker.inode))),
-            Err(e) => Err(MarkerError::Changed(format!("{} does not parse: {e}", file.display()))),
+            Err(e) => Err(MarkerError::Changed(format!("{}/{OWN}/{MARKER} does not parse: {e}", path.display()))),
         },
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let bytes = serde_json::to_vec(&Marker { version: 1, inode }).map_err(|e| MarkerError::Io(e.into()))?;
-            let new = own_path.join("root.new");
-            std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, &file)).map_err(MarkerError::Io)?;
+            write_marker(own, &bytes).map_err(MarkerError::Io)?;
             tracing::info!(root = %path.display(), "this is a new root");
             Ok(())
         }
         Err(e) => Err(MarkerError::Io(e)),
     }
+}
+
+fn read_marker(own: &OwnedFd) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = File::from(rustix::fs::openat(own, MARKER, flags, Mode::empty())?);
+    let mut bytes = Vec::new();
+    file.take(MARKER_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write_marker(own: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+    File::from(rustix::fs::openat(own, MARKER_NEW, flags, mode)?).write_all(bytes)?;
+    Ok(rustix::fs::renameat(own, MARKER_NEW, own, MARKER)?)
 }

@@ -7,11 +7,12 @@ use crate::home::Home;
 use crate::inbox::{End, Inbox, unreadable};
 use crate::lane::Lanes;
 use crate::outbox::Outbox;
+use crate::peer::Peer;
 use crate::queue::Queue;
 use crate::root::{Current, Slot, Target};
 use crate::worker;
 use platform::wire::{WireError, read_message, write_message};
-use protocol::{Fetch, Hello, HelloAck, Message, RefusalCode, Refused, VERSION};
+use protocol::{Features, Fetch, Hello, HelloAck, Message, RefusalCode, Refused, VERSION};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
@@ -29,32 +30,38 @@ impl Target {
     /// Serves one connection of a source, a session or a lane, whose key has the fingerprint `peer`, until it ends: on its own, for something that
     /// does not parse, for a newer connection of the same source, or by [`Target::shutdown`]. What was received in order
     /// is applied before this returns; to be called within a tokio runtime.
-    pub async fn serve<R, W>(self: Arc<Self>, peer: &str, reader: R, mut writer: W) -> Result<(), TargetError>
+    pub async fn serve<R, W>(
+        self: Arc<Self>,
+        peer: impl Into<Peer> + Send,
+        reader: R,
+        mut writer: W,
+    ) -> Result<(), TargetError>
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
+        let peer = peer.into();
         let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, reader);
         let hello = match tokio::time::timeout(HELLO_TIMEOUT, read_message(&mut reader)).await {
             Ok(Ok(Some(Message::Hello(hello)))) => hello,
-            Ok(Ok(Some(Message::Lane(hello)))) => return self.serve_lane(hello, peer, reader, writer).await,
-            Ok(Ok(Some(Message::Fetch(fetch)))) => return self.read_to(fetch, peer, reader, writer).await,
+            Ok(Ok(Some(Message::Lane(hello)))) => return self.serve_lane(hello, &peer, reader, writer).await,
+            Ok(Ok(Some(Message::Fetch(fetch)))) => return self.read_to(fetch, &peer, reader, writer).await,
             Ok(Ok(None)) => return Ok(()),
-            Ok(Err(WireError::Io(source))) => return Err(TargetError::Connection { name: peer.to_owned(), source }),
+            Ok(Err(WireError::Io(source))) => return Err(TargetError::Connection { name: peer.key, source }),
             Ok(Err(WireError::Frame(e))) => {
-                return refuse(&mut reader, &mut writer, peer.to_owned(), unreadable(&e)).await;
+                return refuse(&mut reader, &mut writer, peer.key, unreadable(&e)).await;
             }
             Ok(Ok(Some(_))) => {
                 let why = refused(RefusalCode::Protocol, "the first message must be a hello");
-                return refuse(&mut reader, &mut writer, peer.to_owned(), why).await;
+                return refuse(&mut reader, &mut writer, peer.key, why).await;
             }
             Err(_) => {
                 let why = refused(RefusalCode::Protocol, "no hello within ten seconds");
-                return refuse(&mut reader, &mut writer, peer.to_owned(), why).await;
+                return refuse(&mut reader, &mut writer, peer.key, why).await;
             }
         };
         let name = hello.name.to_string();
-        let session = match self.admit(hello, peer).await {
+        let session = match self.admit(hello, &peer).await {
             Ok(session) => session,
             Err(why) => return refuse(&mut reader, &mut writer, name, why).await,
         };
@@ -62,7 +69,7 @@ impl Target {
     }
 
     /// Lets the owner of a replica read it. No session takes part.
-    async fn read_to<R, W>(&self, fetch: Fetch, peer: &str, mut reader: R, mut writer: W) -> Result<(), TargetError>
+    async fn read_to<R, W>(&self, fetch: Fetch, peer: &Peer, mut reader: R, mut writer: W) -> Result<(), TargetError>
     where
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send,
@@ -75,10 +82,10 @@ impl Target {
     }
 
     /// Lets a source in, or says why not; the session that had its replica has ended then.
-    async fn admit(self: &Arc<Self>, hello: Hello, peer: &str) -> Result<Session, Refused> {
+    async fn admit(self: &Arc<Self>, hello: Hello, peer: &Peer) -> Result<Session, Refused> {
         let slot = self.slot(&hello.name);
         let admission = slot.admission.lock().await;
-        let result = self.admit_to(&slot, hello.clone(), peer.to_owned()).await;
+        let result = self.admit_to(&slot, hello.clone(), peer.clone()).await;
         drop(admission);
         if let Err(why) = &result {
             slot.facts.error(format!("refused: {}", why.text));
@@ -87,7 +94,7 @@ impl Target {
         result
     }
 
-    async fn admit_to(self: &Arc<Self>, slot: &Arc<Slot>, hello: Hello, peer: String) -> Result<Session, Refused> {
+    async fn admit_to(self: &Arc<Self>, slot: &Arc<Slot>, hello: Hello, peer: Peer) -> Result<Session, Refused> {
         let hello = Arc::new(hello);
         let checked = tokio::task::spawn_blocking({
             let (target, hello, peer) = (self.clone(), hello.clone(), peer.clone());
@@ -107,7 +114,7 @@ impl Target {
         });
         let home =
             opened.await.unwrap_or_else(|e| Err(refused(RefusalCode::Other, format!("the target failed: {e}"))))?;
-        let session = Session::begin(slot, &hello, &peer, Arc::new(home), &self.software);
+        let session = Session::begin(slot, &hello, &peer, Arc::new(home), &self.software, worker::start);
         if self.is_closing() {
             // The shutdown may have looked at this replica before.
             slot.cancel();
@@ -117,9 +124,9 @@ impl Target {
 }
 
 /// A source that was let in.
-struct Session {
-    inbox: Inbox,
-    outbox: Arc<Outbox>,
+pub(crate) struct Session {
+    pub inbox: Inbox,
+    pub outbox: Arc<Outbox>,
     /// What comes beside it, and ends with it.
     lanes: Arc<Lanes>,
     /// Closed when nothing is applied any more.
@@ -127,13 +134,24 @@ struct Session {
 }
 
 impl Session {
-    fn begin(slot: &Slot, hello: &Hello, peer: &str, home: Arc<Home>, software: &str) -> Result<Self, Refused> {
+    /// `start` sees to it that what is received is applied.
+    pub fn begin(
+        slot: &Slot,
+        hello: &Hello,
+        peer: &Peer,
+        home: Arc<Home>,
+        software: &str,
+        start: impl FnOnce(worker::Job) -> std::io::Result<()>,
+    ) -> Result<Self, Refused> {
         let position = home.position();
         let resumed = position.filter(|p| {
             p.incarnation == hello.incarnation && hello.oldest.prev() <= p.applied && p.applied <= hello.newest
         });
         let queue = Arc::new(Queue::default());
-        let outbox = Arc::new(Outbox::new(resumed.map(|p| (p.applied.get(), p.durable.get()))));
+        let outbox = Arc::new(Outbox::new(
+            resumed.map(|p| (p.applied.get(), p.durable.get())),
+            hello.features.has(Features::BUSY),
+        ));
         outbox.post(Message::HelloAck(HelloAck {
             version: VERSION,
             software: software.to_owned(),
@@ -143,11 +161,14 @@ impl Session {
             empty: home.empty,
             damaged: home.state().is_some_and(|state| state.damage != 0),
             power_lost: home.state().is_some_and(|state| state.damage != 0 && state.power_lost),
+            // A source from before there were any does not know the field.
+            features: if hello.features == Features::default() { Features::default() } else { Features::OURS },
         }));
         slot.facts.update(|s| {
-            peer.clone_into(&mut s.owner);
+            s.owner.clone_from(&peer.key);
             s.sessions += 1;
             s.blocked = None;
+            s.set = hello.set.map(|digest| format!("{:032x}", u128::from_be_bytes(digest)));
             s.aside_entries = crate::aside::count(std::os::fd::AsFd::as_fd(&home.meta));
         });
         slot.facts.update(|s| s.undo = home.undo.status());
@@ -157,12 +178,12 @@ impl Session {
         slot.occupy(Current {
             queue: queue.clone(),
             home: home.clone(),
-            peer: peer.to_owned(),
+            peer: peer.identity().to_owned(),
             incarnation: hello.incarnation,
             lanes: lanes.clone(),
             done: done.clone(),
         });
-        worker::start(worker::Job {
+        start(worker::Job {
             home,
             facts: slot.facts.clone(),
             queue: queue.clone(),

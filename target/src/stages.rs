@@ -3,6 +3,8 @@
 
 use crate::apply::{Fault, differing, punch, read_size};
 use crate::chunks;
+use crate::home::Home;
+use crate::quota::{Quota, bytes_of};
 use parking_lot::Mutex;
 use platform::sys::content::write_all;
 use protocol::{PieceAnswer, PieceOp, StageId};
@@ -51,6 +53,29 @@ impl Open {
     }
 }
 
+impl Home {
+    /// Does what a piece says, within the quota.
+    pub fn carry_out(&self, op: &PieceOp, payload: &[u8]) -> Result<PieceAnswer, Fault> {
+        let carry_out = || self.stages.carry_out(self.tree.as_fd(), op, payload);
+        let stage = op.stage();
+        let (bytes, files) = match op {
+            PieceOp::Open { .. } => (0, u64::from(self.stages.bytes(stage).is_none())),
+            PieceOp::Data { offset, .. } => (Quota::room_for(*offset, payload.len() as u64), 0),
+            PieceOp::CopyFrom { offset, len, .. } => (Quota::room_for(*offset, *len), 0),
+            PieceOp::Hole { .. } | PieceOp::Drop { .. } => (0, 0),
+            PieceOp::Compare { .. } | PieceOp::Chunks { .. } => return carry_out(),
+        };
+        if !self.quota.is_set() {
+            return carry_out();
+        }
+        self.quota.admit(bytes, files)?;
+        self.quota.stage_before(stage, self.stages.bytes(stage));
+        let done = carry_out();
+        self.quota.stage_after(stage, || self.stages.bytes(stage));
+        done
+    }
+}
+
 impl Stages {
     /// `dir`: the directory that they are in.
     pub fn new(dir: OwnedFd) -> Self {
@@ -78,6 +103,11 @@ impl Stages {
             }
         }
         Ok(PieceAnswer::Done)
+    }
+
+    /// What a staging file takes on the disk; `None` where there is none.
+    pub fn bytes(&self, stage: StageId) -> Option<i64> {
+        rustix::fs::statat(&self.dir, stage.to_string(), AtFlags::SYMLINK_NOFOLLOW).ok().as_ref().map(bytes_of)
     }
 
     /// The inode of a staging file; `None` where there is none.

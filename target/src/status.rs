@@ -1,5 +1,6 @@
 //! What a target tells about itself: the status document, and the counters behind it.
 
+use crate::quota::QuotaStatus;
 use parking_lot::Mutex;
 use protocol::{Position, RelPath};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,26 @@ pub struct ImageStatus {
     pub number: u64,
     /// When it was taken, in UTC.
     pub taken: String,
+}
+
+/// How often something was kept in extended attributes and not put in force, since this daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptStatus {
+    /// Owners that this target cannot give.
+    pub owners: u64,
+    /// Permissions of what has its owner: setuid and setgid that are not to be in force, and what would lock the target out.
+    pub permissions: u64,
+    /// Devices, and what else was not made.
+    pub devices: u64,
+    /// Extended attributes: capabilities, and those that are for root.
+    pub attributes: u64,
+}
+
+impl KeptStatus {
+    /// Whether anything was kept.
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
 }
 
 /// One replica.
@@ -77,8 +98,18 @@ pub struct ReplicaStatus {
     /// Lanes that are open, over which content comes beside the stream.
     #[serde(default)]
     pub lanes: u64,
-    /// Changes of owner that this target, not being root, could not make.
+    /// The first 16 bytes of BLAKE3 of the replication set that the source had in force when it connected, in hexadecimal; none where it replicates
+    /// everything, or did not say.
+    #[serde(default)]
+    pub set: Option<String>,
+    /// Changes of owner that this target, not being root, could not make, nor keep in extended attributes.
     pub owners_not_set: u64,
+    /// What was kept in extended attributes instead of being put in force.
+    #[serde(default)]
+    pub kept: KeptStatus,
+    /// What it takes and may take of the disk, where that is bounded; of a source that was connected since this daemon started.
+    #[serde(default)]
+    pub quota: Option<QuotaStatus>,
 }
 
 /// The live counters of one replica.

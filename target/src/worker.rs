@@ -12,6 +12,7 @@ use crate::status::Facts;
 use crate::sync::Syncer;
 use bytes::Bytes;
 use platform::killpoint::{self, KillPoint};
+use platform::machine::{self, Disk};
 use protocol::{Answer, Incarnation, Mark, Message, Op, Phase, Record, RelPath, SeqNo, Trouble, TroubleKind, Verdict};
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
@@ -49,7 +50,7 @@ pub(crate) struct Job {
     pub ended: Option<watch::Sender<()>>,
 }
 
-struct Worker {
+pub(crate) struct Worker {
     job: Job,
     applier: Applier,
     syncer: Arc<Syncer>,
@@ -75,19 +76,15 @@ enum Left {
 
 /// Starts the threads of a session. They end when its queue does.
 pub(crate) fn start(job: Job) -> io::Result<()> {
-    let syncer = Arc::new(Syncer::new(job.home.clone(), job.outbox.clone(), job.facts.clone()));
     thread::Builder::new().name("target-apply".into()).spawn(move || {
         let mut job = job;
         // Dropped last: who waits for the end may then touch the replica.
         let _ended = job.ended.take();
         // A thread may have been given another umask by the one that started it.
         rustix::process::umask(rustix::fs::Mode::empty());
-        let applier = Applier::new(job.home.clone(), job.facts.clone());
         // Also when it panics: the session must not go on without anybody who applies.
         let _finish = Finish(job.queue.clone());
-        let damaged = job.resumed && job.home.state().is_some_and(|state| state.damage != 0);
-        let passed = Passed::new(job.retry, if damaged { job.newest } else { 0 });
-        Worker { job, applier, syncer, passed, untouched: true, acked: Instant::now(), saved_ahead: 0 }.run();
+        Worker::new(job).run();
     })?;
     Ok(())
 }
@@ -109,10 +106,38 @@ impl Drop for StopSync {
 }
 
 impl Worker {
-    fn run(mut self) {
+    pub fn new(job: Job) -> Self {
+        let syncer = Arc::new(Syncer::new(job.home.clone(), job.outbox.clone(), job.facts.clone()));
+        let applier = Applier::new(job.home.clone(), job.facts.clone());
+        let damaged = job.resumed && job.home.state().is_some_and(|state| state.damage != 0);
+        let passed = Passed::new(job.retry, if damaged { job.newest } else { 0 });
+        Self { job, applier, syncer, passed, untouched: true, acked: machine::now(), saved_ahead: 0 }
+    }
+
+    /// Before the first record.
+    pub fn begin(&self) {
+        self.job.home.quota.undo(self.job.home.undo.size());
+        self.job.home.count();
         if self.job.resumed {
             self.report_old_damage();
         }
+    }
+
+    /// After the last one.
+    pub fn end(&self) {
+        // After a take-over the next session syncs; waiting for the disk here would only hold it up.
+        if !self.job.queue.is_cancelled() && !self.job.home.is_durable() {
+            // An error is in the status.
+            let _ = self.syncer.sync();
+        }
+    }
+
+    pub fn syncer(&self) -> &Syncer {
+        &self.syncer
+    }
+
+    fn run(mut self) {
+        self.begin();
         let syncing = thread::scope(|scope| {
             let syncer = self.syncer.clone();
             let handle = thread::Builder::new().name("target-sync".into()).spawn_scoped(scope, move || syncer.run());
@@ -127,38 +152,39 @@ impl Worker {
         if let Err(e) = syncing {
             self.job.facts.error(format!("cannot start a thread: {e}"));
         }
-        // After a take-over the next session syncs; waiting for the disk here would only hold it up.
-        if !self.job.queue.is_cancelled() && !self.job.home.is_durable() {
-            // An error is in the status.
-            let _ = self.syncer.sync();
-        }
+        self.end();
     }
 
     fn apply_all(&mut self) {
-        loop {
-            let flow = match self.job.queue.pop(IDLE) {
-                Popped::Item(Item::Record { record, payload, starts }, more) => {
-                    let flow = self.record(&record, &payload, starts);
-                    if !more || self.acked.elapsed() >= ACK_EVERY {
-                        self.acked = Instant::now();
-                        self.job.outbox.poke();
-                    }
-                    flow
+        while self.step(IDLE).is_some() {}
+    }
+
+    /// What waits first is done, or what is due where nothing comes for so long. `None`: the session is over.
+    pub fn step(&mut self, wait: Duration) -> Flow {
+        match self.job.queue.pop(wait) {
+            Popped::Item(Item::Record { record, payload, starts }, more) => {
+                let flow = self.record(&record, &payload, starts);
+                self.job.outbox.at_rest();
+                if !more || machine::since(self.acked) >= ACK_EVERY {
+                    self.acked = machine::now();
+                    self.job.outbox.poke();
                 }
-                Popped::Item(Item::Bye, _) => {
-                    self.bye();
-                    Some(())
-                }
-                Popped::Idle => {
-                    self.applier.idle();
-                    self.job.outbox.alive();
-                    Some(())
-                }
-                Popped::Ended => None,
-            };
-            if flow.is_none() {
-                return;
+                flow
             }
+            Popped::Item(Item::Bye, _) => {
+                self.job.outbox.at(SeqNo::ZERO);
+                self.bye();
+                self.job.outbox.at_rest();
+                Some(())
+            }
+            Popped::Idle => {
+                self.job.outbox.at(SeqNo::ZERO);
+                self.applier.idle();
+                self.job.home.count_again(false);
+                self.job.outbox.at_rest();
+                Some(())
+            }
+            Popped::Ended => None,
         }
     }
 
@@ -178,6 +204,7 @@ impl Worker {
         let mut starts = starts;
         let mut verdict = None;
         let outcome = if record.phase == Phase::Proposed {
+            self.job.outbox.at(record.seq);
             verdict = Some(self.judge(record, payload, &mut starts));
             killpoint::pass(KillPoint::TargetJudged);
             Ok(None)
@@ -198,6 +225,7 @@ impl Worker {
         // The effect is there: what is left is to say so, however often that takes.
         let repaired = self.ends_repair(&record.op);
         let coherent = self.insist(record, false, |worker| {
+            machine::disk(Disk::TargetNote)?;
             Ok(worker.job.home.applied(seq, |state| {
                 if record.op == Op::Mark(Mark::Incoherent) {
                     state.coherent = false;
@@ -350,6 +378,7 @@ impl Worker {
             killpoint::pass(KillPoint::TargetSettling);
         }
         self.save(record, payload)?;
+        machine::disk(Disk::TargetApply)?;
         if record.phase == Phase::Settled || !Applier::needs_intent(&record.op) {
             return self.applier.apply(record, payload, None);
         }
@@ -373,7 +402,7 @@ impl Worker {
         let home = self.job.home.clone();
         let coherent = home.state().filter(|state| home.keeps_images && state.coherent && state.damage == 0);
         let Some(applied) = coherent.map(|state| state.applied) else { return Ok(()) };
-        let begun = Instant::now();
+        let begun = machine::now();
         let (queue, outbox) = (self.job.queue.clone(), self.job.outbox.clone());
         let mut go_on = || {
             outbox.alive();
@@ -381,7 +410,7 @@ impl Worker {
         };
         match image::take(home.meta.as_fd(), home.tree.as_fd(), applied, &mut go_on) {
             Ok(taken) => {
-                let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let millis = u64::try_from(machine::since(begun).as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(event = "image", name = %home.name, number = applied, millis, "the last coherent state is kept");
                 self.job.facts.update(|s| s.image = Some(taken));
             }
@@ -417,6 +446,9 @@ impl Worker {
     /// Repair is over.
     fn forget_image(&self) {
         let home = &self.job.home;
+        if home.undo.is_active() {
+            home.quota.unsure();
+        }
         match image::forget(home.meta.as_fd()).and_then(|()| home.undo.forget(home.meta.as_fd())) {
             Ok(()) => self.job.facts.update(|s| (s.image, s.undo) = (None, None)),
             Err(e) => self.job.facts.error(format!("cannot remove an image: {}", crate::error::text(&e))),
@@ -433,15 +465,16 @@ impl Worker {
     ) -> Option<Result<T, Left>> {
         let seq = record.seq.get();
         let path = record.op.path();
+        self.job.outbox.at(record.seq);
         let bound = self.passed.bound();
         let (mut said, mut halted): (Option<String>, bool) = (None, false);
-        let begun = Instant::now();
+        let begun = machine::now();
         let outcome = loop {
             match attempt(self) {
                 Ok(done) => break Ok(done),
                 Err(Fault { kind: FaultKind::Damage, text, .. }) => break Err(Left::Damage(text)),
                 Err(Fault { kind: FaultKind::Retry, text, .. }) => {
-                    let left = bound.map(|most| most.saturating_sub(begun.elapsed()));
+                    let left = bound.map(|most| most.saturating_sub(machine::since(begun)));
                     let overdue = left == Some(Duration::ZERO);
                     if overdue && may_leave && !self.is_read_only() {
                         break Err(Left::PassedOver(text));
@@ -464,6 +497,8 @@ impl Worker {
                     }
                     self.job.outbox.alive();
                     self.applier.idle();
+                    // What it waits for is said already; how long this try takes is another matter.
+                    self.job.outbox.at(record.seq);
                 }
             }
         };

@@ -6,8 +6,10 @@
 mod common;
 
 use common::*;
-use protocol::{Mark, Op, PieceAnswer, PieceOp, RefusalCode, TroubleKind};
-use replfs_target::{Target, TargetConfig};
+use protocol::{
+    Attrs, Content, Ensure, Mark, NodeId, NodeKind, Op, Owner, PieceAnswer, PieceOp, RefusalCode, TroubleKind,
+};
+use replfs_target::{Limits, Target, TargetConfig};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +40,7 @@ impl Small {
 }
 
 fn open_at(root: &Path) -> Result<Arc<Target>, replfs_target::TargetError> {
-    Target::open(TargetConfig { root: root.to_owned(), software: "test".to_owned() })
+    Target::open(TargetConfig { root: root.to_owned(), software: "test".to_owned(), limits: Limits::default() })
 }
 
 impl Drop for Small {
@@ -73,6 +75,35 @@ async fn a_full_disk_stops_the_stream_at_that_record_until_there_is_room() {
     assert_eq!(fs::metadata(small.at("f")).unwrap().len(), 600 << 10);
     assert!(small.at("later").exists());
     assert_eq!(small.target().status().sources[0].blocked, None);
+}
+
+#[tokio::test]
+async fn what_a_blocked_repair_replaces_is_set_aside_once_however_often_it_is_tried() {
+    let small = Small::new();
+    let mut source = Source::let_in(small.target(), hello(1)).await;
+    source.ok(create(2, "f")).await;
+    fs::write(small.dir.path().join("ballast"), vec![1; 800 << 10]).unwrap();
+    let attrs = Attrs { mode: 0o644, owner: Owner { uid: 0, gid: 0 }, mtime: T };
+    let wanted = Ensure {
+        path: path("f"),
+        node: NodeId::new(2),
+        kind: NodeKind::File,
+        fresh: true,
+        attrs,
+        atime: T,
+        size: 600 << 10,
+        content: Content::Whole,
+        xattrs: Vec::new(),
+        parent_mtime: None,
+    };
+    let blocked = source.send(Op::Ensure(Box::new(wanted)), &vec![7; 600 << 10]).await;
+    source.until(|s| !s.troubles.is_empty()).await.unwrap();
+    // It is tried once a second.
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    fs::remove_file(small.dir.path().join("ballast")).unwrap();
+    source.applied(blocked).await;
+    assert_eq!(fs::read(small.at("f")).unwrap(), vec![7; 600 << 10]);
+    assert_eq!(small.target().status().sources[0].aside_entries, 1);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use common::*;
 use platform::wire::{read_message, write_message};
 use protocol::{Frame, Message, NodeId, Op, Phase, Record, ReplicaId, SeqNo};
-use replfs_target::{Target, TargetConfig};
+use replfs_target::{Limits, Target, TargetConfig};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const SERVE: &str = "REPLFS_TEST_SERVE";
 const SERVE_AT: &str = "REPLFS_TEST_SERVE_AT";
 
 async fn serve(root: PathBuf) -> ! {
-    let target = Target::open(TargetConfig { root, software: "test".to_owned() }).unwrap();
+    let target = Target::open(TargetConfig { root, software: "test".to_owned(), limits: Limits::default() }).unwrap();
     let listener = UnixListener::bind(std::env::var_os(SERVE_AT).unwrap()).unwrap();
     loop {
         let (reader, writer) = listener.accept().await.unwrap().0.into_split();

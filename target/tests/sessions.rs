@@ -99,10 +99,18 @@ async fn one_daemon_has_a_root_and_a_copied_root_is_noticed() {
     assert!(status.unwrap().success());
     let error = open(dir.path()).unwrap_err();
     assert_eq!(error.kind().exit_code(), 45, "{error}");
-    let missing = replfs_target::TargetConfig { root: dir.path().join("no/where"), software: String::new() };
+    let missing = replfs_target::TargetConfig {
+        root: dir.path().join("no/where"),
+        software: String::new(),
+        limits: replfs_target::Limits::default(),
+    };
     let error = replfs_target::Target::open(missing).unwrap_err();
     assert!(matches!(error, TargetError::System { .. }), "only the last part is made: {error}");
-    let dev = replfs_target::TargetConfig { root: "/proc/replfs".into(), software: String::new() };
+    let dev = replfs_target::TargetConfig {
+        root: "/proc/replfs".into(),
+        software: String::new(),
+        limits: replfs_target::Limits::default(),
+    };
     let error = replfs_target::Target::open(dev).unwrap_err();
     assert!(error.to_string().contains("/proc/replfs"), "{error}");
 }

@@ -12,7 +12,7 @@ use protocol::{
     AllocateMode, Attrs, Ensure, Mark, NodeId, NodeKind, Op, Owner, PieceAnswer, PieceOp, Place, RenameKind, Replaced,
     StageId, Time,
 };
-use replfs_target::{RollBack, RollBackError, Target, TargetConfig, roll_back};
+use replfs_target::{Limits, RollBack, RollBackError, Target, TargetConfig, roll_back};
 use rustix::fs::{FallocateFlags, XattrFlags};
 use std::fmt::Write as _;
 use std::fs;
@@ -258,7 +258,7 @@ async fn filled(rig: &Rig) -> Source {
 }
 
 fn config(rig: &Path) -> TargetConfig {
-    TargetConfig { root: rig.join("root"), software: "test".to_owned() }
+    TargetConfig { root: rig.join("root"), software: "test".to_owned(), limits: Limits::default() }
 }
 
 /// Ends the daemon as a rig has it.

@@ -2,7 +2,7 @@
 //! it.
 //!
 //! In the document a claim is a list item `- **A17** text` or a table row `| **A17** | ... |`. Other mentions of a
-//! number (`see A17`) must be of a claim that exists. In a suite (`tests/tests/**/*.rs`) a line `// claim: A17` or `//
+//! number (`see A17`) must be of a claim that exists. In a suite (`tests/tests/**/*.rs`, and what else the test names) a line `// claim: A17` or `//
 //! claim: A17, A18` stands right above the test that shows it: above the function, with nothing but attributes and
 //! comments between. A function that the test harness does not run (it has no `#[test]` and is not listed in
 //! `in_both_modes!`) shows nothing, and is a fault.
@@ -18,14 +18,16 @@ pub type Number = u32;
 const MARK: &str = "// claim:";
 
 /// What is wrong with a document and its tests, one line each; empty where nothing is. Errors: a file cannot be read.
-pub fn faults(document: &Path, suites: &Path) -> Result<Vec<String>> {
+pub fn faults(document: &Path, suites: &[&Path]) -> Result<Vec<String>> {
     let text = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    let mut files = Vec::new();
-    sources(suites, &mut files)?;
     let mut carried = Vec::new();
-    for file in files {
-        let name = file.strip_prefix(suites).unwrap_or(&file).display().to_string();
-        carried.push((name, text(&file)?));
+    for suite in suites {
+        let mut files = Vec::new();
+        sources(suite, &mut files)?;
+        for file in files {
+            let name = file.strip_prefix(suite).unwrap_or(&file).display().to_string();
+            carried.push((name, text(&file)?));
+        }
     }
     Ok(check(&text(document)?, &carried))
 }
@@ -122,10 +124,12 @@ fn is_run(lines: &[&str], listed: &BTreeSet<&str>) -> std::result::Result<(), St
     let mut test = false;
     for line in lines {
         if line.starts_with("//") || line.starts_with("#[") {
-            test |= *line == "#[test]";
+            test |= *line == "#[test]" || line.starts_with("#[tokio::test");
             continue;
         }
-        let named = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("fn ").and_then(|rest| rest.split_once('('));
+        let plain = line.strip_prefix("pub ").unwrap_or(line);
+        let plain = plain.strip_prefix("async ").unwrap_or(plain);
+        let named = plain.strip_prefix("fn ").and_then(|rest| rest.split_once('('));
         return match named {
             Some((function, _)) if test || listed.contains(function) => Ok(()),
             Some((function, _)) => Err(format!("{function} is not run as a test")),

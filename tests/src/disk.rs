@@ -55,6 +55,30 @@ impl Disk {
     }
 }
 
+/// A file system on which every change waits until this is dropped, as on a disk that hangs.
+#[derive(Debug)]
+pub struct Frozen(PathBuf);
+
+impl Frozen {
+    /// Freezes what is mounted there (fsfreeze(8)).
+    #[track_caller]
+    #[must_use]
+    pub fn at(mounted: &Path) -> Self {
+        run(admin("fsfreeze").arg("-f").arg(mounted)).ok();
+        Self(mounted.to_owned())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // Nothing but this lets those go on who wait; a test that failed must not leave them.
+        let outcome = run(admin("fsfreeze").arg("-u").arg(&self.0));
+        if outcome.code != 0 {
+            eprintln!("cannot thaw {}: {}", self.0.display(), outcome.stderr);
+        }
+    }
+}
+
 /// A program that is where only an administrator's PATH leads.
 pub(crate) fn admin(program: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();

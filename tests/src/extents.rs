@@ -2,10 +2,12 @@
 //! file that its place is not decided yet (`FIEMAP_EXTENT_DELALLOC`), and fsync decides it.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
 const FS_IOC_FIEMAP: libc::c_ulong = 0xC020_660B;
+const EXTENT_LAST: u32 = 1;
 const EXTENT_DELALLOC: u32 = 4;
 const EXTENT_UNWRITTEN: u32 = 0x800;
 const MOST: u32 = 64;
@@ -46,11 +48,32 @@ pub fn has_unwritten(file: &std::fs::File) -> io::Result<bool> {
     Ok(flags.len() == MOST as usize || flags.iter().any(|flags| flags & EXTENT_UNWRITTEN != 0))
 }
 
+/// The stretches of a file that were written, ascending, whatever the page cache holds. Errors: it has no such map.
+pub fn written(file: &std::fs::File) -> io::Result<Vec<Range<u64>>> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    loop {
+        let extents = extents(file, at)?;
+        let Some(last) = extents.last() else { return Ok(found) };
+        at = last.logical + last.length;
+        let is_last = last.flags & EXTENT_LAST != 0;
+        let written = extents.iter().filter(|extent| extent.flags & EXTENT_UNWRITTEN == 0);
+        found.extend(written.map(|extent| extent.logical..extent.logical + extent.length));
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
 /// The flags of the first extents.
 fn flags(file: &std::fs::File) -> io::Result<Vec<u32>> {
+    Ok(extents(file, 0)?.iter().map(|extent| extent.flags).collect())
+}
+
+/// The first extents from `start` on.
+fn extents(file: &std::fs::File, start: u64) -> io::Result<Vec<Extent>> {
     let mut map = Map {
-        start: 0,
-        length: u64::MAX,
+        start,
+        length: u64::MAX - start,
         flags: 0,
         mapped: 0,
         room: MOST,
@@ -63,5 +86,5 @@ fn flags(file: &std::fs::File) -> io::Result<Vec<u32>> {
         return Err(io::Error::last_os_error());
     }
     let mapped = map.mapped.min(MOST) as usize;
-    Ok(map.extents[..mapped].iter().map(|extent| extent.flags).collect())
+    Ok(map.extents[..mapped].to_vec())
 }

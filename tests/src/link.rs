@@ -1,11 +1,13 @@
 //! A network link between two UDP endpoints on this machine that can be cut, mended and slowed down. It forwards datagrams
-//! and knows nothing of what is in them.
+//! and knows nothing of what is in them. What loses, doubles and delays them is in `weather`.
 
-use std::collections::HashMap;
+use crate::weather::{Lane, Weather};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,28 +29,44 @@ struct State {
     cut: AtomicBool,
     /// Only what the far side sends is lost.
     deaf: AtomicBool,
+    /// Only what the near side sends is lost.
+    mute: AtomicBool,
     gone: AtomicBool,
-    delay_micros: AtomicU64,
+    weather: Mutex<Weather>,
+    /// There and back.
+    lanes: [Mutex<Lane>; 2],
     forwarded: AtomicU64,
     bytes_there: AtomicU64,
     bytes_back: AtomicU64,
 }
 
-/// A datagram on its way: when it is due, through which socket, where to (`None`: where the socket is connected to).
-type Due = (Instant, Arc<UdpSocket>, Option<SocketAddr>, Vec<u8>);
+/// A datagram on its way.
+struct Due {
+    at: Instant,
+    through: Arc<UdpSocket>,
+    /// `None`: where the socket is connected to.
+    to: Option<SocketAddr>,
+    data: Vec<u8>,
+}
+
+/// Room for datagrams that were not passed on yet.
+const ROOM_BYTES: usize = 16 << 20;
 
 impl Link {
     /// A link to `far`, open, without delay.
     pub fn to(far: SocketAddr) -> io::Result<Self> {
         let near = Arc::new(UdpSocket::bind("127.0.0.1:0")?);
+        widen(&near)?;
         near.set_read_timeout(Some(TICK))?;
         let address = near.local_addr()?;
         let state = Arc::new(State {
             far: Mutex::new(far),
             cut: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
+            mute: AtomicBool::new(false),
             gone: AtomicBool::new(false),
-            delay_micros: AtomicU64::new(0),
+            weather: Mutex::new(Weather::default()),
+            lanes: [1, 2].map(|seed| Mutex::new(Lane::new(seed))),
             forwarded: AtomicU64::new(0),
             bytes_there: AtomicU64::new(0),
             bytes_back: AtomicU64::new(0),
@@ -78,16 +96,26 @@ impl Link {
         self.state.deaf.store(true, Ordering::SeqCst);
     }
 
+    /// From now on every datagram of the near side is lost; those of the far side arrive.
+    pub fn silence(&self) {
+        self.state.mute.store(true, Ordering::SeqCst);
+    }
+
     /// Datagrams pass again, both ways.
     pub fn mend(&self) {
+        self.state.mute.store(false, Ordering::SeqCst);
         self.state.deaf.store(false, Ordering::SeqCst);
         self.state.cut.store(false, Ordering::SeqCst);
     }
 
     /// Each datagram takes this long, in each direction.
     pub fn delay(&self, one_way: Duration) {
-        let micros = u64::try_from(one_way.as_micros()).unwrap_or(u64::MAX);
-        self.state.delay_micros.store(micros, Ordering::SeqCst);
+        self.set_weather(Weather { delay: one_way, ..Weather::default() });
+    }
+
+    /// What happens to datagrams from now on.
+    pub fn set_weather(&self, weather: Weather) {
+        *self.state.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
     }
 
     /// Datagrams forwarded so far, both ways.
@@ -119,21 +147,26 @@ impl State {
 
     /// Whether datagrams to the near side (`Some`), or to the far one, are lost.
     fn is_cut(&self, to: Option<SocketAddr>) -> bool {
-        self.cut.load(Ordering::SeqCst) || to.is_some() && self.deaf.load(Ordering::SeqCst)
+        let one_way = if to.is_some() { &self.deaf } else { &self.mute };
+        self.cut.load(Ordering::SeqCst) || one_way.load(Ordering::SeqCst)
     }
 
     /// Sends at once, or hands over to the thread that waits.
-    fn pass(&self, later: &SyncSender<Due>, socket: &Arc<UdpSocket>, to: Option<SocketAddr>, data: &[u8]) {
+    fn pass(&self, later: &SyncSender<Due>, through: &Arc<UdpSocket>, to: Option<SocketAddr>, data: &[u8]) {
         if self.is_cut(to) {
             return;
         }
-        match self.delay_micros.load(Ordering::SeqCst) {
-            0 => self.send(socket, to, data),
-            micros => {
-                let due = Instant::now() + Duration::from_micros(micros);
-                if let Err(TrySendError::Full(_)) = later.try_send((due, Arc::clone(socket), to, data.to_vec())) {
-                    eprintln!("link: more than {QUEUE} datagrams under way, one dropped");
-                }
+        let weather = *self.weather.lock().unwrap_or_else(PoisonError::into_inner);
+        if weather == Weather::default() {
+            return self.send(through, to, data);
+        }
+        let lane = &self.lanes[usize::from(to.is_some())];
+        let arrivals =
+            lane.lock().unwrap_or_else(PoisonError::into_inner).arrivals(&weather, data.len(), Instant::now());
+        for at in arrivals {
+            let due = Due { at, through: Arc::clone(through), to, data: data.to_vec() };
+            if let Err(TrySendError::Full(_)) = later.try_send(due) {
+                eprintln!("link: more than {QUEUE} datagrams under way, one dropped");
             }
         }
     }
@@ -156,6 +189,11 @@ impl State {
 }
 
 /// Reads what near senders send; each has a socket of its own towards the far side.
+/// What the kernel drops for want of room is a fault that nobody asked for.
+fn widen(socket: &UdpSocket) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, ROOM_BYTES)?)
+}
+
 fn forward(state: &Arc<State>, near: &Arc<UdpSocket>) {
     let (there, due) = sync_channel(QUEUE);
     deliver(state, due);
@@ -179,7 +217,9 @@ fn forward(state: &Arc<State>, near: &Arc<UdpSocket>) {
 
 /// Opens the socket of one near sender and starts the thread that brings back the answers.
 fn answer(state: &Arc<State>, near: &Arc<UdpSocket>, from: SocketAddr, far: SocketAddr) -> io::Result<Arc<UdpSocket>> {
-    let socket = Arc::new(UdpSocket::bind("127.0.0.1:0")?);
+    let here = if far.ip().is_loopback() { "127.0.0.1:0" } else { "0.0.0.0:0" };
+    let socket = Arc::new(UdpSocket::bind(here)?);
+    widen(&socket)?;
     socket.connect(far)?;
     socket.set_read_timeout(Some(TICK))?;
     let (state, near, reader) = (Arc::clone(state), Arc::clone(near), Arc::clone(&socket));
@@ -199,14 +239,43 @@ fn answer(state: &Arc<State>, near: &Arc<UdpSocket>, from: SocketAddr, far: Sock
     Ok(socket)
 }
 
-/// Starts the thread that sends what is due. One delay applies to all, so first in is first out.
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+/// Starts the thread that sends what is due, when it is.
 fn deliver(state: &Arc<State>, due: Receiver<Due>) {
     let state = Arc::clone(state);
     thread::spawn(move || {
-        for (when, socket, to, data) in due {
-            thread::sleep(when.saturating_duration_since(Instant::now()));
-            if !state.is_cut(to) {
-                state.send(&socket, to, &data);
+        let mut waiting: BinaryHeap<Reverse<Due>> = BinaryHeap::new();
+        loop {
+            let next = waiting.peek().map(|Reverse(due)| due.at.saturating_duration_since(Instant::now()));
+            match next.map_or_else(|| due.recv().map_err(RecvTimeoutError::from), |wait| due.recv_timeout(wait)) {
+                Ok(datagram) => waiting.push(Reverse(datagram)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while waiting.peek().is_some_and(|Reverse(due)| due.at <= Instant::now()) {
+                let Some(Reverse(due)) = waiting.pop() else { break };
+                if !state.is_cut(due.to) {
+                    state.send(&due.through, due.to, &due.data);
+                }
             }
         }
     });
@@ -259,6 +328,28 @@ mod tests {
         link.mend();
         near.send(b"two").unwrap();
         assert_eq!(near.recv(&mut [0; 10]).unwrap(), 3);
+    }
+
+    #[test]
+    fn what_the_near_side_says_can_be_lost_alone() {
+        let (link, near) = echo();
+        link.silence();
+        near.send(b"one").unwrap();
+        assert!(near.recv(&mut [0; 10]).is_err());
+        assert_eq!(link.bytes_there(), 0);
+    }
+
+    #[test]
+    fn bad_weather_doubles_and_loses() {
+        let (link, near) = echo();
+        link.set_weather(Weather { doubled_permille: 1000, ..Weather::default() });
+        near.send(b"x").unwrap();
+        for _ in 0..4 {
+            near.recv(&mut [0; 10]).unwrap();
+        }
+        link.set_weather(Weather { lost_permille: 1000, ..Weather::default() });
+        near.send(b"y").unwrap();
+        assert!(near.recv(&mut [0; 10]).is_err());
     }
 
     #[test]

@@ -35,7 +35,11 @@ impl Roamers {
                     let mut held = Vec::new();
                     while !stop.load(Ordering::SeqCst) {
                         // Whatever it was: the operation was refused, and changed nothing.
-                        let _refused = step(&root, &mut random, &mut held);
+                        let refused = step(&root, &mut random, &mut held);
+                        if refused.is_err_and(|error| error.kind() == io::ErrorKind::NotConnected) {
+                            // Nobody serves this mount: asking faster takes the machine from who is about to.
+                            std::thread::sleep(std::time::Duration::from_millis(1));
+                        }
                         tried.fetch_add(1, Ordering::SeqCst);
                     }
                 })

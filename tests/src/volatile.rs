@@ -1,10 +1,13 @@
 //! A disk with a cache that a power cut empties: what was written since the last flush is there, or not, sector by sector. It is a
 //! file of a FUSE file system of the test's own, with ext4 on a loop device over it.
 
+use crate::blocklog::log::{Log, Recorder};
+use crate::blocklog::{FileSystem, Layer};
 use crate::command::tool;
 use crate::disk::admin;
 use crate::rig::Rig;
 use crate::seed::Random;
+use anyhow::{Context, Result};
 use fuser::{
     BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
     LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
@@ -32,6 +35,10 @@ struct Content {
     /// Written since the last flush: offset and length.
     cached: Vec<(usize, usize)>,
     flushes: u64,
+    /// How long a flush takes.
+    flush_takes: Duration,
+    /// Everything in order, where that is wanted; `flushed` and `cached` are empty then.
+    recorder: Option<Recorder>,
 }
 
 #[derive(Debug, Clone)]
@@ -116,17 +123,26 @@ impl Filesystem for Server {
             Some(place) => place.copy_from_slice(data),
             None => return reply.error(Errno::ENOSPC),
         }
-        content.cached.push((from, data.len()));
+        match &mut content.recorder {
+            Some(recorder) => recorder.write(offset, data),
+            None => content.cached.push((from, data.len())),
+        }
         reply.written(u32::try_from(data.len()).unwrap_or(0));
     }
 
     fn fsync(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let mut content = self.content();
-        let Content { now, flushed, cached, flushes } = &mut *content;
+        let Content { now, flushed, cached, flushes, flush_takes, recorder } = &mut *content;
+        if let Some(recorder) = recorder {
+            recorder.flush();
+        }
         for (from, len) in cached.drain(..) {
             flushed[from..from + len].copy_from_slice(&now[from..from + len]);
         }
         *flushes += 1;
+        let takes = *flush_takes;
+        drop(content);
+        std::thread::sleep(takes);
         reply.ok();
     }
 
@@ -160,16 +176,42 @@ impl VolatileDisk {
         disk
     }
 
+    /// A disk that writes down all that happens to it, with an empty file system on it.
+    #[track_caller]
+    pub fn recorded(rig: &mut Rig, name: &str, kind: &FileSystem) -> Self {
+        let disk = Self::recorded_on(rig, name, vec![0; kind.mib << 20]);
+        kind.make(&disk.path());
+        disk
+    }
+
+    /// A disk with these bytes that writes down all that happens to it from now on.
+    #[track_caller]
+    pub fn recorded_on(rig: &mut Rig, name: &str, now: Vec<u8>) -> Self {
+        let (recorder, flush_takes) = (Some(Recorder::new()), Duration::ZERO);
+        let content = Content { now, flushed: Vec::new(), cached: Vec::new(), flushes: 0, flush_takes, recorder };
+        Self::serve_content(rig, name, content)
+    }
+
     #[track_caller]
     fn serve(rig: &mut Rig, name: &str, image: Vec<u8>) -> Self {
+        let (flushed, cached, flush_takes) = (image.clone(), Vec::new(), Duration::ZERO);
+        Self::serve_content(rig, name, Content { now: image, flushed, cached, flushes: 0, flush_takes, recorder: None })
+    }
+
+    #[track_caller]
+    fn serve_content(rig: &mut Rig, name: &str, content: Content) -> Self {
         let at = rig.home().join(name);
         std::fs::create_dir(&at).unwrap_or_else(|e| panic!("cannot make {}: {e}", at.display()));
-        let content = Content { flushed: image.clone(), now: image, cached: Vec::new(), flushes: 0 };
         let content = Arc::new(Mutex::new(content));
         let session = fuser::spawn_mount(Server(Arc::clone(&content)), &at, &Config::default());
         let session = session.unwrap_or_else(|e| panic!("cannot serve a disk at {}: {e}", at.display()));
         rig.unmounts(&at);
         Self { content, at, _session: ManuallyDrop::new(session) }
+    }
+
+    /// From now on it is as slow as this at flushing: whoever waits for it at the same time is seen to.
+    pub fn flush_takes(&self, time: Duration) {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner).flush_takes = time;
     }
 
     /// Where it is served.
@@ -231,6 +273,26 @@ impl VolatileDisk {
 
     fn held(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Layer for VolatileDisk {
+    fn path(&self) -> PathBuf {
+        Self::path(self)
+    }
+
+    fn position(&self) -> u64 {
+        self.held().recorder.as_ref().map_or(0, Recorder::position)
+    }
+
+    fn log(&self) -> Result<Log> {
+        let held = self.held();
+        let recorder = held.recorder.as_ref().context("this disk does not write down what happens to it")?;
+        Log::parse(recorder.bytes().to_vec())
+    }
+
+    fn place(&self) -> PathBuf {
+        self.at.clone()
     }
 }
 

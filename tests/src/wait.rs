@@ -1,6 +1,7 @@
 //! Waiting for an event with a deadline. No fixed sleeps elsewhere: a test waits for what it needs, and says what was
 //! missing when it does not come.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that must happen by itself. Generous: on a loaded machine a slow success is
@@ -16,5 +17,15 @@ pub fn until<T>(what: &str, patience: Duration, mut probe: impl FnMut() -> Optio
         }
         assert!(start.elapsed() < patience, "waited {patience:?} in vain for: {what}");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Sets it when it goes: whatever fails ends who looks at it.
+#[derive(Debug)]
+pub struct Defer<'a>(pub &'a AtomicBool);
+
+impl Drop for Defer<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }

@@ -4,10 +4,12 @@
 use replfs_tests::disk::Disk;
 use replfs_tests::rig::{Commit, Rig, Setup, Side};
 use replfs_tests::seed::{Random, seed};
+use replfs_tests::volatile::VolatileDisk;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Barrier;
+use std::time::Duration;
 
 /// What is on a copy of a disk, taken now: what a machine that loses power now would find, if its disk keeps what it was given.
 fn after_a_power_cut<T>(rig: &mut Rig, disk: &Disk, round: usize, look: impl FnOnce(&Path) -> T) -> T {
@@ -61,7 +63,14 @@ fn what_was_acknowledged_survives_the_machine() {
 fn who_waits_at_the_same_time_shares_one_wait_for_the_disk() {
     const WRITERS: usize = 16;
     const WRITES: u64 = 40;
-    let rig = Rig::with(Commit::Real, Setup::default().option(&["--commit", "local"]));
+    let mut rig = Rig::bare(Commit::Real, Setup::default().option(&["--commit", "local"]));
+    let disk = VolatileDisk::format(&mut rig, "disk", 64);
+    let src = rig.src();
+    disk.mount(&mut rig, &src, "");
+    rig.start_target();
+    rig.mount();
+    // Slower than a busy machine is at letting all of them ask.
+    disk.flush_takes(Duration::from_millis(20));
     let files: Vec<File> = (0..WRITERS).map(|n| File::create(rig.mnt().join(format!("file{n}"))).unwrap()).collect();
     rig.settle();
     let before = rig.status();

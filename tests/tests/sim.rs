@@ -14,6 +14,10 @@ const BOUND: u64 = 3000;
 const BYPASSES: u64 = 100;
 
 /// Whatever happens in them, it happens at least so often, weighted.
+/// What was found once: a queue that was given up, with a file that was open without a name, when no more could be remembered; a directory made where a deleted one
+/// still held what has to be elsewhere; a staged file that was cut and grew again.
+const FOUND: [u64; 3] = [1_966_322_920, 1_731_681_291, 2_094_257_428];
+
 fn assert_seeds(seeds: impl Iterator<Item = u64>, least: u64) {
     let (mut full, mut partial, mut folded, mut steps, mut staged, mut swallowed) = (0, 0, 0, 0, 0, 0);
     for seed in seeds {
@@ -37,6 +41,9 @@ fn assert_seeds(seeds: impl Iterator<Item = u64>, least: u64) {
 #[test]
 fn the_same_seeds_as_always_pass() {
     assert_seeds(1..=SEEDS, SEEDS / 4);
+    for seed in FOUND {
+        try_seed(seed, STEPS, None).unwrap_or_else(|found| panic!("{found}"));
+    }
 }
 
 #[test]

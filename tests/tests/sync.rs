@@ -3,11 +3,15 @@
 
 use replfs_tests::extents;
 use replfs_tests::rig::{Commit, Rig, Setup};
+use replfs_tests::seed::Random;
 use replfs_tests::tree;
+use replfs_tests::wait::{Defer, PATIENCE, until};
+use replfs_tests::weather::Weather;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 // claim: A15
@@ -47,6 +51,45 @@ fn per_second(files: &[File], writes: u32) -> f64 {
         }
         f64::from(u32::try_from(files.len()).unwrap() * writes) / clock.elapsed().as_secs_f64()
     })
+}
+
+// claim: A19
+#[test]
+fn a_degraded_mode_comes_back_although_applications_write_faster_than_the_link_takes() {
+    let options = ["--degrade-after", "1s", "--backlog", "8MiB", "--journal-size", "24MiB"];
+    let rig = Rig::with(Commit::Sync, Setup::default().linked().option(&options));
+    let files: Vec<File> = (0..4).map(|n| File::create(rig.mnt().join(format!("file{n}"))).unwrap()).collect();
+    rig.settle();
+    let (done, mended, written) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for file in &files {
+            scope.spawn(|| {
+                for n in (0..u64::MAX).take_while(|_| !done.load(Ordering::SeqCst)) {
+                    // No more than can be queued while nothing is taken.
+                    while n > 25 && !mended.load(Ordering::SeqCst) && !done.load(Ordering::SeqCst) {
+                        std::thread::yield_now();
+                    }
+                    // What does not shrink by compression.
+                    file.write_all_at(&Random::new(n).bytes(64 << 10), (n % 64) << 16).unwrap();
+                    written.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        // Whatever fails ends the writers.
+        let _end = Defer(&done);
+        rig.link().cut();
+        rig.wait_status("the mode to degrade", |source| source.target().degraded);
+        until("the queue to grow", PATIENCE, || (written.load(Ordering::SeqCst) > 100).then_some(()));
+        rig.link().set_weather(Weather { bytes_per_second: 12 << 20, ..Weather::default() });
+        let applied = rig.status().target().applied;
+        rig.link().mend();
+        rig.wait_status("the target to go on", |source| source.target().applied > applied);
+        mended.store(true, Ordering::SeqCst);
+        rig.wait_status("the mode to be in force again", |source| !source.target().degraded);
+    });
+    rig.link().set_weather(Weather::default());
+    drop(files);
+    rig.finish();
 }
 
 // claim: A15

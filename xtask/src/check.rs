@@ -1,7 +1,8 @@
 //! `cargo xtask check`: everything about the code that is decided without running it.
 
-use crate::run;
+use crate::{run, tools};
 use anyhow::Result;
+use std::process::Command;
 
 /// Format, lints, dependencies; whether all are right. All are run, so that one run shows everything.
 pub fn run() -> Result<bool> {
@@ -10,17 +11,17 @@ pub fn run() -> Result<bool> {
     Ok(dependencies()? && format && lints)
 }
 
-/// `cargo deny` where it is there or can be installed. Where it cannot, that is said and is no failure: the check needs the
-/// network, the others do not. Advisories are not checked here: their database is a download of its own.
-fn dependencies() -> Result<bool> {
-    let has = || run::cargo().args(["deny", "--version"]).output().is_ok_and(|out| out.status.success());
-    if !has() {
-        println!("xtask: cargo-deny is missing, installs it");
-        let installed = run::succeeds(run::cargo().args(["install", "--locked", "cargo-deny"]))?;
-        if !installed || !has() {
-            println!("xtask: cargo-deny cannot be installed, so licences and sources were NOT checked");
-            return Ok(true);
-        }
+/// What is built of others: bans, licences and sources, of the workspace and of the fuzzers, which have a lock file of their own. Where `cargo deny`
+/// can neither be found nor installed that is a failure: what was not checked is not clean. Advisories are not checked: their database is a download of
+/// its own.
+pub fn dependencies() -> Result<bool> {
+    let deny = tools::require()?.join("bin/cargo-deny");
+    let mut clean = true;
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let mut check = Command::new(&deny);
+        check.current_dir(run::root()).args(["--manifest-path", manifest, "--config", "deny.toml"]);
+        println!("xtask: bans, licences and sources of what {manifest} needs");
+        clean &= run::succeeds(check.args(["check", "bans", "licenses", "sources"]))?;
     }
-    run::succeeds(run::cargo().args(["deny", "check", "bans", "licenses", "sources"]))
+    Ok(clean)
 }

@@ -4,15 +4,18 @@ mod bench;
 mod check;
 mod demo;
 mod install;
+mod judges;
 mod mirror;
 mod packages;
+mod powerloss;
 mod run;
 mod scale;
 mod signals;
 mod sim;
-mod soak_verify;
+mod soak;
 mod test;
 mod tools;
+mod torture;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -58,8 +61,14 @@ enum Command {
     },
     /// Simulate the map of clean and dirty from seeds: one, or random ones for a while
     Sim(sim::Options),
-    /// Writers and verification at once on one mount for a while: exit code 0 if nothing was found
-    SoakVerify(soak_verify::Options),
+    /// Losses of power at random moments of recorded workloads: every promise of every commit mode
+    Powerloss(powerloss::Options),
+    /// Databases in the mount of a source that is lost: the replica is started as a database
+    Judges(judges::Options),
+    /// Break real daemons, links and disks beside real programs, round after round: exit code 0 if every promise was kept
+    Torture(torture::Options),
+    /// The same in one mount for long, sampling what the daemons take: exit code 0 if that does not grow
+    Soak(soak::Options),
     /// Check format, lints, licences and sources of dependencies
     Check,
     /// Compare two trees exactly: exit code 0 if they are equal, else 1
@@ -80,7 +89,10 @@ fn main() -> ExitCode {
         Command::Install { prefix } => install::run(&prefix),
         Command::Scale { files } => scale::run(files),
         Command::Sim(options) => sim::run(&options),
-        Command::SoakVerify(options) => soak_verify::run(&options),
+        Command::Powerloss(options) => powerloss::run(&options),
+        Command::Judges(options) => judges::run(&options),
+        Command::Torture(options) => torture::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Check => check::run(),
         Command::Compare { a, b } => compare(&a, &b),
     };

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use std::process::Command;
 
 /// A program and its package.
-const NEEDED: [(&str, &str); 16] = [
+const NEEDED: [(&str, &str); 19] = [
     ("git", "git"),
     ("sqlite3", "sqlite3"),
     ("rsync", "rsync"),
@@ -22,10 +22,13 @@ const NEEDED: [(&str, &str); 16] = [
     ("debugfs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),
+    ("faketime", "faketime"),
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
 ];
 
 /// The same, for those who name them only.
-const NAMED: [(&str, &str); 2] = [("sshd", "openssh-server"), ("ssh", "openssh-client")];
+const NAMED: [(&str, &str); 3] = [("sshd", "openssh-server"), ("ssh", "openssh-client"), ("psql", "postgresql")];
 
 /// Installs what is missing, as root on Debian or Ubuntu; anywhere else says what to install. `these`: the programs needed,
 /// all of them where it is empty.

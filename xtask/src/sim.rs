@@ -1,21 +1,23 @@
-//! `cargo xtask sim`: the simulators by hand, of the map, or of the commit modes. One seed with its trace, or random seeds for a while.
+//! `cargo xtask sim`: the simulators by hand, of the map, of the commit modes, or of whole clusters. One seed with its trace, or random seeds for a while.
 
 use anyhow::{Context, Result, anyhow};
 use replfs_tests::seed;
 use replfs_tests::sim::bug::Bug;
+use replfs_tests::sim::cluster;
 use replfs_tests::sim::modes::search::{Found, MODES, Tried, every_moment, seeds};
 use replfs_tests::sim::search::{STEPS, caught, try_seed};
 use std::time::{Duration, Instant};
 
 /// What is simulated.
 #[derive(clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // switches
 pub struct Options {
     /// This seed only; a failure is made small and shown with all that happened
     #[arg(long)]
     seed: Option<u64>,
-    /// Events of a run
-    #[arg(long, default_value_t = STEPS)]
-    steps: usize,
+    /// Events of a run; as many as the tests have without
+    #[arg(long)]
+    steps: Option<usize>,
     /// Random seeds for so long
     #[arg(long, default_value_t = 1.0)]
     minutes: f64,
@@ -28,6 +30,9 @@ pub struct Options {
     /// The commit modes instead of the map: every moment of each, and then random schedules; with --seed that one alone
     #[arg(long)]
     modes: bool,
+    /// Whole clusters, both sides as they ship: random seeds, or that of --seed; --table prints what notices each deliberate bug
+    #[arg(long)]
+    cluster: bool,
     /// Switch each deliberate bug on and write into docs/sim.md what notices it, after how many seeds
     #[arg(long)]
     table: bool,
@@ -42,6 +47,9 @@ const MARKER: &str = "<!-- cargo xtask sim --table -->";
 
 /// Runs; whether every seed passed.
 pub fn run(options: &Options) -> Result<bool> {
+    if options.cluster {
+        return clusters(options);
+    }
     if options.list_bugs {
         for bug in Bug::ALL {
             println!("{:18} {}", bug.name(), bug.what());
@@ -56,13 +64,13 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     let bug = options.bug.as_deref().map(str::parse).transpose().map_err(|error: String| anyhow!(error))?;
     if let Some(seed) = options.seed {
-        return Ok(report(seed, options.steps, bug));
+        return Ok(report(seed, options.steps.unwrap_or(STEPS), bug));
     }
     let first = seed::chosen();
     let end = Instant::now() + Duration::try_from_secs_f64(options.minutes * 60.0)?;
     let mut ran: u64 = 0;
     while Instant::now() < end {
-        if !report(first.wrapping_add(ran), options.steps, bug) {
+        if !report(first.wrapping_add(ran), options.steps.unwrap_or(STEPS), bug) {
             println!("{ran} seeds passed before");
             return Ok(false);
         }
@@ -106,6 +114,47 @@ fn modes(options: &Options) -> Result<bool> {
         first = first.saturating_add(TOGETHER);
     }
     Ok(true)
+}
+
+fn clusters(options: &Options) -> Result<bool> {
+    use cluster::bug::Bug;
+    use cluster::search::{Bench, Counts};
+    let bench = Bench::new()?;
+    let named = |name: &String| Bug::ALL.iter().copied().find(|bug| bug.name() == name).context("no such bug");
+    let bug = options.bug.as_ref().map(named).transpose()?;
+    if options.list_bugs || options.table {
+        for bug in Bug::ALL {
+            let found = if options.table { bench.caught(*bug, SEEDS) } else { None };
+            let found = found.map_or_else(String::new, |(seeds, checker)| format!(" {checker} | {seeds} |"));
+            println!("| {bug} | {} |{found}", bug.what());
+        }
+        return Ok(true);
+    }
+    let steps = options.steps.unwrap_or(cluster::search::STEPS);
+    let mode = bug.and_then(Bug::mode);
+    let mut all = Counts::default();
+    let mut report = |seed| match bench.try_seed(seed, steps, mode, bug) {
+        Ok(counts) => {
+            all.add(&counts);
+            true
+        }
+        Err(found) => {
+            println!("{found}");
+            false
+        }
+    };
+    let (mut passed, mut seed) = (true, options.seed.unwrap_or_else(seed::chosen));
+    let end = Instant::now() + Duration::try_from_secs_f64(options.minutes * 60.0)?;
+    while passed {
+        passed = report(seed);
+        seed = seed.wrapping_add(1);
+        if options.seed.is_some() || Instant::now() >= end {
+            break;
+        }
+    }
+    println!("{} seeds passed: {:?}", all.runs, all.all());
+    println!("ends at {:?}; disks that failed: {:?}", all.ends, all.disks);
+    Ok(passed)
 }
 
 fn report(seed: u64, steps: usize, bug: Option<Bug>) -> bool {

@@ -1,4 +1,4 @@
-//! The programs of public suites that come as crates, installed once below `build/tools`.
+//! The programs that come as crates, those of public suites and cargo-deny, installed once below `build/tools`.
 
 use crate::run;
 use anyhow::{Result, ensure};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// A program, which its crate is named after, and the version that is known to pass.
-const NEEDED: [(&str, &str); 2] = [("pjdfstest", "0.2.2"), ("fsx", "0.3.2")];
+const NEEDED: [(&str, &str); 3] = [("pjdfstest", "0.2.2"), ("fsx", "0.3.2"), ("cargo-deny", "0.20.2")];
 
 /// Installs what is missing or of another version, and gives the directory that `bin` is in.
 pub fn require() -> Result<PathBuf> {
@@ -29,6 +29,9 @@ pub fn require() -> Result<PathBuf> {
     install.env("CARGO_TARGET_DIR", root.join("target")).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
     install.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     let installed = run::succeeds(&mut install)?;
-    ensure!(installed, "cargo could not install {list}: without them the public suites cannot run (no network?)");
+    ensure!(
+        installed,
+        "cargo could not install {list}: without them neither the public suites nor the check of licences can run (no network?)"
+    );
     Ok(root)
 }

@@ -48,8 +48,10 @@ impl Client {
             | Request::SetShow
             | Request::Bypass { .. }
             | Request::Commit(_)
+            | Request::Limit { .. }
             | Request::Verify { .. }
-            | Request::VerifyStop => Duration::ZERO,
+            | Request::VerifyStop
+            | Request::PeersChanged => Duration::ZERO,
             Request::SetReload { .. } => RELOAD,
             Request::Sync { timeout_ms } | Request::Drain { timeout_ms } | Request::Mirror { timeout_ms, .. } => {
                 Duration::from_millis(*timeout_ms)

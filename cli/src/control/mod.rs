@@ -6,6 +6,8 @@ pub mod client;
 pub mod server;
 mod socket;
 
+use crate::args::limit::Limit;
+use crate::cage::Confined;
 use crate::exit::Failure;
 use serde::{Deserialize, Serialize};
 use srm::OnRemove;
@@ -32,6 +34,11 @@ pub enum Request {
     },
     /// Answer applications in another way from now on.
     Commit(CommitRequest),
+    /// How fast may it send, from now on where that is given?
+    Limit {
+        /// Instead of all that held before.
+        wanted: Option<Vec<Limit>>,
+    },
     /// Compare by content and send what differs; answered when that has begun.
     Mirror {
         /// The bytes of paths below SRC, with all below them; none for everything.
@@ -61,6 +68,8 @@ pub enum Request {
     },
     /// End the verification that runs.
     VerifyStop,
+    /// Who is known, or this node's key, has changed: it is written down, look again.
+    PeersChanged,
     /// The source has been unmounted: answer when everything is on the target.
     Drain {
         /// Or after this time.
@@ -91,6 +100,13 @@ pub enum Response {
     },
     /// To [`Request::SetShow`].
     Set(SetInForce),
+    /// To [`Request::Limit`].
+    Limits {
+        /// Bytes per second that may be sent now; none: as many as there are.
+        now: Option<u64>,
+        /// What was asked for.
+        limits: Vec<Limit>,
+    },
     /// To [`Request::SetReload`]: what changed, a rule a line.
     Changes {
         /// With `+` or `-` before them.
@@ -128,6 +144,9 @@ pub struct TargetDaemon {
     pub listen: String,
     /// This node's fingerprint.
     pub fingerprint: String,
+    /// What the daemon is confined by.
+    #[serde(default)]
+    pub confined: Confined,
     /// ROOT and its replicas.
     #[serde(flatten)]
     pub status: TargetStatus,
@@ -187,6 +206,11 @@ pub trait Control: Send + Sync + 'static {
         Err(Unfinished::Failed(Failure::usage("this daemon is a target; the commit mode is a mount's")))
     }
 
+    /// How fast it may send now, and at what times; first changed to this.
+    fn limit(&self, _wanted: Option<Vec<Limit>>) -> Result<(Option<u64>, Vec<Limit>), Failure> {
+        Err(Failure::usage("this daemon is a target; how fast it is sent to is limited at the mount"))
+    }
+
     /// Begins to compare these paths, or everything, by content.
     fn mirror(&self, _paths: &[Vec<u8>], _lanes: Option<u8>, _timeout: Duration) -> Result<(), Unfinished> {
         Err(Unfinished::Failed(Failure::usage("this daemon has nothing to mirror; ask that of a mount")))
@@ -214,6 +238,9 @@ pub trait Control: Send + Sync + 'static {
     fn verify(&self, _: VerifyOptions) -> Result<u64, Failure> {
         Err(no_source())
     }
+
+    /// Who is known, or this node's key, may have changed.
+    fn peers_changed(&self) {}
 
     /// Ends the verification that runs; an error where none does.
     fn stop_verify(&self) -> Result<(), Failure> {

@@ -32,14 +32,21 @@ type Peers = Arc<Mutex<HashMap<u64, Arc<Mutex<UnixStream>>>>>;
 /// A control socket. Dropping it removes the socket's file.
 #[derive(Debug)]
 pub struct Server {
-    path: PathBuf,
+    _socket: Bound,
     peers: Peers,
 }
 
-impl Server {
-    /// Opens the socket and answers with `control` from then on. What a dead daemon left there is removed. The caller holds
-    /// the lock of what the socket is named after.
-    pub fn start(path: &Path, control: Arc<dyn Control>) -> Result<Self, Failure> {
+/// A control socket that nobody answers at yet. Dropping it removes the socket's file.
+#[derive(Debug)]
+pub struct Bound {
+    path: PathBuf,
+    listener: Arc<UnixListener>,
+}
+
+impl Bound {
+    /// Opens the socket. What a dead daemon left there is removed. The caller holds the lock of what the socket is named
+    /// after.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
         let fail = |e: io::Error| {
             Failure::io(Code::State, format!("state: cannot open the control socket {}", path.display()), &e)
         };
@@ -56,14 +63,26 @@ impl Server {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
             _ => {}
         }
-        let listener = socket::bind(path).map_err(fail)?;
+        let listener = Arc::new(socket::bind(path).map_err(fail)?);
+        Ok(Self { path: path.to_owned(), listener })
+    }
+}
+
+impl Server {
+    /// Opens the socket, as [`Bound::open`] does, and answers with `control` from then on.
+    pub fn start(path: &Path, control: Arc<dyn Control>) -> Result<Self, Failure> {
+        Self::serve(Bound::open(path)?, control)
+    }
+
+    /// Answers with `control` at a socket that is open.
+    pub fn serve(socket: Bound, control: Arc<dyn Control>) -> Result<Self, Failure> {
         let peers = Peers::default();
-        let accepted = Arc::clone(&peers);
+        let (accepted, listener) = (Arc::clone(&peers), Arc::clone(&socket.listener));
         std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || accept_all(&listener, &control, &accepted))
-            .map_err(fail)?;
-        Ok(Self { path: path.to_owned(), peers })
+            .map_err(|e| Failure::io(Code::System, "cannot start the thread of the control socket", &e))?;
+        Ok(Self { _socket: socket, peers })
     }
 
     /// The daemon ends: every command that is connected is told how that went, asked or not, so that none is left to guess.
@@ -79,7 +98,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Bound {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(event = "socket-stays", path = %self.path.display(), %error, "the control socket stays");
@@ -130,7 +149,7 @@ fn serve(reader: &UnixStream, writer: &Mutex<UnixStream>, control: &dyn Control)
     }
 }
 
-fn answer(line: &[u8], control: &dyn Control) -> Response {
+pub(crate) fn answer(line: &[u8], control: &dyn Control) -> Response {
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(e) => {
@@ -142,6 +161,10 @@ fn answer(line: &[u8], control: &dyn Control) -> Response {
         Request::Status => return Response::Status { status: Box::new(control.status()) },
         Request::Bypass { on } => control.bypass(on),
         Request::Commit(request) => control.commit(request),
+        Request::Limit { wanted } => {
+            let limits = control.limit(wanted);
+            return limits.map_or_else(Response::Failed, |(now, limits)| Response::Limits { now, limits });
+        }
         Request::Mirror { paths, lanes, timeout_ms } => {
             control.mirror(&paths, lanes, Duration::from_millis(timeout_ms))
         }
@@ -159,6 +182,10 @@ fn answer(line: &[u8], control: &dyn Control) -> Response {
             }
             let begun = control.verify(srm::verify::VerifyOptions { path, repair, sample, rate });
             return begun.map_or_else(Response::Failed, |number| Response::Verifying { number });
+        }
+        Request::PeersChanged => {
+            control.peers_changed();
+            Ok(())
         }
         Request::VerifyStop => control.stop_verify().map_err(Unfinished::Failed),
         Request::Sync { timeout_ms } => control.sync(Duration::from_millis(timeout_ms)),
@@ -193,7 +220,13 @@ mod tests {
         fn status(&self) -> Status {
             let status =
                 TargetStatus { version: 1, root: "/r".to_owned(), software: "x".to_owned(), sources: Vec::new() };
-            Status::Target(TargetDaemon { pid: 1, listen: "l".to_owned(), fingerprint: "f".to_owned(), status })
+            Status::Target(TargetDaemon {
+                pid: 1,
+                listen: "l".to_owned(),
+                fingerprint: "f".to_owned(),
+                confined: crate::cage::Confined::default(),
+                status,
+            })
         }
 
         fn bypass(&self, _: bool) -> Result<(), Unfinished> {

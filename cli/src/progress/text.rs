@@ -2,7 +2,7 @@
 
 use super::State;
 use super::meter::Pace;
-use crate::status::text::{bytes, millis};
+use crate::status::units::{bytes, millis};
 use std::fmt::Write as _;
 use std::time::Duration;
 

@@ -3,9 +3,11 @@
 use super::engine::Engine;
 use super::fault::Fault;
 use super::remote;
+use crate::exit::reason;
 use platform::sys::{attr, xattr};
 use protocol::{Entry, RelPath};
 use rustix::fs::{FileType, Stat, XattrFlags};
+use srm::said::words;
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -101,8 +103,10 @@ impl Engine {
     }
 }
 
+/// Of this one, whatever it is: an error that says "no space" is about the room that a file system has for the attributes of one file.
 fn xattr_fault(name: &[u8], error: &io::Error) -> Fault {
-    Fault::node(&format!("its attribute {} cannot be set", String::from_utf8_lossy(name).escape_debug()), error)
+    let name = words(&String::from_utf8_lossy(name));
+    Fault::Node(format!("its attribute {name} cannot be set: {}", reason(error)))
 }
 
 fn is_owned(stat: &Stat, entry: &Entry) -> bool {

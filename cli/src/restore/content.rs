@@ -5,6 +5,7 @@ use super::engine::Engine;
 use super::fault::Fault;
 use super::remote::{self, Answered, Data, Part};
 use super::tally::Counted;
+use crate::exit::reason;
 use platform::sys::content::{HASH_BYTES, HOLE, block_hashes, hash, write_all};
 use platform::sys::{attr, extent};
 use protocol::{CHUNK_BYTES, Entry, Hole, RelPath};
@@ -94,9 +95,13 @@ impl Filling<'_> {
         if self.entry.blocks <= blocks.saturating_add(SAME_BLOCKS) {
             return Ok(());
         }
-        for Hole { offset, len } in self.engine.remote.reserved(self.path)? {
+        for Hole { offset, len } in self.engine.remote.reserved(self.path, self.entry)? {
             match rustix::fs::fallocate(self.fd, FallocateFlags::KEEP_SIZE, offset, len) {
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
+                // Of this one: all the others may fit, and what it reserves is no content.
+                Err(e @ (Errno::NOSPC | Errno::DQUOT)) => {
+                    return Err(Fault::Node(format!("what it reserves cannot be reserved: {}", reason(&e.into()))));
+                }
                 result => result?,
             }
         }

@@ -11,8 +11,24 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const PIECE_BYTES: usize = 1 << 20;
 
+/// Directories within one another that are copied, or removed; each has a place on the stack.
+const MOST_DEEP: usize = 1000;
+
 /// Copies a name with everything below it; `to` must not exist. Hard links within become files of their own.
 pub(super) fn tree(from_dir: &OwnedFd, from: &Name, to_dir: &OwnedFd, to: &Name) -> io::Result<()> {
+    tree_at(from_dir, from, to_dir, to, 0)
+}
+
+fn deeper(depth: usize) -> io::Result<usize> {
+    if depth < MOST_DEEP {
+        return Ok(depth + 1);
+    }
+    Err(io::Error::other(format!(
+        "more than {MOST_DEEP} directories lie within one another, and they are copied between file systems"
+    )))
+}
+
+fn tree_at(from_dir: &OwnedFd, from: &Name, to_dir: &OwnedFd, to: &Name, depth: usize) -> io::Result<()> {
     let node = open(from_dir, from)?;
     let stat = attr::stat(&node)?;
     let kind = attr::kind(node.as_fd(), &stat)?;
@@ -27,7 +43,7 @@ pub(super) fn tree(from_dir: &OwnedFd, from: &Name, to_dir: &OwnedFd, to: &Name)
             rustix::fs::mkdirat(to_dir, to.as_bytes(), Mode::RWXU)?;
             let copy = open_dir(to_dir, to)?;
             for name in dir::names(node.as_fd())? {
-                tree(&node, &name, &copy, &name)?;
+                tree_at(&node, &name, &copy, &name, deeper(depth)?)?;
             }
         }
         NodeKind::Symlink(target) => rustix::fs::symlinkat(&target[..], to_dir, to.as_bytes())?,
@@ -80,13 +96,17 @@ fn attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Removes a name with everything below it.
 pub(super) fn remove(at: &OwnedFd, name: &Name) -> io::Result<()> {
+    remove_at(at, name, 0)
+}
+
+fn remove_at(at: &OwnedFd, name: &Name, depth: usize) -> io::Result<()> {
     let stat = attr::stat_at(at, name.as_bytes())?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Ok(rustix::fs::unlinkat(at, name.as_bytes(), AtFlags::empty())?);
     }
     let directory = open_dir(at, name)?;
     for below in dir::names(directory.as_fd())? {
-        remove(&directory, &below)?;
+        remove_at(&directory, &below, deeper(depth)?)?;
     }
     Ok(rustix::fs::unlinkat(at, name.as_bytes(), AtFlags::REMOVEDIR)?)
 }

@@ -13,6 +13,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Bytes of names that may wait. A page of each directory above waits: only trees that somebody made for this get there.
+const MOST_WAITING_BYTES: usize = 256 << 20;
+
 /// A directory of DIR that is worked on. Whoever works in it holds it; with the last of them it is finished.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -22,6 +25,16 @@ pub(super) struct Directory {
     /// What it is to be in the end; `None` leaves it as it is.
     pub settle: Option<Entry>,
     pub parent: Option<Arc<Self>>,
+}
+
+impl Drop for Directory {
+    /// One by one: a path may have more parts than the stack has room for.
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(mut dir) = next.and_then(Arc::into_inner) {
+            next = dir.parent.take();
+        }
+    }
 }
 
 /// How far a directory is gone through.
@@ -112,6 +125,11 @@ impl Engine {
     pub fn page(&self, dir: &Arc<Directory>, mut listing: Listing) -> Result<(), Fault> {
         let page = self.remote.list(&dir.path, listing.after.as_ref())?;
         let page = page.ok_or_else(|| Fault::Node("it is gone from the target meanwhile".to_owned()))?;
+        if self.queue.weight() > MOST_WAITING_BYTES {
+            let text =
+                "more waits to be restored than can be remembered: too many names in directories within one another";
+            return Err(Fault::Node(text.to_owned()));
+        }
         let mut jobs = Vec::with_capacity(page.entries.len() + 1);
         let last = page.entries.last().map(|entry| entry.name.clone());
         let here = match &last {
@@ -170,13 +188,13 @@ impl Engine {
     /// Somebody is done with a directory. The last one finishes it, and is then done with the one above.
     pub fn leave(&self, dir: Arc<Directory>) {
         let mut next = Some(dir);
-        while let Some(Directory { path, fd, settle, parent }) = next.and_then(Arc::into_inner) {
-            if let (Some(fd), Some(entry), false) = (fd, settle, self.manner.dry_run)
-                && let Err(fault) = self.settle(fd.as_fd(), &entry, &path)
+        while let Some(mut dir) = next.and_then(Arc::into_inner) {
+            if let (Some(fd), Some(entry), false) = (&dir.fd, &dir.settle, self.manner.dry_run)
+                && let Err(fault) = self.settle(fd.as_fd(), entry, &dir.path)
             {
-                self.failed(&path, fault);
+                self.failed(&dir.path, fault);
             }
-            next = parent;
+            next = dir.parent.take();
         }
     }
 
@@ -191,4 +209,18 @@ impl Engine {
 pub(super) fn open_dir(at: impl AsFd, name: &Name) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(at, name.as_bytes(), flags, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_of_any_length_is_let_go_of() {
+        let mut dir = None;
+        for _ in 0..200_000 {
+            dir = Some(Arc::new(Directory { path: RelPath::root(), fd: None, settle: None, parent: dir }));
+        }
+        drop(dir);
+    }
 }

@@ -4,11 +4,11 @@ use super::aside::Aside;
 use super::directory::{Directory, Listing};
 use super::fault::Fault;
 use super::links::Links;
-use super::queue::Queue;
+use super::queue::{Queue, Weighs};
 use super::remote::Remote;
 use super::tally::Tally;
 use parking_lot::Mutex;
-use protocol::{Entry, RelPath};
+use protocol::{Entry, NodeKind, RelPath};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,6 +51,22 @@ pub(super) enum Job {
     Page { dir: Arc<Directory>, listing: Listing },
     /// A further name of a node whose first name is restored.
     Link { parent: Arc<Directory>, entry: Entry, leader: RelPath },
+}
+
+/// Bytes that an entry takes.
+pub(super) fn weight_of(entry: &Entry) -> usize {
+    let target = if let NodeKind::Symlink(to) = &entry.kind { to.len() } else { 0 };
+    size_of::<Job>() + entry.name.as_bytes().len() + target
+}
+
+impl Weighs for Job {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Entry { entry, .. } | Self::Link { entry, .. } => weight_of(entry),
+            // What is in DIR is not counted.
+            Self::Page { .. } => size_of::<Self>(),
+        }
+    }
 }
 
 impl Engine {

@@ -3,6 +3,7 @@
 use crate::exit::{Code, Failure, reason};
 use rustix::io::Errno;
 use scm::fetch::FetchError;
+use srm::said::words;
 use std::io;
 
 /// What went wrong.
@@ -53,7 +54,7 @@ impl From<Errno> for Fault {
 
 impl From<FetchError> for Fault {
     fn from(error: FetchError) -> Self {
-        let text = format!("{error}; run the same command again: it goes on from there");
+        let text = format!("{}; run the same command again: it goes on from there", words(&error.to_string()));
         Self::Fatal(Failure::new(Code::Unreachable, text))
     }
 }

@@ -2,7 +2,7 @@
 //! linked to it.
 
 use super::directory::{Directory, stat_name};
-use super::engine::{Engine, Job};
+use super::engine::{Engine, Job, weight_of};
 use super::fault::Fault;
 use super::partial;
 use super::tally::{Counted, What};
@@ -18,11 +18,25 @@ use std::sync::Arc;
 /// What is known of files with several names.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    /// By inode of the replica.
-    groups: Mutex<HashMap<u64, Group>>,
+    groups: Mutex<Groups>,
     /// Which file of the replica a file of DIR with several names is taken for.
     claims: Mutex<HashMap<(u64, u64), u64>>,
 }
+
+/// Files with several names that are not all restored.
+#[derive(Debug, Default)]
+struct Groups {
+    /// By inode of the replica.
+    all: HashMap<u64, Group>,
+    /// What they take, in bytes.
+    weight: usize,
+}
+
+/// Bytes that what is known of files with several names may take: a replica that is a lie may have no end of them. Room for some millions of files.
+const MOST_BYTES: usize = 1 << 30;
+
+/// What a group takes beside its names, in bytes.
+const GROUP_BYTES: usize = 256;
 
 /// Names of one file of the replica.
 #[derive(Debug)]
@@ -51,6 +65,16 @@ pub(super) enum Turn {
     Later,
     /// Link it to this one.
     Link(RelPath),
+    /// No more can be remembered.
+    Full,
+}
+
+impl Groups {
+    fn forget(&mut self, inode: u64) {
+        if self.all.remove(&inode).is_some() {
+            self.weight = self.weight.saturating_sub(GROUP_BYTES);
+        }
+    }
 }
 
 impl Links {
@@ -61,14 +85,20 @@ impl Links {
         }
         let like = (entry.kind.clone(), entry.size, entry.attrs.mtime);
         let mut groups = self.groups.lock();
-        let Some(group) = groups.get_mut(&entry.inode) else {
-            groups.insert(entry.inode, Group { like, left: entry.links - 1, state: State::Busy(Vec::new()) });
+        let full = groups.weight > MOST_BYTES;
+        let Some(group) = groups.all.get_mut(&entry.inode) else {
+            if full {
+                return Turn::Full;
+            }
+            groups.weight += GROUP_BYTES;
+            groups.all.insert(entry.inode, Group { like, left: entry.links - 1, state: State::Busy(Vec::new()) });
             return Turn::First;
         };
         if group.like != like {
             return Turn::First;
         }
         let turn = match &mut group.state {
+            State::Busy(_) if full => return Turn::Full,
             State::Busy(waiting) => {
                 waiting.push((Arc::clone(parent), entry.clone()));
                 Turn::Later
@@ -78,8 +108,12 @@ impl Links {
                 Turn::Link(leader.clone())
             }
         };
-        if group.left == 0 {
-            groups.remove(&entry.inode);
+        let over = group.left == 0;
+        if matches!(turn, Turn::Later) {
+            groups.weight += weight_of(entry);
+        }
+        if over {
+            groups.forget(entry.inode);
         }
         turn
     }
@@ -88,22 +122,26 @@ impl Links {
     pub fn led(&self, entry: &Entry, path: Option<&RelPath>) -> Vec<Job> {
         let like = (entry.kind.clone(), entry.size, entry.attrs.mtime);
         let mut groups = self.groups.lock();
-        let Some(group) = groups.get_mut(&entry.inode).filter(|group| entry.links > 1 && group.like == like) else {
+        let Some(group) = groups.all.get_mut(&entry.inode).filter(|group| entry.links > 1 && group.like == like) else {
             return Vec::new();
         };
         let waiting = match &mut group.state {
             State::Done(_) => return Vec::new(),
             State::Busy(waiting) => std::mem::take(waiting),
         };
+        let weight: usize = waiting.iter().map(|(_, entry)| weight_of(entry)).sum();
         let Some(leader) = path else {
             // The next one is the first now.
-            groups.remove(&entry.inode);
+            groups.weight = groups.weight.saturating_sub(weight);
+            groups.forget(entry.inode);
             return waiting.into_iter().map(|(parent, entry)| Job::Entry { parent, entry }).collect();
         };
         group.left = group.left.saturating_sub(waiting.len() as u64);
         group.state = State::Done(leader.clone());
-        if group.left == 0 {
-            groups.remove(&entry.inode);
+        let over = group.left == 0;
+        groups.weight = groups.weight.saturating_sub(weight);
+        if over {
+            groups.forget(entry.inode);
         }
         let link = |(parent, entry)| Job::Link { parent, entry, leader: leader.clone() };
         waiting.into_iter().map(link).collect()

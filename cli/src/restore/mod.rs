@@ -26,6 +26,7 @@ use crate::args::target_name::TargetPlace;
 use crate::exit::{Code, Failure, reason};
 use crate::keys;
 use crate::progress::Progress;
+use crate::reach::Reach;
 use crate::source::local::LocalDialer;
 use aside::Aside;
 use engine::Engine;
@@ -35,20 +36,21 @@ use protocol::{Fetch, RefusalCode, VERSION};
 use remote::Remote;
 use rustix::fs::{Mode, OFlags};
 use scm::ScmError;
-use scm::client::QuicDialer;
 use scm::fetch::{FetchError, Fetcher};
 use scm::session::Dial;
+use srm::said::words;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::sync::Arc;
 use std::time::Duration;
 use target::{Reading, TargetError};
 
 const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 /// Files that are worked on at once: each costs round trips, and they pass the time together.
 const WORKERS: usize = 16;
+/// Of each of those who work: what is set aside on another file system is copied, directories within directories.
+const STACK_BYTES: usize = 16 << 20;
 /// How often the display looks.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -88,8 +90,8 @@ fn work(engine: &Engine, plan: &Plan) -> Result<(), Failure> {
     engine.select(&plan.paths);
     let started = std::thread::scope(|scope| {
         for _ in 0..WORKERS {
-            if let Err(e) = std::thread::Builder::new().name("restore".to_owned()).spawn_scoped(scope, || engine.work())
-            {
+            let worker = std::thread::Builder::new().name("restore".to_owned()).stack_size(STACK_BYTES);
+            if let Err(e) = worker.spawn_scoped(scope, || engine.work()) {
                 engine.queue.stop();
                 return Err(Failure::io(Code::System, "cannot start the threads of the restore", &e));
             }
@@ -120,28 +122,34 @@ fn work(engine: &Engine, plan: &Plan) -> Result<(), Failure> {
 
 /// Connects, and is let in or not.
 async fn connect(plan: &Plan) -> Result<Fetcher, Failure> {
-    let key = Arc::new(keys::load(&plan.places)?);
-    let dialer: Box<dyn Dial> = match (&plan.from, plan.target_key) {
-        (TargetPlace::Remote { host, port }, Some(expected)) => {
-            Box::new(QuicDialer::new(host.clone(), *port, expected, key, plan.connect_timeout))
+    let keyring = keys::load(&plan.places)?;
+    let dialer: Box<dyn Dial> = match (&plan.from, &plan.trust) {
+        (TargetPlace::Remote { host, port }, Some(trust)) => {
+            let at = (host.clone(), *port);
+            Box::new(Reach::new(at, trust, &plan.places, keyring, plan.connect_timeout).dialer)
         }
         (TargetPlace::Local(root), _) => {
             let reading = Reading::open(root, SOFTWARE).map_err(|error| {
                 let code = if matches!(error, TargetError::NoRoot { .. }) { Code::NoReplica } else { Code::System };
                 Failure::new(code, error.to_string())
             })?;
-            Box::new(LocalDialer::reading(reading, key.fingerprint().to_string()))
+            Box::new(LocalDialer::reading(reading, keys::local_peer(&keyring)))
         }
         // Refused when the words were read.
         (TargetPlace::Remote { .. } | TargetPlace::None, _) => return Err(Failure::usage("--from names no target")),
     };
     let fetch = Fetch { version: VERSION, software: SOFTWARE.to_owned(), name: plan.name.clone() };
-    Fetcher::connect(&*dialer, fetch).await.map_err(|error| {
+    let fetcher = Fetcher::connect(&*dialer, fetch).await.map_err(|error| {
         let code = match &error {
             FetchError::Scm(error) => match **error {
-                ScmError::WrongKey { .. } | ScmError::NotAllowed { .. } | ScmError::Key(_) => Code::Key,
+                ScmError::WrongKey { .. }
+                | ScmError::NotAllowed { .. }
+                | ScmError::Revoked { .. }
+                | ScmError::Key(_) => Code::Key,
                 ScmError::Bind { .. } => Code::System,
-                ScmError::Resolve { .. } | ScmError::Unreachable { .. } => Code::Unreachable,
+                ScmError::Resolve { .. } | ScmError::Unreachable { .. } | ScmError::OtherProtocol { .. } => {
+                    Code::Unreachable
+                }
             },
             FetchError::Lost(_) => Code::Unreachable,
             FetchError::Refused(refused) => match refused.code {
@@ -157,8 +165,17 @@ async fn connect(plan: &Plan) -> Result<Fetcher, Failure> {
                 | RefusalCode::Other => Code::System,
             },
         };
-        Failure::new(code, format!("{}: {error}", plan.from))
-    })
+        Failure::new(code, format!("{}: {}", plan.from, words(&error.to_string())))
+    })?;
+    if fetcher.ack().version != VERSION {
+        let text = format!(
+            "{}: the target greets in version {} of the protocol, this build speaks {VERSION}",
+            plan.from,
+            fetcher.ack().version
+        );
+        return Err(Failure::new(Code::System, text));
+    }
+    Ok(fetcher)
 }
 
 /// Opens DIR, which is made if it is missing; `None` in a dry run where it is.

@@ -65,8 +65,13 @@ impl Engine {
         if let Turn::Link(leader) = turn {
             return self.link(parent, entry, &leader);
         }
-        if matches!(turn, Turn::Later) {
-            return;
+        match turn {
+            Turn::Later => return,
+            Turn::Full => {
+                let text = "too many files with several names: no more of them can be remembered".to_owned();
+                return self.failed(&path, Fault::Node(text));
+            }
+            Turn::First | Turn::Link(_) => {}
         }
         let mut counted = Counted::new(&self.tally, entry.size);
         let restored = self.restore(parent, &path, entry, &mut counted);
@@ -136,7 +141,8 @@ impl Engine {
                 return if self.manner.dry_run { Ok(()) } else { self.as_new(work, counted, Way::Beside, said) };
             }
         }
-        if several && !self.links.claim(&stat, entry) && !self.manner.dry_run {
+        // With a name elsewhere it would be somebody else's file that is changed: it keeps what it has, this name gets a file of its own.
+        if several && !self.manner.dry_run && (!self.links.claim(&stat, entry) || self.differs(node.as_fd(), entry)?) {
             return self.as_new(work, counted, Way::Apart, said);
         }
         self.only_attributes(work, node.as_fd())
@@ -245,7 +251,9 @@ impl Engine {
             let node = open_node(at, &entry.name)?;
             let stat = attr::stat(&node)?;
             if attr::kind(node.as_fd(), &stat)? == entry.kind {
-                if stat.st_nlink == 1 || self.links.claim(&stat, entry) || self.manner.dry_run {
+                let ours =
+                    stat.st_nlink == 1 || self.links.claim(&stat, entry) && !self.differs(node.as_fd(), entry)?;
+                if ours || self.manner.dry_run {
                     return self.only_attributes(work, node.as_fd());
                 }
                 // Its other name keeps it.

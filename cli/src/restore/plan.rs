@@ -5,12 +5,11 @@ use super::engine::Manner;
 use crate::args::RestoreArgs;
 use crate::args::target_name::TargetPlace;
 use crate::exit::Failure;
-use crate::keys;
 use crate::paths::{absolute, is_inside};
+use crate::reach::{self, Found, Trust};
 use crate::source::mounts::{self, Mount};
 use crate::state::Places;
 use protocol::{CHUNK_BYTES, MIN_HASH_BLOCK_BYTES, Name, RelPath};
-use scm::key::Fingerprint;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -22,7 +21,7 @@ pub(super) struct Plan {
     pub places: Places,
     pub from: TargetPlace,
     /// Of a target on the network.
-    pub target_key: Option<Fingerprint>,
+    pub trust: Option<Trust>,
     pub connect_timeout: Duration,
     pub name: Name,
     /// Within the replica, none below another; the root alone is all of it.
@@ -42,25 +41,14 @@ impl Plan {
         let shown = args.name.to_string_lossy();
         let name = Name::new(args.name.as_bytes())
             .map_err(|e| Failure::usage(format!("name '{shown}': {e}; give 1 to 255 bytes without '/'")))?;
-        let from = match TargetPlace::parse(&args.from)? {
+        let ours = |place: &scm::peers::TargetPlace| place.dir.as_bytes() == name.as_bytes();
+        let Found { place, trust, .. } = reach::find(&places, &args.from, args.target_key.as_deref(), ours)?;
+        let from = match place {
             TargetPlace::Local(root) => TargetPlace::Local(absolute(&root)),
-            other => other,
-        };
-        let target_key = match (&from, &args.target_key) {
-            (TargetPlace::None, _) => {
+            TargetPlace::None => {
                 return Err(Failure::usage("nothing can be restored from 'none'; name the target with --from"));
             }
-            (TargetPlace::Remote { .. }, None) => {
-                return Err(Failure::usage(
-                    "a target on the network needs its key: give --target-key ('replfs key' there prints it)",
-                ));
-            }
-            (TargetPlace::Remote { .. }, Some(text)) => Some(keys::fingerprint("target-key", text)?),
-            (TargetPlace::Local(_), Some(_)) => {
-                let text = format!("target '{}' is a directory of this machine and has no key", args.from);
-                return Err(Failure::usage(format!("{text}; leave --target-key out, or name a host")));
-            }
-            (TargetPlace::Local(_), None) => None,
+            remote @ TargetPlace::Remote { .. } => remote,
         };
         let block_bytes = u32::try_from(args.block_size)
             .ok()
@@ -74,7 +62,7 @@ impl Plan {
         let plan = Self {
             places,
             from,
-            target_key,
+            trust,
             connect_timeout: args.connect_timeout,
             name,
             paths: paths(args)?,

@@ -4,6 +4,12 @@
 use parking_lot::{Condvar, Mutex};
 use std::time::Duration;
 
+/// What takes memory while it waits.
+pub(super) trait Weighs {
+    /// How many bytes, at least about.
+    fn weight(&self) -> usize;
+}
+
 /// Work for several threads.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
@@ -14,21 +20,28 @@ pub(super) struct Queue<T> {
 #[derive(Debug)]
 struct Inner<T> {
     jobs: Vec<T>,
+    /// Of all jobs that wait.
+    weight: usize,
     busy: usize,
     stopped: bool,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        let inner = Inner { jobs: Vec::new(), busy: 0, stopped: false };
+        let inner = Inner { jobs: Vec::new(), weight: 0, busy: 0, stopped: false };
         Self { inner: Mutex::new(inner), changed: Condvar::new() }
     }
 }
 
-impl<T> Queue<T> {
+impl<T: Weighs> Queue<T> {
     /// Adds work; of what is added together, the first is done first.
     pub fn push(&self, jobs: impl IntoIterator<Item = T, IntoIter: DoubleEndedIterator>) {
-        self.inner.lock().jobs.extend(jobs.into_iter().rev());
+        let mut inner = self.inner.lock();
+        for job in jobs.into_iter().rev() {
+            inner.weight += job.weight();
+            inner.jobs.push(job);
+        }
+        drop(inner);
         self.changed.notify_all();
     }
 
@@ -41,6 +54,7 @@ impl<T> Queue<T> {
             }
             if let Some(job) = inner.jobs.pop() {
                 inner.busy += 1;
+                inner.weight -= job.weight();
                 return Some(job);
             }
             if inner.busy == 0 {
@@ -48,6 +62,11 @@ impl<T> Queue<T> {
             }
             self.changed.wait(&mut inner);
         }
+    }
+
+    /// Of all that waits, in bytes.
+    pub fn weight(&self) -> usize {
+        self.inner.lock().weight
     }
 
     /// One that was taken is done.

@@ -7,6 +7,10 @@ use platform::sys::content::HASH_BYTES;
 use platform::sys::xattr::Pair;
 use protocol::{Ask, CHUNK_BYTES, Entry, FailedKind, Hole, Name, Page, RelPath, Seen, Told};
 use scm::fetch::{Fetcher, Pending};
+use srm::said::words;
+
+/// Reserved space may end within a block.
+const SLACK_BYTES: u64 = 1 << 20;
 
 /// The replica.
 #[derive(Debug)]
@@ -75,12 +79,19 @@ impl Remote {
         Ok(page.exists.then_some(page))
     }
 
-    /// Space of a file that is reserved and was never written.
-    pub fn reserved(&self, path: &RelPath) -> Result<Vec<Hole>, Fault> {
-        match self.0.send(Ask::Reserved { path: path.clone() }).wait()?.0 {
-            Told::Reserved(stretches) => Ok(stretches),
-            other => Err(unanswered(other)),
+    /// Space of a file that is reserved and was never written: ascending, and not more than the blocks that the file was said to have.
+    pub fn reserved(&self, path: &RelPath, entry: &Entry) -> Result<Vec<Hole>, Fault> {
+        let stretches = match self.0.send(Ask::Reserved { path: path.clone() }).wait()?.0 {
+            Told::Reserved(stretches) => stretches,
+            other => return Err(unanswered(other)),
+        };
+        let (mut at, mut left) = (0_u64, entry.blocks.saturating_mul(512).saturating_add(SLACK_BYTES));
+        for Hole { offset, len } in &stretches {
+            let end = offset.checked_add(*len).filter(|end| *offset >= at && *len > 0 && i64::try_from(*end).is_ok());
+            at = end.ok_or_else(|| Fault::nonsense("reserved space out of order"))?;
+            left = left.checked_sub(*len).ok_or_else(|| Fault::nonsense("more reserved space than the file has"))?;
         }
+        Ok(stretches)
     }
 
     /// Asks for extended attributes.
@@ -162,9 +173,9 @@ fn unanswered(told: Told) -> Fault {
         // It was there when it was listed.
         Told::Failed { kind: FailedKind::Missing | FailedKind::Kind, .. } => Fault::Moved,
         Told::Failed { kind: FailedKind::Unreadable, text } => {
-            Fault::Node(format!("the target cannot read it: {text}"))
+            Fault::Node(format!("the target cannot read it: {}", words(&text)))
         }
-        Told::Failed { kind: FailedKind::Bounds, text } => Fault::nonsense(&text),
+        Told::Failed { kind: FailedKind::Bounds, text } => Fault::nonsense(&words(&text)),
         _ => Fault::nonsense("the answer to another question"),
     }
 }

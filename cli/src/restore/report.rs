@@ -4,8 +4,9 @@ use super::Plan;
 use super::tally::{Item, Tally, What};
 use crate::exit::{Code, Failure};
 use crate::out;
-use crate::status::text::bytes;
+use crate::status::units::bytes;
 use protocol::{FetchAck, RelPath};
+use srm::said::words;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -19,15 +20,19 @@ pub(super) fn report(plan: &Plan, ack: &FetchAck, tally: &Tally, complete: bool)
         out::text(&text(plan, tally, complete))?;
     }
     for note in tally.notes() {
-        eprintln!("replfs: {note}");
+        out::error(note);
     }
     for (path, why) in &failures {
-        eprintln!("replfs: {}: {why}", shown(path));
+        out::error(&format!("{}: {why}", shown(path)));
+    }
+    let count = tally.failed_count();
+    if count > failures.len() as u64 {
+        out::error(&format!("{} more are not listed", count - failures.len() as u64));
     }
     if failures.is_empty() {
         return Ok(());
     }
-    let (count, verb) = (failures.len(), if failures.len() == 1 { "was" } else { "were" });
+    let verb = if count == 1 { "was" } else { "were" };
     let text = format!("{count} of it {verb} not restored, see above; the rest is in {}", plan.to.display());
     Err(Failure::new(Code::Incomplete, text))
 }
@@ -37,9 +42,17 @@ fn text(plan: &Plan, tally: &Tally, complete: bool) -> String {
     // Writing to a string does not fail.
     for Item { path, what, to } in tally.items() {
         let _ = match to {
-            Some(to) => writeln!(text, "{} {} -> {}", what.word(), shown(&path), to.display()),
+            // The end of it is a name of the replica's.
+            Some(to) => {
+                let to = to.to_string_lossy();
+                writeln!(text, "{} {} -> {}", what.word(), shown(&path), to.escape_debug())
+            }
             None => writeln!(text, "{} {}", what.word(), shown(&path)),
         };
+    }
+    let left_out = tally.items_left_out();
+    if left_out > 0 {
+        let _ = writeln!(text, "{left_out} more are not listed");
     }
     let counts: Vec<String> =
         What::ALL.into_iter().map(|what| format!("{} {}", tally.count(what), what.word())).collect();
@@ -94,11 +107,14 @@ fn document(
         "bytes": tally.bytes[0].load(Ordering::Relaxed),
         "bytes_received": tally.received.load(Ordering::Relaxed),
         "items": items,
+        "items_left_out": tally.items_left_out(),
         "failed": failures.iter().map(|(path, why)| serde_json::json!({ "path": lossy(path), "why": why })).collect::<Vec<_>>(),
+        "failed_count": tally.failed_count(),
         "notes": tally.notes(),
     })
 }
 
+/// A path may be 64 KiB long.
 fn shown(path: &RelPath) -> String {
-    if path.is_root() { ".".to_owned() } else { path.to_string() }
+    if path.is_root() { ".".to_owned() } else { words(&String::from_utf8_lossy(path.as_bytes())) }
 }

@@ -72,8 +72,9 @@ impl Engine {
                     return Err(Fault::Node(format!("{path} is no directory on the target")));
                 }
                 let above = self.lead(&above, leading)?;
-                let (dir, made) = self.enter(&above, &entry)?;
-                Arc::new(Directory { settle: dir.settle.filter(|_| made), ..dir })
+                let (mut dir, made) = self.enter(&above, &entry)?;
+                dir.settle = dir.settle.take().filter(|_| made);
+                Arc::new(dir)
             }
         };
         leading.insert(path.clone(), Arc::clone(&dir));

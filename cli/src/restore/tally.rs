@@ -46,6 +46,35 @@ pub(super) struct Item {
     pub to: Option<PathBuf>,
 }
 
+/// Bytes that a list may take: a replica that is a lie may have no end.
+const LIST_BYTES: usize = 64 << 20;
+
+/// A list within a bound, and how many did not fit.
+#[derive(Debug)]
+struct List<T> {
+    all: Vec<T>,
+    bytes: usize,
+    left_out: u64,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), bytes: 0, left_out: 0 }
+    }
+}
+
+impl<T> List<T> {
+    fn push(&mut self, item: T, text: usize) {
+        let bytes = size_of::<T>() + text;
+        if self.bytes + bytes > LIST_BYTES {
+            self.left_out += 1;
+        } else {
+            self.bytes += bytes;
+            self.all.push(item);
+        }
+    }
+}
+
 /// Counts and lists.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -60,8 +89,8 @@ pub(super) struct Tally {
     pub listing: AtomicU64,
     /// A dry run lists everything; otherwise what was set aside is listed.
     list_all: bool,
-    items: Mutex<Vec<Item>>,
-    failures: Mutex<Vec<(RelPath, String)>>,
+    items: Mutex<List<Item>>,
+    failures: Mutex<List<(RelPath, String)>>,
     notes: Mutex<BTreeSet<&'static str>>,
 }
 
@@ -74,7 +103,8 @@ impl Tally {
     pub fn note(&self, what: What, path: &RelPath, to: Option<PathBuf>) {
         self.counts[what as usize].fetch_add(1, Ordering::Relaxed);
         if self.list_all || what == What::Aside {
-            self.items.lock().push(Item { path: path.clone(), what, to });
+            let text = path.as_bytes().len() + to.as_ref().map_or(0, |to| to.as_os_str().len());
+            self.items.lock().push(Item { path: path.clone(), what, to }, text);
         }
     }
 
@@ -84,7 +114,8 @@ impl Tally {
 
     /// A path that could not be restored.
     pub fn failed(&self, path: &RelPath, why: String) {
-        self.failures.lock().push((path.clone(), why));
+        let text = path.as_bytes().len() + why.len();
+        self.failures.lock().push((path.clone(), why), text);
     }
 
     /// Something that is said once, however often it happened.
@@ -94,16 +125,27 @@ impl Tally {
 
     /// The list, by path.
     pub fn items(&self) -> Vec<Item> {
-        let mut items = self.items.lock().clone();
+        let mut items = self.items.lock().all.clone();
         items.sort();
         items
     }
 
+    /// How many of that list there was no room for.
+    pub fn items_left_out(&self) -> u64 {
+        self.items.lock().left_out
+    }
+
     /// What could not be restored, by path.
     pub fn failures(&self) -> Vec<(RelPath, String)> {
-        let mut failures = self.failures.lock().clone();
+        let mut failures = self.failures.lock().all.clone();
         failures.sort();
         failures
+    }
+
+    /// How many could not be restored, with those that there was no room to list.
+    pub fn failed_count(&self) -> u64 {
+        let failures = self.failures.lock();
+        failures.all.len() as u64 + failures.left_out
     }
 
     /// What is said once.
@@ -122,7 +164,7 @@ impl Tally {
             bytes_total: get(&self.bytes[1]),
             scanning: get(&self.listing) > 0,
             aside: self.count(What::Aside),
-            errors: self.failures.lock().len() as u64,
+            errors: self.failed_count(),
         }
     }
 }

@@ -1,68 +1,107 @@
-//! What the words of a mount command say together, without a look at the system.
+//! What the words of a mount command say together, without a look at anything but who is known.
 
 use super::resolve;
 use crate::args::target_name::TargetPlace;
 use crate::args::{KeepImage, MountArgs};
-use crate::exit::Failure;
-use crate::keys;
+use crate::exit::{Failure, reason};
+use crate::pairing::pair;
+use crate::peers;
+use crate::reach::{self, Found, Trust};
+use crate::state::Places;
 use protocol::Name;
-use scm::key::Fingerprint;
+use scm::invite::Invitation;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-/// What the words say, without a look at the system.
+/// What the words say, with what is known of peers.
 #[derive(Debug)]
 pub(super) struct Asked {
     /// NAME.
     pub name: Name,
     /// Where the replica is, as it was given.
     pub target: TargetPlace,
-    /// The same in the user's words.
+    /// The same in the user's words; of a peer its name.
     pub target_text: String,
-    /// Of the target; `None` for a local one only.
-    pub target_key: Option<Fingerprint>,
+    /// By what the target is recognised; `None` for a local one only.
+    pub trust: Option<Trust>,
 }
 
 impl Asked {
     /// Reads them together.
     pub fn read(args: &MountArgs) -> Result<Self, Failure> {
         let replication = &args.replication;
-        let text = match replication.target.as_slice() {
-            [one] => one,
-            [] => return Err(Failure::usage("no target; give --target HOST[:7420] or --target DIRECTORY/ (or none)")),
-            _ => return Err(Failure::usage("more than one target does not exist yet; give one")),
-        };
+        let text = target_text(args)?;
         if let Some(missing) = replication.journal_extend.iter().find(|area| !area.dir.is_dir()) {
             let dir = missing.dir.display();
             let text = format!("--journal-extend: {dir} is not a directory; make one for this journal alone");
             return Err(Failure::usage(text));
         }
-        let target = TargetPlace::parse(text)?;
-        let target_key =
-            replication.target_key.as_deref().map(|key| keys::fingerprint("target-key", key)).transpose()?;
-        match (&target, &target_key) {
-            (TargetPlace::Remote { host, .. }, None) => Err(Failure::usage(format!(
-                "no target-key; run 'replfs key' on {host} and give what it prints as --target-key"
-            ))),
-            (TargetPlace::None, Some(_)) => Err(Failure::usage("target 'none' has no key; leave --target-key out")),
-            (TargetPlace::Local(_), Some(_)) => Err(Failure::usage(format!(
-                "target '{text}' is a directory of this machine and has no key; leave --target-key out, or name a host"
-            ))),
-            (TargetPlace::Remote { .. } | TargetPlace::None, _) if replication.keep_image == KeepImage::Auto => Err(
-                Failure::usage("--keep-image is for a target that is a directory; give it to 'replfs target' there"),
-            ),
-            _ if replication.backlog < srm::MIN_BACKLOG_BYTES => {
-                Err(Failure::usage("the backlog is too small; give at least 8MiB"))
-            }
-            _ => Ok(Self { name: name(args)?, target, target_text: text.clone(), target_key }),
+        if replication.backlog < srm::MIN_BACKLOG_BYTES {
+            return Err(Failure::usage("the backlog is too small; give at least 8MiB"));
         }
+        let places = Places::find(&replication.state)?;
+        let (src, given) = (crate::paths::absolute(&args.src), replication.name.as_deref().and_then(|n| n.to_str()));
+        let ours = |place: &scm::peers::TargetPlace| match given {
+            Some(name) => place.dir == name,
+            None => place.src.as_deref().is_some_and(|bound| Path::new(bound) == src),
+        };
+        let Found { place: target, trust, dir } = reach::find(&places, &text, replication.target_key.as_deref(), ours)?;
+        let is_local = matches!(target, TargetPlace::Local(_));
+        if replication.keep_image == KeepImage::Auto && !is_local {
+            return Err(Failure::usage(
+                "--keep-image is for a target that is a directory; give it to 'replfs target' there",
+            ));
+        }
+        let target_text = match &trust {
+            Some(Trust::Peer(peer)) => peer.name.clone(),
+            _ => text,
+        };
+        Ok(Self { name: name(args, dir.as_deref())?, target, target_text, trust })
     }
 }
 
-/// NAME as it was given, or the last part of SRC.
-fn name(args: &MountArgs) -> Result<Name, Failure> {
-    let given = match &args.replication.name {
-        Some(name) => name.clone(),
-        None => std::path::absolute(&args.src)
+/// What `--target` says, or the file that stands for it.
+fn target_text(args: &MountArgs) -> Result<String, Failure> {
+    let replication = &args.replication;
+    match (replication.target.as_slice(), &replication.target_file) {
+        ([one], None) => Ok(one.clone()),
+        ([], Some(file)) => {
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| Failure::usage(format!("--target-file {}: {}", file.display(), reason(&e))))?;
+            Ok(text.trim().to_owned())
+        }
+        ([], None) => Err(Failure::usage("no target; give --target PEER, INVITE, HOST[:7420] or DIRECTORY/ (or none)")),
+        ([_], Some(_)) => Err(Failure::usage("--target and --target-file say the same thing; give one of them")),
+        _ => Err(Failure::usage("more than one target does not exist yet; give one")),
+    }
+}
+
+/// Whether the target is an invitation that was not used here yet.
+pub(super) fn is_unused_invitation(args: &MountArgs) -> Result<bool, Failure> {
+    let text = target_text(args)?;
+    let places = Places::find(&args.replication.state)?;
+    Ok(Invitation::is_meant(&text) && pair::used(&*peers::known(&places)?, &pair::parse(&text)?).is_none())
+}
+
+/// A mount whose target is an invitation uses it, if that was not done before.
+pub(super) fn use_invitation(args: &MountArgs) -> Result<(), Failure> {
+    let text = target_text(args)?;
+    if !Invitation::is_meant(&text) {
+        return Ok(());
+    }
+    let replication = &args.replication;
+    let places = Places::find(&replication.state)?;
+    let peer = pair::ensure(&places, &pair::parse(&text)?, None, replication.connect_timeout)?;
+    eprintln!("replfs: the target is known as '{}' ({}); --target {0} will do from now on", peer.name, peer.key);
+    Ok(())
+}
+
+/// NAME as it was given, or the directory that the target gave, or the last part of SRC.
+fn name(args: &MountArgs, dir: Option<&str>) -> Result<Name, Failure> {
+    let given = match (&args.replication.name, dir) {
+        (Some(name), _) => name.clone(),
+        (None, Some(dir)) => dir.into(),
+        (None, None) => std::path::absolute(&args.src)
             .ok()
             .and_then(|src| resolve::without_dots(&src).file_name().map(ToOwned::to_owned))
             .ok_or_else(|| Failure::usage("SRC has no last part to take as NAME; give --name NAME"))?,
@@ -87,7 +126,9 @@ mod tests {
     const KEY: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
 
     fn asked(line: &str) -> Result<Asked, Failure> {
-        let words: Vec<_> = format!("replfs mount {line}").split(' ').map(OsString::from).collect();
+        let state = std::env::temp_dir().join(format!("replfs-asked-{}", std::process::id()));
+        let words: Vec<_> =
+            format!("replfs mount {line} --state {}", state.display()).split(' ').map(OsString::from).collect();
         match parse(&words) {
             Ok(Invocation::Run(Command::Mount(args), _)) => Asked::read(&args),
             other => panic!("{line}: {other:?}"),
@@ -135,8 +176,8 @@ mod tests {
 
     #[test]
     fn a_host_needs_a_key_and_a_directory_has_none() {
-        assert!(asked("/s /m --target host").unwrap_err().message.contains("replfs key"));
-        assert!(asked(&format!("/s /m --target host --target-key {KEY}")).unwrap().target_key.is_some());
+        assert!(asked("/s /m --target host").unwrap_err().message.contains("replfs target invite"));
+        assert!(asked(&format!("/s /m --target host --target-key {KEY}")).unwrap().trust.is_some());
         assert!(asked("/s /m --target host --target-key SHA256:abc").unwrap_err().message.contains("SHA256:abc"));
         assert!(asked(&format!("/s /m --target /r/ --target-key {KEY}")).is_err());
     }

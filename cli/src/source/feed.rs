@@ -1,9 +1,10 @@
 //! Lets the session pull from the SRM, and remembers what the target first said, for the mount command's exit code.
 
 use parking_lot::{Condvar, Mutex};
-use protocol::{Ack, Answer, Frame, Hello, HelloAck, RefusalCode, Refused, ReplicaId, SeqNo, Trouble};
+use protocol::{Ack, Answer, Busy, Frame, Hello, HelloAck, RefusalCode, Refused, ReplicaId, SeqNo, Trouble};
 use scm::ScmError;
 use scm::session::{Again, Feed};
+use srm::said::words;
 use srm::{Rejected, Srm};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -102,9 +103,13 @@ impl Feed for SourceFeed {
         self.srm.trouble(trouble);
     }
 
+    fn busy(&self, busy: Busy) {
+        self.srm.busy(busy);
+    }
+
     fn refused(&self, refused: &Refused) {
         self.srm.refused(refused);
-        self.answer(FirstAnswer::Refused(refused.code, refused.text.clone()));
+        self.answer(FirstAnswer::Refused(refused.code, words(&refused.text)));
     }
 
     fn wrong_key(&self, error: &ScmError) {
@@ -115,6 +120,6 @@ impl Feed for SourceFeed {
 
     fn lost(&self, reason: &str) {
         self.srm.lost(reason);
-        self.answer(FirstAnswer::Lost(reason.to_owned()));
+        self.answer(FirstAnswer::Lost(words(reason)));
     }
 }

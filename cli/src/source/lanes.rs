@@ -58,9 +58,10 @@ mod tests {
     use bytes::Bytes;
     use platform::tree::Tree;
     use protocol::{Name, StageId};
-    use scm::client::QuicDialer;
-    use scm::key::NodeKey;
+    use scm::client::{Pinned, QuicDialer};
+    use scm::keyring::{KeyPlace, Keyring, Keys};
     use scm::lane;
+    use scm::peers::{PeerDoor, Store};
     use scm::session::{self, Dial, Feed};
     use srm::lanes::LaneError;
     use srm::status::CommitMode;
@@ -68,7 +69,7 @@ mod tests {
     use std::os::fd::AsFd;
     use std::path::Path;
     use std::time::Duration;
-    use target::{Target, TargetConfig};
+    use target::{Limits, Target, TargetConfig};
     use tokio::runtime::Runtime;
     use tokio::sync::{Notify, watch};
 
@@ -147,14 +148,15 @@ mod tests {
     }
 
     fn open(root: &Path) -> Arc<Target> {
-        Target::open(TargetConfig { root: root.join("root"), software: String::new() }).unwrap()
+        Target::open(TargetConfig { root: root.join("root"), software: String::new(), limits: Limits::default() })
+            .unwrap()
     }
 
     #[test]
     fn content_reaches_a_target_in_this_process() {
         let (runtime, dir) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
         let target = open(dir.path());
-        let dialer: Arc<dyn Dial> = Arc::new(LocalDialer::new(Arc::clone(&target), "SHA256:x".to_owned()));
+        let dialer: Arc<dyn Dial> = Arc::new(LocalDialer::new(Arc::clone(&target), "SHA256:x".into()));
         copies(&runtime, Arc::clone(&dialer), dialer, &target);
         runtime.block_on(target.shutdown());
     }
@@ -163,20 +165,26 @@ mod tests {
     fn content_reaches_a_target_over_quic() {
         let (runtime, dir) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
         let target = open(dir.path());
-        let key = |name: &str| Arc::new(NodeKey::load_or_create(&dir.path().join(name)).unwrap());
-        let (ours, theirs) = (key("source.pem"), key("target.pem"));
+        let place = |name: &str| {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            KeyPlace::new(&dir.path().join(name))
+        };
+        let (ours, place) = (Arc::new(Keyring::load(&place("ours")).unwrap()), place("theirs"));
+        let theirs = Keyring::load(&place).unwrap();
+        let known = Pinned::new(theirs.fingerprint(), Arc::clone(&ours));
         let within = runtime.enter();
-        let mut listener =
-            scm::server::listen((Ipv4Addr::LOCALHOST, 0).into(), &theirs, vec![ours.fingerprint()]).unwrap();
+        let store = Arc::new(Store::new(&dir.path().join("theirs")));
+        let door = PeerDoor::new(String::new(), store, vec![ours.fingerprint()], Keys::new(place, theirs));
+        let mut listener = scm::server::listen((Ipv4Addr::LOCALHOST, 0).into(), door).unwrap();
         let port = listener.local_addr().port();
         let serving = Arc::clone(&target);
         runtime.spawn(async move {
             while let Some(incoming) = listener.accept().await {
                 let (target, peer) = (Arc::clone(&serving), incoming.peer.to_string());
-                tokio::spawn(async move { target.serve(&peer, incoming.reader, incoming.writer).await });
+                tokio::spawn(async move { target.serve(peer, incoming.reader, incoming.writer).await });
             }
         });
-        let dialer = QuicDialer::new("127.0.0.1".to_owned(), port, theirs.fingerprint(), ours, PATIENCE);
+        let dialer = QuicDialer::new("127.0.0.1".to_owned(), port, known, PATIENCE);
         drop(within);
         copies(&runtime, Arc::new(dialer.clone()), Arc::new(dialer.for_lanes()), &target);
         runtime.block_on(target.shutdown());

@@ -6,7 +6,7 @@ use scm::session::{Dial, Streams};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use target::{Reading, Target};
+use target::{Peer, Reading, Target};
 
 /// Bytes under way in each direction.
 const PIPE_BYTES: usize = 1 << 20;
@@ -21,18 +21,18 @@ enum Server {
 /// Connects to a target in this process.
 pub struct LocalDialer {
     server: Server,
-    /// This node's fingerprint: the owner of the replica.
-    peer: String,
+    /// This node: the owner of the replica.
+    peer: Peer,
 }
 
 impl LocalDialer {
     /// A dialer to `target` for the node `peer`.
-    pub fn new(target: Arc<Target>, peer: String) -> Self {
+    pub fn new(target: Arc<Target>, peer: Peer) -> Self {
         Self { server: Server::Target(target), peer }
     }
 
     /// A dialer for reading only, whoever has the target.
-    pub fn reading(reading: Arc<Reading>, peer: String) -> Self {
+    pub fn reading(reading: Arc<Reading>, peer: Peer) -> Self {
         Self { server: Server::Reading(reading), peer }
     }
 }
@@ -45,8 +45,8 @@ impl Dial for LocalDialer {
             let (reader, writer) = tokio::io::split(theirs);
             let served = tokio::spawn(async move {
                 let outcome = match by {
-                    Server::Target(target) => target.serve(&peer, reader, writer).await,
-                    Server::Reading(reading) => reading.serve(&peer, reader, writer).await,
+                    Server::Target(target) => target.serve(peer, reader, writer).await,
+                    Server::Reading(reading) => reading.serve(peer, reader, writer).await,
                 };
                 if let Err(error) = outcome {
                     tracing::warn!(event = "session-failed", "{error}");
@@ -57,6 +57,7 @@ impl Dial for LocalDialer {
                 reader: Box::new(reader),
                 writer: Box::new(writer),
                 why_closed: Box::new(|| None),
+                welcomed: Box::new(|| ()),
                 held: Box::new(served),
             })
         })

@@ -6,6 +6,7 @@ mod feed;
 mod identity;
 mod journal;
 mod lanes;
+mod limits;
 pub mod local;
 mod locks;
 pub mod memory;
@@ -33,7 +34,8 @@ use crate::{logging, namespace};
 pub fn mount(args: &MountArgs, flags: MountFlags) -> Result<(), Failure> {
     if args.fake {
         namespace::enter(args.namespace.as_deref())?;
-        return plan::check_only(args, flags);
+        // What an invitation leads to is known when it is used.
+        return if asked::is_unused_invitation(args)? { Ok(()) } else { plan::check_only(args, flags) };
     }
     if daemon::is_daemon() {
         let ready =
@@ -41,6 +43,7 @@ pub fn mount(args: &MountArgs, flags: MountFlags) -> Result<(), Failure> {
         return tell(&ready, become_daemon(args, flags, &ready));
     }
     namespace::enter(args.namespace.as_deref())?;
+    asked::use_invitation(args)?;
     // What is wrong with the words themselves is known without starting anything.
     let asked = asked::Asked::read(args)?;
     if args.replication.foreground {

@@ -3,6 +3,7 @@
 
 use super::asked::Asked;
 use super::identity::{self, Identity};
+use super::limits::Limits;
 use super::locks::Locks;
 use super::memory::Memory;
 use super::resolve::Resolved;
@@ -11,14 +12,15 @@ use crate::args::mount_options::MountFlags;
 use crate::args::target_name::TargetPlace;
 use crate::args::{KeepImage, MountArgs};
 use crate::exit::Failure;
+use crate::reach::{self, Trust};
 use crate::state::Places;
 use protocol::Name;
-use scm::key::Fingerprint;
 use srm::set::Set;
 use srm::status::NearBounds;
 use srm::{Commit, JournalConfig};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that is known before the layers are put together.
@@ -34,8 +36,8 @@ pub struct SourcePlan {
     pub target: TargetPlace,
     /// The same as the user named it, for status and messages.
     pub target_text: String,
-    /// The target's fingerprint; `None` for a local ROOT only.
-    pub target_key: Option<Fingerprint>,
+    /// By what the target is recognised; `None` for a local ROOT only.
+    pub trust: Option<Trust>,
     /// When applications are answered.
     pub commit: Commit,
     /// How long a reply waits for a target that does not answer.
@@ -54,6 +56,8 @@ pub struct SourcePlan {
     pub journal: Option<JournalConfig>,
     /// Connections at most that copy files beside the ordered one.
     pub lanes: usize,
+    /// How fast it may send; `None` where no network is between.
+    pub limits: Option<Arc<Limits>>,
     /// Take over what is on the target and belongs to nobody.
     pub adopt: bool,
     /// The last coherent state is kept during a catch-up; of a local ROOT only.
@@ -89,7 +93,11 @@ impl SourcePlan {
     /// Records which directory SRC is. From then on a mount under this NAME of any other one is refused. To be called once
     /// the target has let this source in.
     pub fn remember_source(&self) -> Result<(), Failure> {
-        identity::write(&self.state_dir, &self.identity)
+        identity::write(&self.state_dir, &self.identity)?;
+        match (&self.trust, std::str::from_utf8(self.name.as_bytes())) {
+            (Some(trust), Ok(dir)) => reach::bind(&self.places, trust, dir, &self.src),
+            _ => Ok(()),
+        }
     }
 
     /// The control socket of this source's daemon.
@@ -115,6 +123,11 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
     if !same {
         memory.clean_end_secs = None;
     }
+    let limits = match resolved.target {
+        TargetPlace::Remote { .. } => Some(Arc::new(Limits::new(replication.limit.clone()))),
+        _ if replication.limit.is_empty() => None,
+        _ => return Err(Failure::usage("a limit is for a target on the network; leave --limit out")),
+    };
     let journal = match resolved.target {
         TargetPlace::None => None,
         _ => Some(journal::plan(replication, &resolved.places, &asked.name, &state_dir, same)?),
@@ -127,7 +140,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         name: asked.name,
         target: resolved.target,
         target_text: asked.target_text,
-        target_key: asked.target_key,
+        trust: asked.trust,
         commit: Commit {
             mode: replication.commit,
             near: replication.near.change().over(NearBounds::default()),
@@ -141,6 +154,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         backlog_bytes: replication.backlog,
         journal,
         lanes: replication.lanes.into(),
+        limits,
         adopt: replication.adopt,
         keeps_images: replication.keep_image == KeepImage::Auto,
         compare: srm::Compare { block_bytes: replication.block_size, min_size: replication.min_size },

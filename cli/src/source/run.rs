@@ -10,20 +10,21 @@ use crate::args::target_name::TargetPlace;
 use crate::control::server::Server;
 use crate::daemon::Ready;
 use crate::exit::{Code, Failure};
+use crate::reach::Reach;
 use crate::serve::{self, Signals};
 use crate::{keys, notify};
 use fsi::{MountOptions, Mounted};
 use platform::tree::Tree;
 use protocol::RefusalCode;
-use scm::client::QuicDialer;
-use scm::key::NodeKey;
+use scm::keyring::Keyring;
 use scm::lane;
+use scm::limit::{Allowance, LimitedDialer};
 use scm::session::{self, Dial, Feed};
 use srm::Srm;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use target::{Target, TargetConfig};
+use target::{Limits, Target, TargetConfig};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 
@@ -41,8 +42,8 @@ struct Dialers {
     lanes: Arc<dyn Dial>,
 }
 
-/// What connects to the target, and the target itself where it is a local directory.
-type Reached = (Dialers, LocalTarget);
+/// What connects to the target, and the target itself where it is a local directory; what a target on the network is known by.
+type Reached = (Dialers, LocalTarget, Option<Reach>);
 
 const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 
@@ -50,12 +51,12 @@ const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 pub fn run(plan: &SourcePlan, ready: &Ready) -> Result<(), Failure> {
     platform::sys::share_memory();
     platform::sys::raise_descriptor_limit();
-    let key = Arc::new(keys::load(&plan.places)?);
+    let keyring = keys::load(&plan.places)?;
     let runtime =
         Runtime::new().map_err(|e| Failure::io(Code::System, "cannot start the threads of the source daemon", &e))?;
     let srm = start_srm(plan)?;
-    let (warning, local) = attach(plan, &runtime, key, &srm)?;
-    let daemon = SourceDaemon::new(Arc::clone(&srm), plan.set_file.clone());
+    let Attached { warning, local, reach } = attach(plan, &runtime, keyring, &srm)?;
+    let daemon = SourceDaemon::new(Arc::clone(&srm), plan, reach);
     let control = Server::start(&plan.socket(), Arc::clone(&daemon) as Arc<_>)?;
     let mounted = fsi::mount(Arc::clone(&srm), &mount_options(plan))
         .map_err(|error| Failure::new(Code::Mount, format!("cannot mount {}: {error}", plan.mnt.display())))?;
@@ -128,42 +129,52 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
     Ok(srm)
 }
 
-/// Connects to the target, if there is to be one: what the user is to know about it, and the target itself where it is
-/// a local directory.
-fn attach(
-    plan: &SourcePlan,
-    runtime: &Runtime,
-    key: Arc<NodeKey>,
-    srm: &Arc<Srm>,
-) -> Result<(Option<String>, LocalTarget), Failure> {
-    let Some((dialers, local)) = dialers(plan, runtime, key)? else {
-        return Ok((Some("no target: nothing is replicated (state bypass)".to_owned()), None));
+/// What became of the target at first.
+#[derive(Default)]
+struct Attached {
+    /// What the user is to know about it.
+    warning: Option<String>,
+    local: LocalTarget,
+    reach: Option<Reach>,
+}
+
+/// Connects to the target, if there is to be one.
+fn attach(plan: &SourcePlan, runtime: &Runtime, keyring: Keyring, srm: &Arc<Srm>) -> Result<Attached, Failure> {
+    let Some((dialers, local, reach)) = dialers(plan, runtime, keyring)? else {
+        let warning = Some("no target: nothing is replicated (state bypass)".to_owned());
+        return Ok(Attached { warning, ..Attached::default() });
     };
     let feed = connect(plan, runtime, srm, dialers);
     let warning = judge(plan, feed.first_answer(plan.connect_timeout + GREETING))?;
-    Ok((warning, local))
+    Ok(Attached { warning, local, reach })
 }
 
 /// How the target is reached; `None` where there is none.
-fn dialers(plan: &SourcePlan, runtime: &Runtime, key: Arc<NodeKey>) -> Result<Option<Reached>, Failure> {
-    match (&plan.target, plan.target_key) {
+fn dialers(plan: &SourcePlan, runtime: &Runtime, keyring: Keyring) -> Result<Option<Reached>, Failure> {
+    match (&plan.target, &plan.trust) {
         (TargetPlace::None, _) => Ok(None),
         (TargetPlace::Local(root), _) => {
             let _within = runtime.enter();
-            let config = TargetConfig { root: root.clone(), software: SOFTWARE.to_owned() };
+            let config = TargetConfig { root: root.clone(), software: SOFTWARE.to_owned(), limits: Limits::default() };
             let target = Target::open(config).map_err(|error| serve::failure(&error))?;
             target.keep_images(plan.keeps_images);
-            let peer = key.fingerprint().to_string();
+            let peer = keys::local_peer(&keyring);
             let session: Arc<dyn Dial> = Arc::new(LocalDialer::new(Arc::clone(&target), peer));
-            Ok(Some((Dialers { lanes: Arc::clone(&session), session }, Some(target))))
+            Ok(Some((Dialers { lanes: Arc::clone(&session), session }, Some(target), None)))
         }
-        (TargetPlace::Remote { host, port }, Some(expected)) => {
-            let dialer = QuicDialer::new(host.clone(), *port, expected, key, plan.connect_timeout);
-            Ok(Some((Dialers { lanes: Arc::new(dialer.for_lanes()), session: Arc::new(dialer) }, None)))
+        (TargetPlace::Remote { host, port }, Some(trust)) => {
+            let reach = Reach::new((host.clone(), *port), trust, &plan.places, keyring, plan.connect_timeout);
+            let dialer = reach.dialer.clone();
+            let mut dialers = Dialers { lanes: Arc::new(dialer.for_lanes()), session: Arc::new(dialer) };
+            if let Some(limits) = plan.limits.clone() {
+                let allowance = Allowance::new(Box::new(move || limits.now()));
+                dialers.lanes = LimitedDialer::new(dialers.lanes, Arc::clone(&allowance));
+                dialers.session = LimitedDialer::new(dialers.session, allowance);
+            }
+            Ok(Some((dialers, None, Some(reach))))
         }
-        (TargetPlace::Remote { .. }, None) => Err(Failure::usage(
-            "a target on the network needs its key: give --target-key ('replfs key' there prints it)",
-        )),
+        // Refused when the words were read.
+        (TargetPlace::Remote { .. }, None) => Err(Failure::usage("the target is not known; give its --target-key")),
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the control socket of a source's daemon answers.
 
-use super::SetFile;
+use super::limits::Limits;
+use super::{SetFile, SourcePlan};
+use crate::args::limit::Limit;
 use crate::control::{CommitRequest, Control, Left, SetInForce, Status, Unfinished};
 use crate::exit::{Code, Failure};
+use crate::reach::Reach;
 use parking_lot::Mutex;
 use srm::set::changes;
 use srm::verify::{VerifyOptions, VerifyRefused};
@@ -16,14 +19,19 @@ pub struct SourceDaemon {
     srm: Arc<Srm>,
     /// Read by one command at a time.
     set_file: Mutex<SetFile>,
+    /// How fast it may send, where a network is between.
+    limits: Option<Arc<Limits>>,
+    /// How a target on the network is known.
+    reach: Option<Reach>,
     /// Commands that wait for the drain want the daemon to go on until then.
     until: Mutex<Option<Instant>>,
 }
 
 impl SourceDaemon {
     /// The daemon around `srm`.
-    pub fn new(srm: Arc<Srm>, set_file: SetFile) -> Arc<Self> {
-        Arc::new(Self { srm, set_file: Mutex::new(set_file), until: Mutex::new(None) })
+    pub fn new(srm: Arc<Srm>, plan: &SourcePlan, reach: Option<Reach>) -> Arc<Self> {
+        let (set_file, limits) = (Mutex::new(plan.set_file.clone()), plan.limits.clone());
+        Arc::new(Self { srm, set_file, limits, reach, until: Mutex::new(None) })
     }
 
     /// Makes SRC durable.
@@ -51,7 +59,17 @@ impl SourceDaemon {
 
 impl Control for SourceDaemon {
     fn status(&self) -> Status {
-        Status::Source(self.srm.status())
+        let mut status = self.srm.status();
+        if let Some(target) = status.targets.first_mut() {
+            target.limit = self.limits.as_ref().and_then(|limits| limits.now());
+        }
+        Status::Source(status)
+    }
+
+    fn peers_changed(&self) {
+        if let Some(reach) = &self.reach {
+            reach.peers_changed();
+        }
     }
 
     fn bypass(&self, on: bool) -> Result<(), Unfinished> {
@@ -62,6 +80,17 @@ impl Control for SourceDaemon {
         }
         self.srm.bypass(on);
         Ok(())
+    }
+
+    fn limit(&self, wanted: Option<Vec<Limit>>) -> Result<(Option<u64>, Vec<Limit>), Failure> {
+        let limits = self.limits.as_ref().ok_or_else(|| {
+            Failure::usage("nothing is sent over a network from this mount, so there is nothing to limit")
+        })?;
+        if let Some(wanted) = wanted {
+            tracing::info!(event = "limit", limits = ?wanted.iter().map(ToString::to_string).collect::<Vec<_>>(), "how fast may be sent was changed");
+            limits.set(wanted);
+        }
+        Ok((limits.now(), limits.all()))
     }
 
     fn commit(&self, request: CommitRequest) -> Result<(), Unfinished> {

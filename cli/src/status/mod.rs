@@ -1,6 +1,8 @@
 //! `replfs status`: everything on this node, or one of it; for people, for programs, once or again and again.
 
-pub mod text;
+mod replicas;
+mod text;
+pub mod units;
 
 pub use text::mode;
 
@@ -32,6 +34,51 @@ struct Document {
     targets: Vec<Value>,
 }
 
+impl Document {
+    /// Takes in what a daemon said of itself, if it is `wanted` by one of these keys. A daemon that failed says so.
+    fn take(&mut self, line: &str, wanted: impl Fn(&Value, &[&str]) -> bool) -> Option<Failure> {
+        let Ok(mut value) = serde_json::from_str::<Value>(line) else { return None };
+        if let Some(source) = value.get_mut("source").map(Value::take) {
+            if wanted(&source, &["name", "mountpoint"]) {
+                self.sources.push(source);
+            }
+        } else if let Some(target) = value.get_mut("target").map(Value::take) {
+            if wanted(&target, &["root"]) {
+                self.targets.push(target);
+            }
+        } else if let Ok(Response::Failed(failure)) = serde_json::from_value(value) {
+            return Some(failure);
+        }
+        None
+    }
+
+    /// For people; empty where there is nothing.
+    fn in_words(&self) -> String {
+        let mut shown = String::new();
+        for source in &self.sources {
+            match serde_json::from_value(source.clone()) {
+                Ok(source) => text::source(&mut shown, &source),
+                Err(e) => shown.push_str(&other_version("source", &e)),
+            }
+        }
+        for target in &self.targets {
+            match serde_json::from_value(target.clone()) {
+                Ok(target) => replicas::target(&mut shown, &target),
+                Err(e) => shown.push_str(&other_version("target", &e)),
+            }
+        }
+        shown
+    }
+}
+
+/// What `replfs status` shows of an answer of a daemon, for people and as JSON.
+pub(crate) fn shown(line: &str) -> (String, Result<String, serde_json::Error>) {
+    let mut document = Document { version: VERSION, ..Document::default() };
+    let failure = document.take(line, |_, _| true);
+    let words = document.in_words() + &failure.map(|failure| failure.to_string()).unwrap_or_default();
+    (words, serde_json::to_string_pretty(&document))
+}
+
 /// Shows the status.
 pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     let places = Places::find(&args.state)?;
@@ -50,26 +97,14 @@ fn show(args: &StatusArgs, document: &Document) -> Result<(), Failure> {
         let written = if args.watch { serde_json::to_string(document) } else { serde_json::to_string_pretty(document) };
         return out::line(&written.map_err(bad)?);
     }
-    let mut shown = String::new();
-    for source in &document.sources {
-        match serde_json::from_value(source.clone()) {
-            Ok(source) => text::source(&mut shown, &source),
-            Err(e) => shown.push_str(&other_version("source", &e)),
-        }
-    }
-    for target in &document.targets {
-        match serde_json::from_value(target.clone()) {
-            Ok(target) => text::target(&mut shown, &target),
-            Err(e) => shown.push_str(&other_version("target", &e)),
-        }
-    }
+    let mut shown = document.in_words();
     if shown.is_empty() {
         shown.push_str("nothing of replfs runs here\n");
     }
     if args.watch && std::io::stdout().is_terminal() {
-        // Home, and clear what is below.
-        shown.insert_str(0, "\x1b[H\x1b[J");
-    } else if args.watch {
+        return out::screen(&shown);
+    }
+    if args.watch {
         shown.push('\n');
     }
     out::text(&shown)
@@ -92,21 +127,12 @@ fn look(args: &StatusArgs, places: &Places) -> Result<Document, Failure> {
         let line = match client.ask_line(Request::Status) {
             Ok(line) => line,
             Err(failure) => {
-                eprintln!("replfs: {failure}");
+                out::error(&failure.to_string());
                 continue;
             }
         };
-        let Ok(mut value) = serde_json::from_str::<Value>(&line) else { continue };
-        if let Some(source) = value.get_mut("source").map(Value::take) {
-            if is_wanted(&source, &["name", "mountpoint"]) {
-                document.sources.push(source);
-            }
-        } else if let Some(target) = value.get_mut("target").map(Value::take) {
-            if is_wanted(&target, &["root"]) {
-                document.targets.push(target);
-            }
-        } else if let Ok(Response::Failed(failure)) = serde_json::from_value(value) {
-            eprintln!("replfs: {failure}");
+        if let Some(failure) = document.take(&line, is_wanted) {
+            out::error(&failure.to_string());
         }
     }
     match wanted {

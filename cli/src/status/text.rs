@@ -1,26 +1,16 @@
-//! The status for people: one block per source and per target daemon, most important first, numbers with units.
+//! The status of a source for people: most important first, numbers with units.
 
-use crate::control::TargetDaemon;
-use srm::status::{CommitMode, SourceStatus, TargetState, TargetStatus};
+use super::units::{bytes, kinds, line, millis, total};
+use srm::status::{CommitMode, Slow, SourceStatus, TargetState, TargetStatus};
 use srm::verify::{VerifyState, VerifyStatus};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
-use target::ReplicaStatus;
-
-/// Kinds of operations shown; the rest is in the JSON document.
-const MOST_KINDS: usize = 8;
 
 /// Findings of a verification shown; the rest is in the JSON document.
 const MOST_FINDINGS: usize = 8;
 
 /// Flagged places shown; more are in the JSON document.
 const MOST_FLAGGED: usize = 8;
-
-/// Writing to a string does not fail.
-macro_rules! line {
-    ($out:expr, $($arg:tt)*) => {{ let _ = writeln!($out, $($arg)*); }};
-}
 
 /// A mounted source with its targets.
 pub fn source(out: &mut String, source: &SourceStatus) {
@@ -97,6 +87,9 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     if target.lanes > 0 {
         line!(out, "  lanes    {} open", target.lanes);
     }
+    if let Some(limit) = target.limit {
+        line!(out, "  limit    {}/s", bytes(limit));
+    }
     if !target.undecided.is_empty() {
         line!(
             out,
@@ -107,9 +100,19 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     if let Some(blocked) = &target.blocked {
         line!(out, "  blocked: {blocked}");
     }
+    if let Some(slow) = &target.slow {
+        line!(out, "  slow: the target is alive, {}", slow_in_words(slow));
+    }
     flagged_of(out, target);
     if let Some(error) = &target.last_error {
         line!(out, "  last error: {error}");
+    }
+}
+
+fn slow_in_words(slow: &Slow) -> String {
+    match slow.sequence {
+        0 => format!("and has been making something durable for {}", millis(slow.millis)),
+        sequence => format!("and has been applying operation {sequence} for {}", millis(slow.millis)),
     }
 }
 
@@ -193,105 +196,11 @@ fn coherence(target: &TargetStatus) -> String {
     }
 }
 
-/// A target daemon with its replicas.
-pub fn target(out: &mut String, target: &TargetDaemon) {
-    line!(out, "target   {} listening on {} (process {})", target.status.root, target.listen, target.pid);
-    line!(out, "  key      {}", target.fingerprint);
-    for replica in &target.status.sources {
-        replica_of(out, &target.status.root, replica);
-    }
-    if target.status.sources.is_empty() {
-        line!(out, "  no replica yet");
-    }
-}
-
-fn replica_of(out: &mut String, root: &str, replica: &ReplicaStatus) {
-    let connected = if replica.connected { "connected" } else { "not connected" };
-    let coherent = if replica.coherent { "coherent" } else { "incoherent" };
-    line!(out, "  replica  {}: {connected}, {coherent}; of {}", replica.name, replica.owner);
-    line!(
-        out,
-        "    applied {}, durable {}; {} received in {} sessions{}",
-        replica.applied,
-        replica.durable,
-        bytes(replica.bytes_received),
-        replica.sessions,
-        kinds(&replica.operations)
-    );
-    if replica.lanes > 0 {
-        line!(out, "    lanes: {} open", replica.lanes);
-    }
-    if replica.aside_entries > 0 {
-        line!(out, "    set aside: {} in {root}/.replfs/{}/aside", replica.aside_entries, replica.name);
-    }
-    if let Some(image) = &replica.image {
-        let at = format!("{root}/.replfs/{}/image/{}", replica.name, image.name());
-        line!(out, "    image: all up to {}, taken {}, in {at}", image.number, image.taken);
-    }
-    if let Some(undo) = &replica.undo {
-        let (number, taken) = (undo.number, &undo.taken);
-        line!(
-            out,
-            "    undo log: back to all up to {number}, taken {taken} (replfs roll-back {root} {})",
-            replica.name
-        );
-    }
-    if replica.owners_not_set > 0 {
-        line!(out, "    owners not set, not being root: {}", replica.owners_not_set);
-    }
-    if let Some(blocked) = &replica.blocked {
-        line!(out, "    blocked: {}, {}", blocked.path, blocked.reason);
-    }
-    if let Some(error) = &replica.last_error {
-        line!(out, "    last error: {error}");
-    }
-}
-
-fn total(operations: &BTreeMap<String, u64>) -> u64 {
-    operations.values().sum()
-}
-
-/// The most frequent kinds: `: write 7, create 2`; nothing where there are none.
-fn kinds(operations: &BTreeMap<String, u64>) -> String {
-    let mut sorted: Vec<_> = operations.iter().filter(|(_, count)| **count > 0).collect();
-    sorted.sort_by_key(|(word, count)| (std::cmp::Reverse(**count), (*word).clone()));
-    let mut shown: Vec<String> =
-        sorted.iter().take(MOST_KINDS).map(|(word, count)| format!("{word} {count}")).collect();
-    if sorted.len() > MOST_KINDS {
-        shown.push("...".to_owned());
-    }
-    if shown.is_empty() { String::new() } else { format!(": {}", shown.join(", ")) }
-}
-
-/// A number of bytes with a unit.
-#[allow(clippy::cast_precision_loss)] // one digit behind the point is shown
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut value = count as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
-/// A time in milliseconds: seconds, or hours, minutes and seconds once there is a minute.
-pub fn millis(millis: u64) -> String {
-    let secs = millis / 1000;
-    if secs < 60 {
-        return format!("{secs}.{} s", millis % 1000 / 100);
-    }
-    format!("{}:{:02}:{:02}", secs / 3600, secs / 60 % 60, secs % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use srm::status::{Lag, PassProgress};
+    use std::collections::BTreeMap;
 
     fn example() -> SourceStatus {
         let operations = BTreeMap::from([("write".to_owned(), 1000), ("create".to_owned(), 20)]);
@@ -330,10 +239,12 @@ mod tests {
                 applied: 1020,
                 durable: 1000,
                 blocked: None,
+                slow: None,
                 last_error: None,
                 reconnects: 0,
                 operations,
                 sent_bytes: 3 << 20,
+                limit: None,
                 lanes: 0,
                 pass: PassProgress::default(),
                 passes: 1,
@@ -442,31 +353,5 @@ source   data: /srv/data on /mnt/data (process 77)
         let mut out = String::new();
         source(&mut out, &SourceStatus { submounts: vec!["/srv/data/x".to_owned()], ..example() });
         assert!(out.contains("not replicated, other file systems: /srv/data/x\n"), "{out}");
-    }
-
-    #[test]
-    fn numbers_have_units_that_fit() {
-        for (count, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            ((1 << 20) - 1, "1.0 MiB"),
-            (1 << 20, "1.0 MiB"),
-            (5 << 30, "5.0 GiB"),
-            (u64::MAX, "16384.0 PiB"),
-        ] {
-            assert_eq!(bytes(count), text, "{count}");
-        }
-        for (count, text) in [(0, "0.0 s"), (1_950, "1.9 s"), (59_999, "59.9 s"), (60_000, "0:01:00")] {
-            assert_eq!(millis(count), text, "{count}");
-        }
-    }
-
-    #[test]
-    fn only_the_most_frequent_kinds_are_shown() {
-        let many: BTreeMap<String, u64> = (1..=12).map(|n| (format!("kind{n:02}"), n)).collect();
-        let text = kinds(&many);
-        assert!(text.starts_with(": kind12 12, kind11 11") && text.ends_with(", ..."), "{text}");
-        assert_eq!(kinds(&BTreeMap::from([("write".to_owned(), 0)])), "");
     }
 }

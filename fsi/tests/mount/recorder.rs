@@ -60,6 +60,7 @@ impl Recorder {
             empty: true,
             damaged: false,
             power_lost: false,
+            features: protocol::Features::default(),
         };
         srm.welcomed(generation, &ack).unwrap();
         let records = Arc::new(Mutex::new(Vec::new()));

@@ -15,6 +15,7 @@ pub mod xattr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// The path under which the kernel shows this descriptor: for calls that take a path only. It also works for a
 /// descriptor opened with `O_PATH`, a symbolic link's included, which it names itself and not what it points to.
@@ -24,8 +25,25 @@ pub fn proc_path(fd: BorrowedFd<'_>) -> PathBuf {
 
 /// Nanoseconds since 1970 on this machine's clock; zero for a clock before 1970.
 pub fn now_ns() -> u64 {
+    if let Some(simulated) = crate::machine::wall_ns() {
+        return simulated;
+    }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What the clocks on the wall of this machine's time zone say: minutes since midnight. `None`: nobody knows.
+pub fn minute_of_day() -> Option<u32> {
+    let now = libc::time_t::try_from(now_ns() / 1_000_000_000).ok()?;
+    let mut parts = std::mem::MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both point to what they are to point to, for the length of the call; what localtime_r fills in is a plain structure of numbers.
+    let told = unsafe { libc::localtime_r(&raw const now, parts.as_mut_ptr()) };
+    if told.is_null() {
+        return None;
+    }
+    // SAFETY: it was filled in, and before that all zero, which is a value of it too.
+    let parts = unsafe { parts.assume_init() };
+    u32::try_from(parts.tm_hour * 60 + parts.tm_min).ok()
 }
 
 /// Seconds since 1970 as `20261231T235959Z`.
@@ -46,8 +64,21 @@ pub fn utc(secs: u64) -> String {
 /// Names another boot than the kernel does: for machines that are none (a container restarts and its host does not), and for tests.
 const BOOT: &str = "REPLFS_BOOT_ID";
 
-/// The id of this boot of the machine: what was not durable before another boot is lost.
+/// The id of this boot of the machine: what was not durable before another boot is lost. It is read once: a process that is
+/// caged (`crate::cage`) cannot open the file any more.
 pub fn boot() -> io::Result<[u8; 16]> {
+    static KNOWN: OnceLock<[u8; 16]> = OnceLock::new();
+    if let Some(simulated) = crate::machine::boot() {
+        return Ok(simulated);
+    }
+    if let Some(id) = KNOWN.get() {
+        return Ok(*id);
+    }
+    let id = read_boot()?;
+    Ok(*KNOWN.get_or_init(|| id))
+}
+
+fn read_boot() -> io::Result<[u8; 16]> {
     let text = std::env::var(BOOT).or_else(|_| std::fs::read_to_string("/proc/sys/kernel/random/boot_id"))?;
     let text = text.trim().replace('-', "");
     let id = u128::from_str_radix(&text, 16).map_err(|_| io::Error::other("unreadable boot id"))?;

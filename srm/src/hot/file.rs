@@ -159,6 +159,16 @@ fn parse(bytes: &[u8]) -> Option<(Checkpoint, Vec<Entry>)> {
     Some((checkpoint, entries))
 }
 
+/// The same file as it would be written again, without a torn end; `None` for what is none.
+pub(crate) fn rewritten(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (checkpoint, entries) = parse(bytes)?;
+    let header = checkpoint.encode();
+    let seed = seed_of(&header);
+    let mut out = header.to_vec();
+    out.extend(entries.iter().flat_map(|entry| entry.encode(seed)));
+    Some(out)
+}
+
 /// The file of this daemon.
 #[derive(Debug)]
 pub struct HotFile {

@@ -9,7 +9,7 @@
 //! noted, and nobody there waits any more.
 
 pub(crate) mod checkpoint;
-mod file;
+pub(crate) mod file;
 #[cfg(test)]
 mod tests;
 

@@ -88,8 +88,9 @@ impl Lanes {
         if !has(&state, seat) {
             return;
         }
+        let reason = crate::said::words(reason);
         state.close(seat.lane.into());
-        state.failed(reason);
+        state.failed(&reason);
         drop(state);
         tracing::debug!(event = "lane-down", lane = seat.lane, reason, "no lane");
         self.changed.notify_all();

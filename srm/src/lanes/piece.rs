@@ -1,5 +1,6 @@
 //! One piece: what it is, what it costs, what answers it.
 
+use crate::said::{are_blocks, words};
 use bytes::Bytes;
 use protocol::{CUT_MAX_BYTES, MAX_CHUNKS, PieceAnswer, PieceOp};
 
@@ -45,7 +46,7 @@ pub(super) fn cost(op: &PieceOp, data: usize) -> usize {
 /// Whether an answer is one to this question.
 pub(super) fn judge(op: &PieceOp, answer: PieceAnswer) -> Result<PieceAnswer, String> {
     let fits = match (op, &answer) {
-        (_, PieceAnswer::Failed { text, .. }) => return Err(text.clone()),
+        (_, PieceAnswer::Failed { text, .. }) => return Err(words(text)),
         (PieceOp::Open { .. }, PieceAnswer::There { .. })
         | (
             PieceOp::Data { .. } | PieceOp::Hole { .. } | PieceOp::Drop { .. } | PieceOp::CopyFrom { .. },
@@ -58,8 +59,7 @@ pub(super) fn judge(op: &PieceOp, answer: PieceAnswer) -> Result<PieceAnswer, St
                 && lens.iter().all(|len| (1..=CUT_MAX_BYTES).contains(len))
         }
         (PieceOp::Compare { len, block_bytes, .. }, PieceAnswer::Differs(list)) => {
-            let blocks = len.div_ceil(u64::from(*block_bytes).max(1));
-            list.iter().all(|block| u64::from(*block) < blocks)
+            are_blocks(list, len.div_ceil(u64::from(*block_bytes).max(1)))
         }
         _ => false,
     };

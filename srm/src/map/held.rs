@@ -142,6 +142,11 @@ impl<H: Handle> Held<H> {
         self.reaped.push(node.id());
     }
 
+    /// How many of the entries are such files: as many as were open without a name when this began, or when what was queued was given up for it, at the most.
+    pub fn reaped(&self) -> usize {
+        self.reaped.len()
+    }
+
     /// Bytes of data that changed, as far as their end is known.
     pub fn bytes(&self) -> u64 {
         let ranges = self.files.values().flat_map(|(_, dirt)| dirt.data.iter());

@@ -71,6 +71,8 @@ struct Reshape<H> {
     made: HashSet<u64>,
     /// Deleted directories that could not go, by id, and what was made in their place.
     taken_over: HashMap<u64, H>,
+    /// The same the other way: of which one each was made.
+    made_of: HashMap<u64, u64>,
     /// Nodes that a step has moved to where they belong.
     moved: HashSet<u64>,
     steps: Vec<Step<H>>,
@@ -94,6 +96,7 @@ impl<H: Handle> Held<H> {
             waiting: HashSet::new(),
             made: HashSet::new(),
             taken_over: HashMap::new(),
+            made_of: HashMap::new(),
             moved: HashSet::new(),
             steps: Vec::new(),
         };
@@ -135,7 +138,29 @@ impl<H: Handle> Reshape<H> {
 
     /// Whether nothing stands under a name that is still needed.
     fn is_free(&self, dir: &H, name: &Name) -> bool {
-        self.held.at.get(&slot(dir, name)).is_none_or(|id| self.held.was.get(id).is_none_or(|was| !was.alive))
+        self.needed_at(dir, name).is_none()
+    }
+
+    /// The node that stands under a name and is still needed: also one in a deleted directory that stands where this one is to be, and may have to be used.
+    fn needed_at(&self, dir: &H, name: &Name) -> Option<u64> {
+        let stands = |dir: u64| self.held.at.get(&(dir, name.clone())).copied();
+        let needed = |id: &u64| self.held.was.get(id).is_some_and(|was| was.alive);
+        stands(dir.id()).filter(needed).or_else(|| stands(self.beneath(dir)?).filter(needed))
+    }
+
+    /// The deleted directory that the target has where this one is to be, or that this one was made of.
+    fn beneath(&self, dir: &H) -> Option<u64> {
+        if let Some(over) = self.made_of.get(&dir.id()) {
+            return Some(*over);
+        }
+        // What the target has elsewhere, or in its place, is not made.
+        if dir.is_root() || self.made.contains(&dir.id()) || self.held.is_there(dir) {
+            return None;
+        }
+        let (above, name) = dir.links().into_iter().next()?;
+        let deleted = |id: &u64| self.held.was.get(id).is_some_and(|was| !was.alive);
+        let stands = |dir: u64| self.held.at.get(&(dir, name.clone())).copied();
+        stands(above.id()).or_else(|| stands(self.beneath(&above)?)).filter(deleted)
     }
 
     fn is_made(&self, dir: &H) -> bool {
@@ -190,8 +215,8 @@ impl<H: Handle> Reshape<H> {
             if self.held.is_inside(&dir) {
                 continue;
             }
-            let taken = self.held.at.get(&here).is_some_and(|id| *id != node.id());
-            if !self.is_settled(&dir) || (taken && !self.is_free(&dir, &name)) {
+            let taken = self.needed_at(&dir, &name).is_some_and(|id| id != node.id());
+            if taken || !self.is_settled(&dir) {
                 continue;
             }
             if !self.is_made(&dir) {
@@ -272,6 +297,7 @@ impl<H: Handle> Reshape<H> {
                             && let Some(there) = there
                         {
                             self.taken_over.insert(there, dir.clone());
+                            self.made_of.insert(dir.id(), there);
                         }
                     }
                     Some(There::Deleted { directory: false }) => self.remove_file(&above, &name),

@@ -2,12 +2,13 @@
 
 use super::Stop;
 use crate::Srm;
+use crate::said::is_in_order;
 use bytes::Bytes;
+use platform::machine;
 use platform::tree::Node;
 use protocol::{Answer, Draft, Entry, Name, Op, Page};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Instant;
 
 /// What the target has under a name.
 pub(super) enum Told {
@@ -34,20 +35,23 @@ impl Srm {
         let (sender, receiver) = sync_channel(1);
         let mut core = self.core.lock();
         core.gate.pass(number).ok_or(Stop::Over)?;
-        let seq = self.queue(&mut core, draft, 0).0.ok_or(Stop::Over)?;
+        let seq = self.queue_of_pass(&mut core, draft).ok_or(Stop::Over)?;
         core.questions.insert(seq, sender);
         Ok(receiver)
     }
 
     /// A page that was asked for. `None`: the answer was lost with the connection, ask again.
     fn told(&self, number: u64, answer: &Receiver<Answer>) -> Result<Option<Page>, Stop> {
-        match answer.recv() {
-            Ok(Answer::Page(page)) => Ok(Some(page)),
-            Ok(Answer::Differs(_) | Answer::Verdict(_)) => {
-                self.core.lock().damaged("the target answered a question that was not asked", Instant::now());
+        let begun = machine::now();
+        let told = machine::receive(answer, None, false);
+        self.core.lock().waited_since(begun);
+        match told {
+            Some(Answer::Page(page)) => Ok(Some(page)),
+            Some(Answer::Differs(_) | Answer::Verdict(_)) => {
+                self.core.lock().doubted("the target answered a question that was not asked", machine::now());
                 Err(Stop::Over)
             }
-            Err(_) => self.wait_for_room(number).map(|()| None),
+            None => self.wait_for_room(number).map(|()| None),
         }
     }
 
@@ -77,7 +81,11 @@ impl Srm {
                 Asked::Page(answer, after) => (answer, after),
             };
             if let Some(page) = self.told(number, &answer)? {
-                return Ok(Some(page));
+                if is_in_order(&page, after.as_ref()) {
+                    return Ok(Some(page));
+                }
+                self.core.lock().doubted("the target told the names of a directory out of order", machine::now());
+                return Err(Stop::Over);
             }
             asked = self.ask_page(number, dir, after)?;
         }

@@ -32,7 +32,7 @@ impl Srm {
         core.catching_up = true;
         drop(core);
         let srm = Arc::clone(self);
-        let started = std::thread::Builder::new().name("catch-up".to_owned()).spawn(move || {
+        let catch_up = move || {
             let begun = srm.begin_catch_up();
             srm.core.lock().catching_up = false;
             if let Some(number) = begun {
@@ -40,7 +40,11 @@ impl Srm {
             }
             srm.wake();
             srm.changed.notify_all();
-        });
+        };
+        if self.stepped {
+            return catch_up();
+        }
+        let started = std::thread::Builder::new().name("catch-up".to_owned()).spawn(catch_up);
         if let Err(error) = started {
             tracing::warn!(event = "pass-thread", %error, "no thread to catch up; tried again");
             self.core.lock().catching_up = false;

@@ -5,7 +5,9 @@ use super::{Stop, is_gone, unreadable};
 use crate::Srm;
 use crate::live::place_by;
 use crate::map::Source;
+use crate::said::are_blocks;
 use bytes::Bytes;
+use platform::machine;
 use platform::sys::attr;
 use platform::sys::content::hash;
 use platform::sys::extent::{self, Segment};
@@ -18,7 +20,6 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
 
 /// Largest block of a file system, in bytes.
 const LARGEST_BLOCK: u64 = 64 << 10;
@@ -33,6 +34,7 @@ const FEW: u64 = 4;
 
 /// Reads `len` bytes at `offset`; they must be there.
 pub(crate) fn read(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<Bytes> {
+    machine::disk(machine::Disk::SourceRead)?;
     let mut data = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?];
     let mut done = 0;
     while done < data.len() {
@@ -185,14 +187,14 @@ impl Srm {
     ) -> Result<(), Stop> {
         let block_bytes = u64::from(asked.block_bytes);
         let blocks = asked.len.div_ceil(block_bytes);
-        let differing = match asked.answer.recv() {
-            Ok(Answer::Differs(list)) if list.iter().all(|block| u64::from(*block) < blocks) => list,
-            Ok(_) => {
-                self.core.lock().damaged("the target answered a question that was not asked", Instant::now());
+        let differing = match machine::receive(&asked.answer, None, false) {
+            Some(Answer::Differs(list)) if are_blocks(&list, blocks) => list,
+            Some(_) => {
+                self.core.lock().doubted("the target answered a question that was not asked", machine::now());
                 return Err(Stop::Over);
             }
             // The answer was lost with the connection: as if all differed.
-            Err(_) => (0..u32::try_from(blocks).unwrap_or(u32::MAX)).collect(),
+            None => (0..u32::try_from(blocks).unwrap_or(u32::MAX)).collect(),
         };
         let few = differing.len() as u64 <= blocks / FEW;
         for (first, count) in runs(&differing) {

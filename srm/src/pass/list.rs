@@ -5,12 +5,12 @@ use super::ask::Asked;
 use super::{AGAIN_AFTER, Stop, is_gone, unreadable};
 use crate::Srm;
 use crate::map::Work;
+use platform::machine;
 use platform::tree::Node;
 use protocol::{Entry, Name};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Directories that one thread asks about at once.
 pub(super) const TOGETHER: usize = 16;
@@ -59,7 +59,7 @@ impl Srm {
     fn postpone(&self, number: u64, dir: &Arc<Node>, name: &Name, path: &str, error: &io::Error) -> Result<(), Stop> {
         tracing::warn!(event = "unreadable", path, %error, "cannot be mirrored, is tried again");
         let mut core = self.core.lock();
-        let again = Instant::now() + AGAIN_AFTER;
+        let again = machine::now() + AGAIN_AFTER;
         let pass = core.gate.pass(number).ok_or(Stop::Over)?;
         pass.postpone(Work::Name(Arc::clone(dir), name.clone()), again);
         core.last_error = Some(format!("cannot mirror {path}: {error}; tried again every 30 s"));

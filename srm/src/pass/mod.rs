@@ -3,7 +3,8 @@
 //! lost under it.
 //!
 //! Here: its threads, and what they take next. `catch_up` begins a pass from what was remembered; `list` compares a
-//! directory's names, `look` one name; `stage`, `shift`, `copy` and `mend` bring content; `ask` puts questions to the target.
+//! directory's names, `look` one name; `stage`, `shift`, `copy` and `mend` bring content; `ask` puts questions to the target; `share` knows what a pass has
+//! queued.
 
 mod again;
 mod ask;
@@ -13,31 +14,40 @@ mod index;
 mod list;
 mod look;
 mod mend;
+mod share;
 mod shift;
 mod stage;
 
 pub use again::{Again, Readiness};
 pub(crate) use copy::read;
 pub(crate) use look::path_of;
+pub(crate) use share::Share;
 
 use crate::Srm;
 use crate::core::Core;
 use crate::map::{Gate, Next, Work};
 use bytes::Bytes;
+use parking_lot::MutexGuard;
 use platform::killpoint::{self, KillPoint};
+use platform::machine;
 use platform::tree::{Names, Node};
-use protocol::{Draft, Mark, Op};
+use protocol::{Draft, Mark, Op, SeqNo};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Threads of a pass.
 const WORKERS: usize = 4;
-/// A pass sends nothing more while this much, or a quarter of the bound, is in the backlog: live operations are not to
+/// A pass sends nothing more while this much of it, or a quarter of the bound, is in the backlog: live operations are not to
 /// wait long behind it.
 const ROOM_BYTES: u64 = 16 << 20;
+/// A pass that waits so long for room, or for an answer, while applications have more queued than it may have, gets half of what the target takes.
+const STARVES_AFTER: Duration = Duration::from_secs(1);
 /// What could not be read is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// What a pass begins with.
+pub(crate) type Begin = Box<dyn FnOnce(&Arc<Srm>) -> bool + Send>;
 
 /// Why a piece of work ended early.
 #[derive(Debug)]
@@ -65,7 +75,7 @@ impl Srm {
         let begin = move |srm: &Arc<Self>| {
             let begun = srm.ensure_directories(&mut srm.tree.names().write(), srm.tree.root());
             if let Err(error) = &begun {
-                srm.core.lock().damaged(&format!("the source directory cannot be read: {error}"), Instant::now());
+                srm.core.lock().damaged(&format!("the source directory cannot be read: {error}"), machine::now());
             }
             begun.is_ok()
         };
@@ -75,6 +85,8 @@ impl Srm {
     /// Starts the threads of a pass, after `begin`.
     fn spawn_pass(self: &Arc<Self>, number: u64, begin: impl FnOnce(&Arc<Self>) -> bool + Send + 'static) {
         if self.stepped {
+            self.begins.lock().push(Box::new(begin));
+            self.begin_if_free();
             return;
         }
         let srm = Arc::clone(self);
@@ -94,23 +106,50 @@ impl Srm {
         });
         if let Err(error) = first {
             let why = format!("no thread could be started for the mirror pass: {error}");
-            self.core.lock().damaged(&why, Instant::now());
+            self.core.lock().damaged(&why, machine::now());
+        }
+    }
+
+    /// Without threads: what begins a pass runs when who asked for it holds no name any more.
+    fn begin_if_free(self: &Arc<Self>) {
+        if self.tree.names().try_write().is_some() {
+            for begin in std::mem::take(&mut *self.begins.lock()) {
+                let _worked_on = begin(self);
+            }
         }
     }
 
     fn work(self: Arc<Self>, number: u64) {
         while let Some(work) = self.next_work(number) {
-            let result = match &work {
-                Work::List(dir) => {
-                    self.work_lists(number, Arc::clone(dir));
-                    continue;
-                }
-                Work::Name(dir, name) => self.look(number, dir, name),
-                Work::Copy(file, source) => self.copy(number, file, *source),
-                Work::Mend(node, dirt) => self.mend_node(number, node, dirt),
-            };
-            self.worked(number, work, result);
+            self.work_on(number, work);
         }
+    }
+
+    /// Does a piece of work that was taken.
+    fn work_on(&self, number: u64, work: Work<Arc<Node>>) {
+        let result = match &work {
+            Work::List(dir) => return self.work_lists(number, Arc::clone(dir)),
+            Work::Name(dir, name) => self.look(number, dir, name),
+            Work::Copy(file, source) => self.copy(number, file, *source),
+            Work::Mend(node, dirt) => self.mend_node(number, node, dirt),
+        };
+        self.worked(number, work, result);
+    }
+
+    /// What a thread of a pass would do next, where there are none. `false`: nothing now.
+    pub(crate) fn work_once(self: &Arc<Self>) -> bool {
+        self.begin_if_free();
+        let mut core = self.core.lock();
+        let number = core.passes_begun;
+        let Some(pass) = core.gate.pass(number) else { return false };
+        let next = pass.next(machine::now());
+        drop(core);
+        match next {
+            Next::Work(work) => self.work_on(number, work),
+            Next::Wait(_) => return false,
+            Next::Finished => return self.core.lock().has_heard_all() && self.finish(number),
+        }
+        true
     }
 
     /// Lists a directory, and others that wait for it.
@@ -147,7 +186,7 @@ impl Srm {
                     drop(work);
                 }
                 Err(Stop::Unreadable(path, error)) => {
-                    pass.failed(work, Instant::now() + AGAIN_AFTER);
+                    pass.failed(work, machine::now() + AGAIN_AFTER);
                     tracing::warn!(event = "unreadable", path, %error, "cannot be mirrored, is tried again");
                     core.last_error = Some(format!("cannot mirror {path}: {error}; tried again every 30 s"));
                 }
@@ -162,12 +201,13 @@ impl Srm {
         let mut core = self.core.lock();
         loop {
             let pass = core.gate.pass(number)?;
-            match pass.next(Instant::now()) {
+            match pass.next(machine::now()) {
                 Next::Work(work) => return Some(work),
                 Next::Wait(until) => {
-                    let until = until.unwrap_or_else(|| Instant::now() + AGAIN_AFTER);
+                    let until = until.unwrap_or_else(|| machine::now() + AGAIN_AFTER);
                     self.changed.wait_until(&mut core, until);
                 }
+                Next::Finished if !core.has_heard_all() => self.changed.wait(&mut core),
                 Next::Finished => {
                     drop(core);
                     if self.finish(number) {
@@ -183,7 +223,7 @@ impl Srm {
     pub(crate) fn take_work(&self, number: u64) -> Vec<Work<Arc<Node>>> {
         let mut all = Vec::new();
         while let Some(pass) = self.core.lock().gate.pass(number) {
-            let Next::Work(work) = pass.next(Instant::now()) else { break };
+            let Next::Work(work) = pass.next(machine::now()) else { break };
             if let Work::Name(dir, name) = &work {
                 pass.not_pending(dir, name);
             }
@@ -204,7 +244,7 @@ impl Srm {
         pass.assert_finished();
         killpoint::pass(KillPoint::PassEnd);
         if !core.flags.are_settled_by(number) {
-            core.flags.schedule(Instant::now());
+            core.flags.schedule(machine::now());
         } else if let Some(seq) = core.push(Draft::new(&Op::Mark(Mark::Coherent), Bytes::new())) {
             core.coherent_at = Some(seq);
             core.flags.proof = Some(seq);
@@ -248,15 +288,27 @@ impl Srm {
 
     /// Waits until the pass may send more.
     pub(crate) fn wait_for_room(&self, number: u64) -> Result<(), Stop> {
+        let begun = machine::now();
         let mut core = self.core.lock();
         loop {
             if core.gate.pass(number).is_none() || core.stopped {
                 return Err(Stop::Over);
             }
-            if core.backlog.bytes() < ROOM_BYTES.min(core.backlog.limit_bytes() / 4) {
+            if core.share.bytes() < core.pass_room() && core.backlog.used_bytes() <= core.live_room() + core.pass_room()
+            {
                 return Ok(());
             }
-            self.changed.wait(&mut core);
+            core.waited_since(begun);
+            self.wait_for_change(&mut core);
+        }
+    }
+
+    /// Waits until something changed that a thread of a pass may wait for.
+    fn wait_for_change(&self, core: &mut MutexGuard<'_, Core>) {
+        if machine::is_simulated() {
+            MutexGuard::unlocked(core, || machine::wait(AGAIN_AFTER, false));
+        } else {
+            self.changed.wait(core);
         }
     }
 
@@ -264,8 +316,41 @@ impl Srm {
     pub(crate) fn push(&self, number: u64, draft: Draft) -> Result<(), Stop> {
         let mut core = self.core.lock();
         core.gate.pass(number).ok_or(Stop::Over)?;
-        let _no_reply_waits = self.queue(&mut core, draft, 0);
+        let _no_reply_waits = self.queue_of_pass(&mut core, draft);
         Ok(())
+    }
+
+    /// Queues a record of a pass.
+    fn queue_of_pass(&self, core: &mut Core, draft: Draft) -> Option<SeqNo> {
+        let before = core.backlog.bytes();
+        let seq = self.queue(core, draft, 0).0?;
+        core.share.queued(seq, core.backlog.bytes() - before);
+        Some(seq)
+    }
+}
+
+impl Core {
+    /// Whether the target has said what became of everything before the repair that a pass is, and what was damaged belongs to the pass: its end makes good
+    /// whatever was wrong by then.
+    fn has_heard_all(&self) -> bool {
+        self.applied >= self.repair_began.prev() && !self.damages.is_waiting()
+    }
+
+    /// Bytes that a pass may have queued.
+    pub(crate) fn pass_room(&self) -> u64 {
+        ROOM_BYTES.min(self.backlog.limit_bytes() / 4)
+    }
+
+    /// Bytes that are queued and are not of a pass.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.backlog.bytes() - self.share.bytes()
+    }
+
+    /// A pass has waited since then.
+    fn waited_since(&mut self, begun: Instant) {
+        if machine::since(begun) >= STARVES_AFTER && self.live_bytes() > self.pass_room() {
+            self.share.starve();
+        }
     }
 }
 

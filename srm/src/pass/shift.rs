@@ -10,6 +10,7 @@ use super::stage::{Failed, STAGED_ABOVE_BYTES};
 use super::{Stop, is_gone, unreadable};
 use crate::Srm;
 use crate::lanes::{Asked, CopyFrom};
+use platform::machine;
 use platform::sys::content::hash;
 use platform::sys::cut::Cutter;
 use platform::sys::{attr, content, extent};
@@ -21,7 +22,6 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Places at which old and new are compared to find out whether the content moved, and how much at each.
 const SAMPLES: u64 = 32;
@@ -114,14 +114,14 @@ impl Srm {
         }
         let mut differs = Vec::new();
         for answer in answers {
-            match answer.recv() {
-                Ok(Answer::Differs(blocks)) => differs.push(!blocks.is_empty()),
-                Ok(Answer::Page(_) | Answer::Verdict(_)) => {
-                    self.core.lock().damaged("the target answered a question that was not asked", Instant::now());
+            match machine::receive(&answer, None, false) {
+                Some(Answer::Differs(blocks)) => differs.push(!blocks.is_empty()),
+                Some(Answer::Page(_) | Answer::Verdict(_)) => {
+                    self.core.lock().doubted("the target answered a question that was not asked", machine::now());
                     return Err(Stop::Over);
                 }
                 // Lost with the connection.
-                Err(_) => return Ok(false),
+                None => return Ok(false),
             }
         }
         Ok(moved(&differs))
@@ -143,7 +143,7 @@ impl Srm {
     }
 
     /// Fills a staging file with what the target has of a file elsewhere, and with the rest.
-    pub(super) fn stage_shifted(&self, number: u64, fd: &OwnedFd, stage: StageId, old: &Old) -> Result<(), Failed> {
+    pub(super) fn stage_shifted(&self, number: u64, fd: &OwnedFd, stage: StageId, old: &Old) -> Result<u64, Failed> {
         let size = attr::stat(fd)?.st_size.cast_unsigned();
         let mut known = Index::new(&self.lanes, number, stage, old);
         known.come_to(0)?;
@@ -180,7 +180,7 @@ impl Srm {
         while let Some((range, asked)) = copying.asked.pop_front() {
             self.copied(&copying, range, asked)?;
         }
-        Ok(())
+        Ok(end.max(size))
     }
 
     /// Sees to a stretch of the new file.

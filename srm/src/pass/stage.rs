@@ -85,7 +85,7 @@ impl Srm {
             Way::Whole => (self.stage_whole(number, &fd, stage), None),
             Way::From(old) => (self.stage_shifted(number, &fd, stage, old), Some(turn)),
         };
-        let failed = match outcome.and_then(|()| self.stage_touched(number, node, &fd, stage)) {
+        let failed = match outcome.and_then(|longest| self.stage_touched(number, node, &fd, stage, longest)) {
             Ok(()) => return self.place(number, (dir, name, turn), node, &fd, stage).map(|()| true),
             Err(failed) => failed,
         };
@@ -113,10 +113,14 @@ impl Srm {
         Ok(true)
     }
 
-    fn stage_whole(&self, number: u64, fd: &OwnedFd, stage: StageId) -> Result<(), Failed> {
+    /// How long the staging file is then, at the most.
+    fn stage_whole(&self, number: u64, fd: &OwnedFd, stage: StageId) -> Result<u64, Failed> {
         let size = attr::stat(fd)?.st_size.cast_unsigned();
         let there = self.lanes.open(number, stage, size)?;
-        self.send_over(number, fd, stage, 0..size, there)
+        self.send_over(number, fd, stage, 0..size, there)?;
+        // An earlier copy was longer.
+        self.lanes.hole(number, stage, size, there.saturating_sub(size))?;
+        Ok(size)
     }
 
     /// Sends a range to a staging file of which so much was there already.
@@ -133,8 +137,17 @@ impl Srm {
         self.send_staged(number, fd, stage, split..range.end, false)
     }
 
-    /// Waits until all is there, and sends again what was touched meanwhile.
-    fn stage_touched(&self, number: u64, node: &Arc<Node>, fd: &OwnedFd, stage: StageId) -> Result<(), Failed> {
+    /// Waits until all is there, and sends again what was touched meanwhile. The staging file is at most so long: what is cut off of the file is a hole in it, or
+    /// it would be seen again if the file grows before it is placed.
+    fn stage_touched(
+        &self,
+        number: u64,
+        node: &Arc<Node>,
+        fd: &OwnedFd,
+        stage: StageId,
+        longest: u64,
+    ) -> Result<(), Failed> {
+        let mut longest = longest;
         self.lanes.settle(number, stage)?;
         for _ in 0..TRIES {
             let touched = match self.core.lock().gate.pass(number) {
@@ -147,7 +160,10 @@ impl Srm {
             let size = attr::stat(fd)?.st_size.cast_unsigned();
             for range in touched.iter() {
                 self.send_staged(number, fd, stage, range.start.min(size)..range.end.min(size), true)?;
+                let cut = range.start.max(size)..range.end.min(longest);
+                self.lanes.hole(number, stage, cut.start, cut.end.saturating_sub(cut.start))?;
             }
+            longest = longest.max(size);
             self.lanes.settle(number, stage)?;
         }
         Ok(())

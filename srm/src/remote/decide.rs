@@ -6,6 +6,7 @@ use crate::Srm;
 use crate::map::Touch;
 use bytes::Bytes;
 use platform::killpoint::{self, KillPoint};
+use platform::machine;
 use platform::tree::{Names, Node};
 use protocol::{Answer, Draft, Op, Phase, RelPath, SeqNo, Verdict};
 use rustix::io::Errno;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-/// The largest error number that an application may be told.
-const MAX_ERRNO: i32 = 511;
+/// The largest error number that Linux has.
+const MAX_ERRNO: i32 = 133;
 
 /// What an operation changes, for putting it back.
 #[derive(Clone, Debug)]
@@ -65,10 +66,13 @@ impl Asked {
     }
 }
 
-/// What an application is told; the target's word is not taken for more than that.
+/// What an application is told; the target's word is not taken for more than that. Never that there is no such operation: the kernel would believe it of
+/// the mount for good, and answer every later fsync itself, with success.
 fn errno(verdict: Verdict) -> Errno {
     match i32::try_from(verdict.errno) {
-        Ok(number) if (1..=MAX_ERRNO).contains(&number) => Errno::from_raw_os_error(number),
+        Ok(number) if (1..=MAX_ERRNO).contains(&number) && number != Errno::NOSYS.raw_os_error() => {
+            Errno::from_raw_os_error(number)
+        }
         _ => Errno::IO,
     }
 }
@@ -135,10 +139,10 @@ impl Srm {
 
     /// What the target says; `None`: nothing in time. Then all that waits is given up.
     fn verdict(&self, verdict: &Receiver<Answer>) -> Option<Verdict> {
-        match verdict.recv_timeout(self.config.remote_timeout) {
-            Ok(Answer::Verdict(verdict)) => Some(verdict),
-            Ok(Answer::Page(_) | Answer::Differs(_)) => None,
-            Err(_) => {
+        match machine::receive(verdict, Some(self.config.remote_timeout), true) {
+            Some(Answer::Verdict(verdict)) => Some(verdict),
+            Some(Answer::Page(_) | Answer::Differs(_)) => None,
+            None => {
                 self.core.lock().give_up_proposals();
                 None
             }
@@ -160,6 +164,20 @@ impl Drop for Proposed {
         let agreed = self.srm.core.lock().remote.pending.remove(&self.seq).is_some_and(|pending| pending.agreed);
         if agreed {
             self.srm.lost_track("what the target did first could not be followed; all will be compared");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_targets_error_is_one_that_the_kernel_may_be_told() {
+        let told = |errno_told| errno(Verdict { errno: errno_told, unchanged: false }).raw_os_error();
+        assert_eq!([1, 28, 122, 133].map(told), [1, 28, 122, 133]);
+        for absurd in [0, 38, 134, 511, 512, 524, 1 << 31, u32::MAX] {
+            assert_eq!(told(absurd), Errno::IO.raw_os_error(), "{absurd}");
         }
     }
 }

@@ -11,19 +11,21 @@ mod undo;
 
 pub use decide::{Asked, Proposed};
 pub use propose::now;
-pub(crate) use slots::{Found, Slots};
+pub(crate) use slots::{Found, Slots, left_in, slot_of};
 
 use crate::Srm;
 use crate::core::{Core, Link};
 use crate::map::Gate;
 use crate::status::CommitMode;
+use parking_lot::MutexGuard;
+use platform::machine;
 use protocol::{NodeId, RelPath, SeqNo};
 use rustix::io::Errno;
 use slots::Slot;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What an operation is refused with that is to be begun anew, after [`Srm::wait_until_proposable`]: the kernel's `ERESTARTSYS`, which no program sees.
 pub const BEGIN_ANEW: Errno = Errno::from_raw_os_error(512);
@@ -122,7 +124,7 @@ impl Core {
     fn can_propose_soon(&self, patience: Duration) -> bool {
         let soon = match &self.gate {
             Gate::Clean => true,
-            Gate::Pass(pass) => !pass.is_over_all() || self.pass_began.elapsed() < patience,
+            Gate::Pass(pass) => !pass.is_over_all() || machine::since(self.pass_began) < patience,
             Gate::Due | Gate::Held(_) => false,
         };
         // One that was silent a moment ago is not waited for again and again.
@@ -183,16 +185,20 @@ impl Srm {
     /// of the mode. To be called with nothing locked.
     pub fn wait_until_proposable(&self) -> Result<(), Errno> {
         let patience = self.config.remote_timeout;
-        let deadline = Instant::now() + patience;
+        let deadline = machine::now() + patience;
         while self.proposes() {
             let mut core = self.core.lock();
             if core.can_propose() {
                 return Ok(());
             }
-            if !core.can_propose_soon(patience) || Instant::now() >= deadline {
+            if !core.can_propose_soon(patience) || machine::now() >= deadline {
                 return Err(Errno::IO);
             }
-            self.changed.wait_until(&mut core, deadline.min(Instant::now() + TICK));
+            if machine::is_simulated() {
+                MutexGuard::unlocked(&mut core, || machine::wait(TICK, false));
+            } else {
+                self.changed.wait_until(&mut core, deadline.min(machine::now() + TICK));
+            }
         }
         Ok(())
     }

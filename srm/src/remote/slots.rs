@@ -117,6 +117,19 @@ fn decode(boot: [u8; 16], slot: &[u8]) -> Said {
     paths.map_or(Said::Unknown, Said::Paths)
 }
 
+/// The paths of a slot; `None` where it has none that can be believed.
+pub(crate) fn left_in(boot: [u8; 16], slot: &[u8]) -> Option<Vec<RelPath>> {
+    match decode(boot, slot) {
+        Said::Paths(paths) => Some(paths),
+        Said::Free | Said::Unknown => None,
+    }
+}
+
+/// A slot of these paths.
+pub(crate) fn slot_of(boot: [u8; 16], paths: &[RelPath]) -> Vec<u8> {
+    encode(boot, paths)
+}
+
 impl Slots {
     /// The file at `path`. With `go_on` what another daemon left there is read and stays; otherwise it is forgotten.
     pub fn open(path: PathBuf, boot: [u8; 16], go_on: bool) -> io::Result<(Arc<Self>, Found)> {

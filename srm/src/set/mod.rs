@@ -147,6 +147,12 @@ impl Set {
         })))
     }
 
+    /// The first 16 bytes of BLAKE3 of its text; `None` where everything is replicated.
+    pub fn digest(&self) -> Option<[u8; 16]> {
+        let hash = blake3::hash(self.text().as_bytes());
+        (!self.is_everything()).then(|| *hash.as_bytes().first_chunk().unwrap_or(&[0; 16]))
+    }
+
     /// The same for what was read from a file: it must be UTF-8.
     pub fn parse_bytes(bytes: &[u8]) -> Result<Self, SetError> {
         std::str::from_utf8(bytes)

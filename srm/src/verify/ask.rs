@@ -101,7 +101,12 @@ impl Run {
 
     /// An answer of another kind than its question.
     pub(super) fn unasked<T>(&self) -> Option<T> {
-        self.srm.core.lock().damaged("the target answered a question that was not asked", Instant::now());
+        self.doubt_target("the target answered a question that was not asked")
+    }
+
+    /// The target said what cannot be.
+    pub(super) fn doubt_target<T>(&self, why: &str) -> Option<T> {
+        self.srm.core.lock().doubted(why, Instant::now());
         None
     }
 

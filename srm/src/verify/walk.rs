@@ -9,6 +9,7 @@ use super::status::FindingKind;
 use super::{is_elsewhere, sample};
 use crate::Again;
 use crate::pass::{is_gone, path_of, read};
+use crate::said::is_in_order;
 use crate::set::Kind;
 use platform::sys::content::hash;
 use platform::tree::{Node, Opened};
@@ -96,9 +97,11 @@ impl Run {
             };
             let Some(asked) = asked else { continue };
             let Some(answers) = self.answers(&asked)? else { continue };
-            if let Some(page) = self.page_of(answers.into_iter().next()) {
+            let Some(page) = self.page_of(answers.into_iter().next()) else { continue };
+            if is_in_order(&page, after) {
                 return Ok(Some(page));
             }
+            let _doubted: Option<()> = self.doubt_target("the target told the names of a directory out of order");
         }
     }
 

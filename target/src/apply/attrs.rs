@@ -1,4 +1,4 @@
-//! Attributes: size, owner, permissions, times, in the order in which they do not undo each other.
+//! Attributes: size, owner, permissions, times, in the order in which they do not undo each other. What of them is put in force is decided in `force`.
 
 use super::{Applier, Fault};
 use platform::sys::attr;
@@ -18,15 +18,15 @@ impl Applier {
         let fd = if size.is_some() { self.file(place)? } else { self.node(place)? };
         let fd = fd.as_fd();
         let mut mode = mode;
+        if size.is_some() || owner.is_some() {
+            self.drop_capability(fd)?;
+        }
         if let Some(size) = size {
             mode = self.keep_mode(fd, mode)?;
             rustix::fs::ftruncate(fd, size)?;
         }
-        if let Some(owner) = owner {
-            self.chown(fd, owner)?;
-        }
-        if let Some(mode) = mode {
-            chmod(fd, mode)?;
+        if owner.is_some() || mode.is_some() {
+            self.put(fd, owner, mode)?;
         }
         if atime.is_some() || mtime.is_some() {
             attr::set_times(fd, atime, mtime)?;
@@ -36,11 +36,19 @@ impl Applier {
 
     /// Owner and permissions where they are not what they should be. Times are the caller's, and come after this.
     pub(super) fn settle(&self, fd: BorrowedFd<'_>, owner: Owner, mode: u32) -> Result<(), Fault> {
+        if !self.is_exact() {
+            return self.put(fd, Some(owner), Some(mode));
+        }
         let stat = attr::stat(fd)?;
         if (stat.st_uid, stat.st_gid) != (owner.uid, owner.gid) {
-            self.chown(fd, owner)?;
+            self.put(fd, Some(owner), None)?;
         }
-        settle_mode(fd, mode)
+        // Looked at only now: setting an owner takes setuid and setgid away, setting an ACL changes permissions.
+        let stat = attr::stat(fd)?;
+        if attr::perm(&stat) != mode && FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            self.put(fd, None, Some(mode))?;
+        }
+        Ok(())
     }
 
     /// The permissions that a change of data leaves: `mode`, or where the source says nothing of them, those of now. Only
@@ -49,57 +57,20 @@ impl Applier {
         if self.root || mode.is_some() {
             return Ok(mode);
         }
-        Ok(Some(attr::perm(&attr::stat(fd)?)).filter(|perm| perm & 0o6000 != 0))
-    }
-
-    /// Owner and group. Who is not root cannot give files away: that is counted, and everything else goes on.
-    fn chown(&self, fd: BorrowedFd<'_>, owner: Owner) -> Result<(), Fault> {
-        match attr::chown(fd, Some(owner.uid), Some(owner.gid)) {
-            Err(e) if !self.root && matches!(e.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => {
-                self.facts.update(|s| {
-                    s.owners_not_set += 1;
-                    if s.owners_not_set == 1 {
-                        s.last_error = Some("owners are not set: this target does not run as root".to_owned());
-                    }
-                });
-                Ok(())
-            }
-            // An id that does not exist in this user namespace: no repair changes that.
-            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
-                Err(Fault::retry(format!("owner {}:{} does not exist here", owner.uid, owner.gid)))
-            }
-            result => Ok(result?),
+        let stat = attr::stat(fd)?;
+        if attr::perm(&stat) & 0o6000 == 0 {
+            return Ok(None);
         }
+        Ok(Some(self.truth(fd, &stat)?.0.mode))
     }
-}
 
-/// Permissions; symbolic links have none.
-pub(super) fn chmod(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Fault> {
-    match attr::chmod(fd, mode) {
-        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) && is_link(fd)? => Ok(()),
-        result => Ok(result?),
+    /// What follows data: permissions where the operation changed them, and the time.
+    pub(super) fn after_data(&self, fd: BorrowedFd<'_>, (mtime, mode): (Time, Option<u32>)) -> Result<(), Fault> {
+        self.drop_capability(fd)?;
+        if let Some(mode) = mode {
+            self.put(fd, None, Some(mode))?;
+        }
+        attr::set_times(fd, None, Some(mtime))?;
+        Ok(())
     }
-}
-
-pub(super) fn is_link(fd: BorrowedFd<'_>) -> Result<bool, Fault> {
-    Ok(FileType::from_raw_mode(attr::stat(fd)?.st_mode) == FileType::Symlink)
-}
-
-/// Permissions where they are not what they should be.
-pub(super) fn settle_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Fault> {
-    // Looked at only now: setting an owner takes setuid and setgid away, setting an ACL changes permissions.
-    let stat = attr::stat(fd)?;
-    if attr::perm(&stat) != mode && FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-        chmod(fd, mode)?;
-    }
-    Ok(())
-}
-
-/// What follows data: permissions where the operation changed them, and the time.
-pub(super) fn after_data(fd: BorrowedFd<'_>, (mtime, mode): (Time, Option<u32>)) -> Result<(), Fault> {
-    if let Some(mode) = mode {
-        chmod(fd, mode)?;
-    }
-    attr::set_times(fd, None, Some(mtime))?;
-    Ok(())
 }

@@ -1,6 +1,5 @@
 //! Content: writing, allocating, copying, syncing.
 
-use super::attrs::after_data;
 use super::{Applier, Fault};
 use platform::sys::content::{read_up_to, write_all};
 use platform::sys::{attr, dir, extent};
@@ -25,7 +24,7 @@ impl Applier {
         let fd = self.file(place)?;
         let after = (after.0, self.keep_mode(fd.as_fd(), after.1)?);
         write_all(fd.as_fd(), payload, offset)?;
-        after_data(fd.as_fd(), after)?;
+        self.after_data(fd.as_fd(), after)?;
         if durable {
             rustix::fs::fdatasync(&fd)?;
         }
@@ -40,7 +39,7 @@ impl Applier {
         durable: bool,
     ) -> Result<(), Fault> {
         let fd = self.file(place)?;
-        after_data(fd.as_fd(), after)?;
+        self.after_data(fd.as_fd(), after)?;
         if durable {
             rustix::fs::fdatasync(&fd)?;
         }
@@ -57,7 +56,7 @@ impl Applier {
         let fd = self.file(place)?;
         let after = (after.0, self.keep_mode(fd.as_fd(), after.1)?);
         allocate(fd.as_fd(), mode, &range)?;
-        after_data(fd.as_fd(), after)
+        self.after_data(fd.as_fd(), after)
     }
 
     pub(super) fn copy_range(
@@ -84,7 +83,7 @@ impl Applier {
                 Err(e) => return Err(e.into()),
             }
         }
-        after_data(fd.as_fd(), after)
+        self.after_data(fd.as_fd(), after)
     }
 
     pub(super) fn fsync(&mut self, place: &Place, data_only: bool) -> Result<(), Fault> {

@@ -1,15 +1,14 @@
 //! Repair: making sure that at a path there is a node as the source has it. Can be done any number of times; what is in
 //! the way is set aside, never deleted (I7).
 
-use super::attrs::settle_mode;
 use super::data::{read_size, replace_content};
-use super::names::make;
+use super::fault::FaultKind;
 use super::node::{open_name, stat_name};
-use super::xattrs::settle_xattrs;
 use super::{Applier, Fault, Manner};
 use platform::killpoint::{self, KillPoint};
 use platform::sys::attr;
 use protocol::{Content, Ensure, NodeKind, RelPath, StageId, Time};
+use rustix::fs::AtFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -29,22 +28,32 @@ impl Applier {
         let node = if let Some(node) = there {
             node
         } else {
-            let node = make(dir.as_fd(), &name, &wanted.kind, wanted.attrs.mode)?;
-            self.made(node.as_fd());
-            node
+            self.make(dir.as_fd(), &name, &wanted.kind, wanted.attrs.owner, wanted.attrs.mode)?
         };
-        if wanted.kind == NodeKind::File {
-            let fd = if existed { self.reopen(node.as_fd())? } else { node };
-            match wanted.content {
-                Content::Whole => replace_content(fd.as_fd(), payload)?,
-                Content::Keep | Content::Staged(_) => set_size(fd.as_fd(), wanted.size)?,
-            }
-            self.settle_all(fd.as_fd(), wanted)?;
-            self.files.insert(wanted.node, Arc::new(fd));
-        } else {
-            self.settle_all(node.as_fd(), wanted)?;
+        let filled = self.fill(node, existed, wanted, payload);
+        if !existed && filled.as_ref().is_err_and(|fault| fault.kind == FaultKind::Retry) {
+            // Tried again it would be in its own way, and be set aside each time.
+            let flags = if wanted.kind == NodeKind::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            // Where that fails it is set aside once more.
+            let _ = self.home.undo.unlink(dir.as_fd(), name.as_bytes(), flags);
         }
+        filled?;
         settle_parent(dir.as_fd(), wanted)
+    }
+
+    /// Content, if any is brought, and everything else of a node that is at its place.
+    fn fill(&mut self, node: OwnedFd, existed: bool, wanted: &Ensure, payload: &[u8]) -> Result<(), Fault> {
+        if wanted.kind != NodeKind::File {
+            return self.settle_all(node.as_fd(), wanted);
+        }
+        let fd = if existed { self.reopen(node.as_fd())? } else { node };
+        match wanted.content {
+            Content::Whole => replace_content(fd.as_fd(), payload)?,
+            Content::Keep | Content::Staged(_) => set_size(fd.as_fd(), wanted.size)?,
+        }
+        self.settle_all(fd.as_fd(), wanted)?;
+        self.files.insert(wanted.node, Arc::new(fd));
+        Ok(())
     }
 
     /// Gives a staging file its name, its size and everything else.
@@ -98,9 +107,12 @@ impl Applier {
         let (dir, name) = self.parent(&wanted.path)?;
         let Some(stat) = stat_name(&dir, name.as_bytes())? else { return Ok(None) };
         let node = open_name(&dir, name.as_bytes())?;
-        let kind = attr::kind(node.as_fd(), &stat)?;
+        let kind = self.kind_of(node.as_fd(), &stat)?;
         // Equal kinds: the same target of a link, the same number of a device.
-        if kind == wanted.kind && !(wanted.fresh && kind != NodeKind::Directory) {
+        if kind == wanted.kind
+            && !(wanted.fresh && kind != NodeKind::Directory)
+            && self.can_hold(node.as_fd(), &kind, wanted.attrs.owner)?
+        {
             return Ok(Some(node));
         }
         self.set_aside(dir.as_fd(), &name, &wanted.path, manner.seq)?;
@@ -111,8 +123,8 @@ impl Applier {
     fn settle_all(&self, fd: BorrowedFd<'_>, wanted: &Ensure) -> Result<(), Fault> {
         self.settle(fd, wanted.attrs.owner, wanted.attrs.mode)?;
         let xattrs: Vec<_> = wanted.xattrs.iter().map(|(name, value)| (&name[..], &value[..])).collect();
-        settle_xattrs(fd, &xattrs)?;
-        settle_mode(fd, wanted.attrs.mode)?;
+        self.settle_xattrs(fd, &xattrs)?;
+        self.settle(fd, wanted.attrs.owner, wanted.attrs.mode)?;
         attr::set_times(fd, Some(wanted.atime), Some(wanted.attrs.mtime))?;
         Ok(())
     }

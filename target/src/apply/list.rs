@@ -2,11 +2,12 @@
 
 use super::node::open_name;
 use super::{Applier, Fault};
+use crate::kept::{self, Truth};
 use platform::sys::content::{hash, read_up_to};
 use platform::sys::resolve::open_beneath;
 use platform::sys::{attr, dir, proc_path, xattr};
-use protocol::{CHUNK_BYTES, Entry, Name, NodeKind, Own, Page, RelPath, Time};
-use rustix::fs::{Mode, OFlags, Stat};
+use protocol::{Attrs, CHUNK_BYTES, Entry, Name, NodeKind, Own, Page, RelPath, Time};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -48,7 +49,7 @@ impl Applier {
     pub(super) fn look(&self, path: &RelPath, name: &Name, hash: bool) -> Result<Page, Fault> {
         match self.directory(path)? {
             Some(directory) => {
-                let own = if path.is_root() { Some(own(directory.as_fd())?) } else { None };
+                let own = if path.is_root() { Some(own(directory.as_fd(), self.home.kept.any())?) } else { None };
                 Ok(Page { own, ..self.page(&directory, std::slice::from_ref(name), None, None, hash)? })
             }
             None => Ok(Page { exists: false, entries: Vec::new(), complete: true, own: None }),
@@ -102,8 +103,12 @@ impl Applier {
         Ok(page)
     }
 
-    /// Opens a regular file to read it, without leaving a trace in its access time where that is allowed.
+    /// Opens a regular file to read it, without leaving a trace in its access time where that is allowed. What the name was when
+    /// it was looked at, it need not be any more: opening a pipe would wait for a writer.
     pub(super) fn open_to_read(&self, node: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
+        if FileType::from_raw_mode(attr::stat(node)?.st_mode) != FileType::RegularFile {
+            return Err(Fault::damage("not a regular file"));
+        }
         let open = |flags| rustix::fs::open(proc_path(node), OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty());
         let opened = match open(OFlags::NOATIME) {
             Err(Errno::PERM) => open(OFlags::empty()),
@@ -117,42 +122,67 @@ impl Applier {
 
     fn entry(&self, directory: BorrowedFd<'_>, name: &Name) -> io::Result<Entry> {
         let suspects = |changed| self.home.clean.as_ref().is_none_or(|clean| clean.suspects(changed));
-        let stat = attr::stat_at(directory, name.as_os_str())?;
+        let mut stat = attr::stat_at(directory, name.as_os_str())?;
+        let mut pairs = match xattr::all_at(directory, name) {
+            Err(e) if e.raw_os_error() == Some(libc::EACCES) => {
+                let node = open_name(directory, name.as_bytes())?;
+                self.with_access(node.as_fd(), || xattr::all(node.as_fd()))?
+            }
+            result => result?,
+        };
+        // What the source did not change is no reason to suspect it.
+        let changed = attr::ctime(&stat);
+        if self.refit(directory, name, &stat, &pairs) {
+            stat = attr::stat_at(directory, name.as_os_str())?;
+            pairs = xattr::all_at(directory, name)?;
+        }
         let kind = attr::kind_at(directory, name, &stat)?;
-        Ok(described(name, &stat, kind, &xattr::all_at(directory, name)?, suspects))
+        let suspect = suspects(changed);
+        Ok(described(name, &stat, kind, pairs, self.home.kept.any(), |_| suspect))
     }
 }
 
 /// What a directory is itself.
-fn own(directory: BorrowedFd<'_>) -> io::Result<Own> {
-    Ok(Own { attrs: attr::attrs(&attr::stat(directory)?), xattrs: xattr::digest(&xattr::all(directory)?) })
+fn own(directory: BorrowedFd<'_>, keeps: bool) -> io::Result<Own> {
+    let stat = attr::stat(directory)?;
+    let pairs = xattr::all(directory)?;
+    let (pairs, kept) = if keeps { kept::shown(pairs, attr::perm(&stat)) } else { (pairs, None) };
+    let truth = Truth::of(&stat, kept.as_ref());
+    let attrs = Attrs { mode: truth.mode, owner: truth.owner, mtime: attr::mtime(&stat) };
+    Ok(Own { attrs, xattrs: xattr::digest(&pairs) })
 }
 
 /// A node as a reader is told of it.
 pub(crate) fn entry(name: &Name, node: BorrowedFd<'_>) -> io::Result<Entry> {
     let stat = attr::stat(node)?;
-    Ok(described(name, &stat, attr::kind(node, &stat)?, &xattr::all(node)?, |_| false))
+    Ok(described(name, &stat, attr::kind(node, &stat)?, xattr::all(node)?, true, |_| false))
 }
 
-/// `suspects`: whether a change at that time makes its attributes prove nothing.
+/// `keeps`: of some nodes something is kept that is not in force; `suspects`: whether a change at that time makes its attributes prove nothing.
 fn described(
     name: &Name,
     stat: &Stat,
     kind: NodeKind,
-    xattrs: &[xattr::Pair],
+    xattrs: Vec<xattr::Pair>,
+    keeps: bool,
     suspects: impl FnOnce(Time) -> bool,
 ) -> Entry {
+    let own_block = keeps && kept::has_own_block(stat, &xattrs);
+    let (xattrs, kept) = if keeps { kept::shown(xattrs, attr::perm(stat)) } else { (xattrs, None) };
+    let truth = Truth::of(stat, kept.as_ref());
+    let kind = truth.special.unwrap_or(kind);
     let is_file = kind == NodeKind::File;
     // The kernel shows no negative sizes or blocks.
     let only_file = |n: i64| if is_file { u64::try_from(n).unwrap_or(0) } else { 0 };
     Entry {
         name: name.clone(),
-        attrs: attr::attrs(stat),
+        attrs: Attrs { mode: truth.mode, owner: truth.owner, mtime: attr::mtime(stat) },
         size: only_file(stat.st_size),
-        blocks: only_file(stat.st_blocks),
+        // What stands for something else has no blocks that are told.
+        blocks: only_file(stat.st_blocks).saturating_sub(if own_block { kept::OWN_BLOCK } else { 0 }),
         links: stat.st_nlink,
         inode: stat.st_ino,
-        xattrs: xattr::digest(xattrs),
+        xattrs: xattr::digest(&xattrs),
         suspect: suspects(attr::ctime(stat)),
         content: None,
         kind,

@@ -7,13 +7,16 @@ mod data;
 mod descriptors;
 mod ensure;
 mod fault;
+mod force;
 mod list;
 mod names;
 mod node;
+mod refit;
 mod remove;
 mod rename;
 mod save;
 mod seen;
+mod weight;
 mod xattrs;
 
 pub(crate) use compare::differing;
@@ -25,6 +28,7 @@ pub(crate) use xattrs::settle_xattrs;
 
 use crate::aside::Aside;
 use crate::home::Home;
+use crate::limits::Limits;
 use crate::status::Facts;
 use bytes::Bytes;
 use descriptors::{Files, Parents};
@@ -42,8 +46,9 @@ pub(crate) struct Applier {
     parents: Parents,
     aside: Aside,
     listing: Option<Listing>,
-    /// Owners can be set. An ordinary user's target keeps everything but them.
+    /// Owners can be set, for all that is known before it is tried.
     root: bool,
+    limits: Limits,
 }
 
 /// How a record that changes names is to be applied.
@@ -62,7 +67,8 @@ impl Applier {
     pub fn new(home: Arc<Home>, facts: Arc<Facts>) -> Self {
         let aside = Aside::new(home.clone());
         let root = rustix::process::geteuid().is_root();
-        Self { home, facts, files: Files::default(), parents: Parents::default(), aside, listing: None, root }
+        let limits = home.limits;
+        Self { home, facts, files: Files::default(), parents: Parents::default(), aside, listing: None, root, limits }
     }
 
     /// Whether doing a record again, after nobody knows how much of it was done, needs to know that it was begun.
@@ -72,6 +78,20 @@ impl Applier {
 
     /// Applies a record. `redo`: it was begun before, when its names (of a rename) had these inodes.
     pub fn apply(&mut self, record: &Record, payload: &Bytes, redo: Option<[u64; 2]>) -> Result<Option<Answer>, Fault> {
+        if !self.home.quota.is_set() {
+            return self.apply_any(record, payload, redo);
+        }
+        // What was proposed has what it takes.
+        if record.phase != Phase::Settled {
+            self.admit(&record.op, payload.len() as u64)?;
+        }
+        let weight = self.weigh(&record.op);
+        let done = self.apply_any(record, payload, redo);
+        self.count(&record.op, &weight);
+        done
+    }
+
+    fn apply_any(&mut self, record: &Record, payload: &Bytes, redo: Option<[u64; 2]>) -> Result<Option<Answer>, Fault> {
         let manner = Manner { seq: record.seq.get(), tolerant: record.tolerant, redo, phase: record.phase };
         if self.is_lost_orphan(&record.op)? {
             return Ok(None);

@@ -21,28 +21,25 @@ impl Applier {
     ) -> Result<(), Fault> {
         let (dir, name) = self.parent(path)?;
         self.files.remove(node);
-        let (fd, dir) = match make(dir.as_fd(), &name, kind, attrs.mode) {
-            Ok(fd) => {
-                self.made(fd.as_fd());
-                (fd, dir)
-            }
-            Err(Errno::EXIST) => {
+        let (fd, dir) = match self.make(dir.as_fd(), &name, kind, attrs.owner, attrs.mode) {
+            Ok(fd) => (fd, dir),
+            Err(Fault { errno: Some(Errno::EXIST), .. }) => {
                 let there = open_name(&dir, name.as_bytes())?;
-                let same = attr::kind(there.as_fd(), &attr::stat(&there)?)? == *kind;
-                if manner.redo.is_some() && same {
+                let stat = attr::stat(&there)?;
+                // What stood there before the earlier try is not what that made.
+                let made = manner.redo.is_some_and(|[before, _]| before != stat.st_ino);
+                if made && self.kind_of(there.as_fd(), &stat)? == *kind {
                     let fd = if *kind == NodeKind::File { self.reopen(there.as_fd())? } else { there };
                     (fd, dir)
                 } else if manner.tolerant {
                     self.set_aside(dir.as_fd(), &name, path, manner.seq)?;
                     let (dir, name) = self.parent(path)?;
-                    let fd = make(dir.as_fd(), &name, kind, attrs.mode)?;
-                    self.made(fd.as_fd());
-                    (fd, dir)
+                    (self.make(dir.as_fd(), &name, kind, attrs.owner, attrs.mode)?, dir)
                 } else {
                     return Err(Errno::EXIST.into());
                 }
             }
-            Err(e) => return Err(e.into()),
+            Err(fault) => return Err(fault),
         };
         self.settle(fd.as_fd(), attrs.owner, attrs.mode)?;
         attr::set_times(fd.as_fd(), None, Some(attrs.mtime))?;

@@ -80,6 +80,7 @@ impl Applier {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Fault::damage("not a regular file"));
         }
+        self.check_file(path, &stat)?;
         let open = || rustix::fs::open(proc_path(path), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
         match open() {
             Err(Errno::ACCESS) if !self.root => {

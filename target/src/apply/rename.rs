@@ -18,20 +18,21 @@ pub(super) struct Move<'a> {
 }
 
 impl Applier {
-    /// The inodes that a rename's names have now, or the staging file that is to be placed, zero for none: noted before
-    /// anything is done.
+    /// The inodes that a rename's names have now, what stands where something is to be made, or the staging file that is to be placed, zero for none: noted
+    /// before anything is done.
     pub fn inodes(&mut self, op: &Op) -> [u64; 2] {
         if let Op::Ensure(wanted) = op
             && let Content::Staged(stage) = wanted.content
         {
             return [self.home.stages.inode(stage).ok().flatten().unwrap_or(0), 0];
         }
-        let Op::Rename { from, to, .. } = op else { return [0; 2] };
-        [from, to].map(|path| {
-            // What cannot be looked at is met again, and reported, when the record is applied.
-            let Ok((dir, name)) = self.parent(path) else { return 0 };
-            stat_name(dir, name.as_bytes()).ok().flatten().map_or(0, |stat| stat.st_ino)
-        })
+        // What cannot be looked at is met again, and reported, when the record is applied.
+        let mut inode = |path| self.inode_at(path).unwrap_or(0);
+        match op {
+            Op::Rename { from, to, .. } => [inode(from), inode(to)],
+            Op::Create { path, .. } => [inode(path), 0],
+            _ => [0; 2],
+        }
     }
 
     pub(super) fn rename(&mut self, what: &Move<'_>, times: (Time, Time), manner: Manner) -> Result<(), Fault> {

@@ -97,7 +97,14 @@ impl Applier {
         if ahead && end.saturating_sub(range.start) > AHEAD_BYTES {
             return Ok(());
         }
+        let quota = &self.home.quota;
+        if quota.room().is_some_and(|room| end.saturating_sub(range.start) > room) {
+            // Then there is no log, and that is said.
+            return Err(io::Error::other("the quota leaves no room for it"));
+        }
         let file = self.open_to_read(node).map_err(|fault: Fault| io::Error::other(fault.text))?;
-        self.home.undo.data(file.as_fd(), range)
+        let saved = self.home.undo.data(file.as_fd(), range);
+        quota.undo(self.home.undo.size());
+        saved
     }
 }

@@ -58,7 +58,7 @@ impl Applier {
         seen.unwrap_or(Seen::Unknown)
     }
 
-    fn inode_at(&mut self, path: &RelPath) -> io::Result<u64> {
+    pub(super) fn inode_at(&mut self, path: &RelPath) -> io::Result<u64> {
         let (dir, name) = self.parent(path).map_err(|_| io::Error::from(io::ErrorKind::NotFound))?;
         Ok(stat_name(dir, name.as_bytes())?.map_or(0, |stat| stat.st_ino))
     }

@@ -3,6 +3,7 @@
 
 use crate::apply::{MAX_ENTRIES, MAX_TEXT_BYTES, entry};
 use crate::error::text;
+use crate::kept::{self, Kept, Truth};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use platform::sys::content::{block_hashes, open_to_read, read_up_to};
@@ -130,6 +131,7 @@ impl Tree {
     fn xattrs(&self, path: &RelPath) -> Result<Told, Failed> {
         let node = self.open(path, OFlags::empty())?;
         let mut pairs = xattr::all(node.as_fd())?;
+        (pairs, _) = kept::shown(pairs, attr::perm(&attr::stat(&node)?));
         pairs.sort();
         if pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_XATTRS_BYTES {
             return Err(Failed(FailedKind::Unreadable, "more extended attributes than can be sent".to_owned()));
@@ -185,7 +187,13 @@ impl Tree {
         if len > CHUNK_BYTES || !ends {
             return Err(Failed(FailedKind::Bounds, format!("{len} bytes at {offset} are out of bounds")));
         }
-        Ok(open_to_read(self.open(path, OFlags::empty())?.as_fd())?)
+        let node = self.open(path, OFlags::empty())?;
+        let stat = attr::stat(&node)?;
+        // A file that stands for something else is empty.
+        if stat.st_size == 0 && Truth::of(&stat, Kept::read(node.as_fd(), &stat)?.as_ref()).special.is_some() {
+            return Err(Failed(FailedKind::Kind, "not a regular file".to_owned()));
+        }
+        Ok(open_to_read(node.as_fd())?)
     }
 }
 

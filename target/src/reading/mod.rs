@@ -3,12 +3,13 @@
 
 mod answers;
 
-use crate::admit::{open_dir, refused};
+use crate::admit::{not_given, open_dir, refused, speaks};
 use crate::clean::Clean;
 use crate::error::{TargetError, text};
 use crate::home::standing;
 use crate::inbox::unreadable;
 use crate::owner::Owner;
+use crate::peer::Peer;
 use crate::position::{Boot, SlotFile};
 use crate::root::OWN;
 use crate::session::{HELLO_TIMEOUT, READ_BUFFER_BYTES, refuse};
@@ -64,19 +65,25 @@ impl Reading {
 
     /// Serves one reader, whose key has the fingerprint `peer`, until its connection ends; within a tokio runtime. For a
     /// ROOT that no daemon of this process has.
-    pub async fn serve<R, W>(self: Arc<Self>, peer: &str, reader: R, mut writer: W) -> Result<(), TargetError>
+    pub async fn serve<R, W>(
+        self: Arc<Self>,
+        peer: impl Into<Peer> + Send,
+        reader: R,
+        mut writer: W,
+    ) -> Result<(), TargetError>
     where
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send,
     {
+        let peer = peer.into();
         let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, reader);
         match tokio::time::timeout(HELLO_TIMEOUT, read_message(&mut reader)).await {
-            Ok(Ok(Some(Message::Fetch(fetch)))) => self.answer(fetch, peer, reader, writer).await,
+            Ok(Ok(Some(Message::Fetch(fetch)))) => self.answer(fetch, &peer, reader, writer).await,
             Ok(Ok(None)) => Ok(()),
-            Ok(Err(WireError::Io(source))) => Err(TargetError::Connection { name: peer.to_owned(), source }),
+            Ok(Err(WireError::Io(source))) => Err(TargetError::Connection { name: peer.key, source }),
             _ => {
                 let why = refused(RefusalCode::Protocol, "the first message must be a fetch");
-                refuse(&mut reader, &mut writer, peer.to_owned(), why).await
+                refuse(&mut reader, &mut writer, peer.key, why).await
             }
         }
     }
@@ -85,7 +92,7 @@ impl Reading {
     pub(crate) async fn answer<R, W>(
         self: &Arc<Self>,
         fetch: Fetch,
-        peer: &str,
+        peer: &Peer,
         mut reader: R,
         mut writer: W,
     ) -> Result<(), TargetError>
@@ -99,7 +106,7 @@ impl Reading {
             return refuse(&mut reader, &mut writer, name, why).await;
         };
         let opened = tokio::task::spawn_blocking({
-            let (reading, peer) = (Arc::clone(self), peer.to_owned());
+            let (reading, peer) = (Arc::clone(self), peer.clone());
             move || reading.admit(&fetch, &peer)
         });
         let failed = |e| Err(refused(RefusalCode::Other, format!("the target failed: {e}")));
@@ -107,7 +114,7 @@ impl Reading {
             Ok(admitted) => admitted,
             Err(why) => return refuse(&mut reader, &mut writer, name, why).await,
         };
-        tracing::info!(event = "read", %name, %peer, "a replica is read by its owner");
+        tracing::info!(event = "read", %name, peer = peer.key, "a replica is read by its owner");
         let lost = |source| TargetError::Connection { name: name.clone(), source };
         write_message(&mut writer, &Message::FetchAck(ack)).await.map_err(lost)?;
         match converse(&Arc::new(tree), &mut reader, &mut writer).await {
@@ -118,13 +125,9 @@ impl Reading {
     }
 
     /// Whether this node may read this replica; what it then sees. Makes and changes nothing.
-    fn admit(&self, fetch: &Fetch, peer: &str) -> Result<(Tree, FetchAck), Refused> {
+    fn admit(&self, fetch: &Fetch, peer: &Peer) -> Result<(Tree, FetchAck), Refused> {
         let name = &fetch.name;
-        if fetch.version != VERSION {
-            let why =
-                format!("the reader speaks protocol {}, this target {VERSION}: use the same release", fetch.version);
-            return Err(refused(RefusalCode::Version, why));
-        }
+        speaks("reader", fetch.version)?;
         let missing = || {
             let why = format!("there is no replica '{name}' here: 'replfs status' on the target lists those that are");
             refused(RefusalCode::Missing, why)
@@ -132,6 +135,10 @@ impl Reading {
         let fail = |e: io::Error| {
             refused(RefusalCode::Other, format!("the target cannot read the replica '{name}': {}", text(&e)))
         };
+        // Before anything is looked for: what else is here is none of its business.
+        if !peer.may(name) {
+            return Err(not_given(peer, name));
+        }
         if name.as_bytes().starts_with(OWN.as_bytes()) {
             return Err(missing());
         }
@@ -140,10 +147,10 @@ impl Reading {
             result => result.map_err(fail)?,
         };
         let owner = Owner::read(meta.as_fd()).map_err(fail)?.ok_or_else(missing)?;
-        if owner.source != peer {
+        if !peer.owns(name, &owner.source) {
             let why = format!(
-                "'{name}' belongs to another source ({}), this node is {peer}: restore with that node's key (its --state)",
-                owner.source
+                "'{name}' belongs to another source ({}), this node is {}: restore with that node's key (its --state)",
+                owner.source, peer.key
             );
             return Err(refused(RefusalCode::Owned, why));
         }

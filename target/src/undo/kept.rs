@@ -69,7 +69,10 @@ impl Active {
         match keep() {
             // A directory changes when it moves. What it may be is saved.
             Err(Errno::ACCESS) if is_dir(stat) => {
-                rustix::fs::chmodat(dir, name, Mode::RWXU, AtFlags::empty())?;
+                // By descriptor: under the name there may be a link by now, and permissions are set on what it leads to.
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let directory = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+                attr::chmod(directory.as_fd(), 0o700).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
                 keep()
             }
             result => result,

@@ -244,6 +244,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Bytes in this segment.
+    pub fn written(&self) -> u64 {
+        self.at
+    }
+
     /// Waits for the disk, where there is anything that must be there.
     pub fn sync(&mut self) -> io::Result<()> {
         if self.wanted > self.durable {

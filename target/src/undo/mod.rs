@@ -10,7 +10,7 @@
 mod back;
 mod find;
 mod kept;
-mod log;
+pub(crate) mod log;
 mod names;
 mod nodes;
 mod report;
@@ -55,6 +55,8 @@ struct Active {
     kept: OwnedFd,
     writer: Writer,
     saved: Saved,
+    /// Bytes in segments before the writer's.
+    before: u64,
     /// A node that has a name among the kept ones in addition, while its own is about to be replaced.
     second: Option<u64>,
 }
@@ -79,10 +81,14 @@ impl Undo {
             }
         };
         let segment = log::segments(dir.as_fd())?.last().copied().unwrap_or(0) + 1;
+        let mut before = 0;
+        for earlier in log::segments(dir.as_fd())? {
+            before += log::open(dir.as_fd(), earlier)?.metadata()?.len();
+        }
         let writer = Writer::begin(dir.as_fd(), segment, next)?;
         rustix::fs::fsync(&dir)?;
         let status = status.unwrap_or_else(|| ImageStatus { number: 0, taken: "unknown".to_owned() });
-        Ok(Self(Mutex::new(Some(Active { status, kept, writer, saved, second: None }))))
+        Ok(Self(Mutex::new(Some(Active { status, kept, writer, saved, before, second: None }))))
     }
 
     /// Begins one: the replica is coherent, and everything up to `number` of that run is applied.
@@ -100,7 +106,7 @@ impl Undo {
         rustix::fs::renameat(meta, NEW, meta, DIR)?;
         fsync(meta)?;
         let status = ImageStatus { number, taken };
-        let active = Active { status: status.clone(), kept, writer, saved: Saved::default(), second: None };
+        let active = Active { status: status.clone(), kept, writer, saved: Saved::default(), before: 0, second: None };
         *self.0.lock() = Some(active);
         Ok(status)
     }
@@ -115,6 +121,11 @@ impl Undo {
 
     pub fn status(&self) -> Option<ImageStatus> {
         self.0.lock().as_ref().map(|active| active.status.clone())
+    }
+
+    /// Bytes of the log.
+    pub fn size(&self) -> u64 {
+        self.0.lock().as_ref().map_or(0, |active| active.before + active.writer.written())
     }
 
     pub fn is_active(&self) -> bool {

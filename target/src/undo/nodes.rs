@@ -67,6 +67,9 @@ fn size(stat: &rustix::fs::Stat) -> u64 {
 }
 
 fn open_to_write(path: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    if FileType::from_raw_mode(attr::stat(path)?.st_mode) != FileType::RegularFile {
+        return Err(io::Error::other("something that is no file has the inode number of one that is to go back"));
+    }
     let open = || rustix::fs::open(proc_path(path), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     match open() {
         Err(Errno::ACCESS) => {
@@ -136,7 +139,15 @@ fn attributes(fd: BorrowedFd<'_>, was: &Node) -> Result<(), RollBackError> {
         attr::chown(fd, Some(was.uid), Some(was.gid))?;
     }
     let xattrs: Vec<_> = was.xattrs.iter().map(|(name, value)| (&name[..], &value[..])).collect();
-    settle_xattrs(fd, &xattrs).map_err(|fault| io::Error::other(fault.text))?;
+    let settled = match settle_xattrs(fd, &xattrs) {
+        // The owner's own permissions; they are set below.
+        Err(fault) if fault.errno == Some(Errno::ACCESS) => {
+            attr::chmod(fd, attr::perm(&stat) | 0o600)?;
+            settle_xattrs(fd, &xattrs)
+        }
+        settled => settled,
+    };
+    settled.map_err(|fault| io::Error::other(fault.text))?;
     let perm = was.mode & 0o7777;
     let is_link = FileType::from_raw_mode(was.mode) == FileType::Symlink;
     if !is_link && attr::perm(&attr::stat(fd)?) != perm {

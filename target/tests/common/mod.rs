@@ -18,7 +18,7 @@ use protocol::{
     Phase, Place, Record, RefusalCode, Refused, RelPath, RenameKind, Replaced, ReplicaId, SeqNo, Time, Trouble,
     TroubleKind, VERSION,
 };
-use replfs_target::{Target, TargetConfig, TargetError};
+use replfs_target::{Limits, Target, TargetConfig, TargetError};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -99,7 +99,7 @@ impl Rig {
 }
 
 pub fn open(dir: &Path) -> Result<Arc<Target>, TargetError> {
-    Target::open(TargetConfig { root: dir.join("root"), software: "test".to_owned() })
+    Target::open(TargetConfig { root: dir.join("root"), software: "test".to_owned(), limits: Limits::default() })
 }
 
 pub fn hello(run: u8) -> Hello {
@@ -113,6 +113,8 @@ pub fn hello(run: u8) -> Hello {
         replica: None,
         adopt: false,
         retry_ms: None,
+        features: protocol::Features::OURS,
+        set: None,
     }
 }
 
@@ -152,7 +154,7 @@ pub fn pipe(
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let (reader, writer) = tokio::io::split(theirs);
     let (target, peer) = (target.clone(), peer.to_owned());
-    let served = tokio::spawn(async move { target.serve(&peer, reader, writer).await });
+    let served = tokio::spawn(async move { target.serve(peer, reader, writer).await });
     let (reader, writer) = tokio::io::split(ours);
     (reader, writer, served)
 }
@@ -208,6 +210,7 @@ impl Source {
                     assert!(ack.durable <= ack.applied, "what is durable is applied: {ack:?}");
                     self.ack = ack;
                 }
+                Message::Busy(_) => {}
                 Message::Trouble(trouble) => self.troubles.push(trouble),
                 Message::Answer(seq, answer) => {
                     assert!(self.ack.applied < seq, "an answer comes before the acknowledgement of its question");
@@ -274,7 +277,7 @@ impl Source {
         let ack = loop {
             match receive(&mut self.reader).await.expect("an answer to goodbye") {
                 Message::ByeAck(ack) => break ack,
-                Message::Ack(_) => {}
+                Message::Ack(_) | Message::Busy(_) => {}
                 other => panic!("unexpected {other:?}"),
             }
         };
@@ -301,7 +304,7 @@ impl Source {
                     assert!(matches!(outcome, Err(TargetError::Refused { .. })), "{outcome:?}");
                     return refused;
                 }
-                Message::Ack(_) => {}
+                Message::Ack(_) | Message::Busy(_) => {}
                 other => panic!("unexpected {other:?}"),
             }
         }

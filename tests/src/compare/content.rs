@@ -1,10 +1,12 @@
 //! Compares the bytes of two files and where they have data. Nothing of names and attributes.
 
+use crate::extents;
 use anyhow::{Context, Result};
 use rustix::fs::{Advice, OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::fmt;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -51,7 +53,8 @@ impl Pair {
     }
 
     /// Both maps of data. An allocated but never written range that somebody has read counts as data while it is in
-    /// the page cache; so where the maps differ, both files leave the cache first and are looked at again.
+    /// the page cache; so where the maps differ, the file systems are asked what was written, if they can tell, and else both files leave the
+    /// cache first.
     pub fn data_maps(&self) -> Result<(Vec<Extent>, Vec<Extent>)> {
         let maps = (data_map(&self.a)?, data_map(&self.b)?);
         if maps.0 == maps.1 {
@@ -61,7 +64,10 @@ impl Pair {
             file.sync_data()?;
             rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?;
         }
-        Ok((data_map(&self.a)?, data_map(&self.b)?))
+        match (extents::written(&self.a), extents::written(&self.b)) {
+            (Ok(a), Ok(b)) => Ok((joined(a), joined(b))),
+            _ => Ok((data_map(&self.a)?, data_map(&self.b)?)),
+        }
     }
 
     /// Position of the first byte that differs. What both maps call a hole is zero on both sides and is not read: files of
@@ -103,20 +109,29 @@ fn fill(file: &File, buffer: &mut [u8], at: u64) -> Result<usize> {
 }
 
 fn data_map(file: &File) -> Result<Vec<Extent>> {
-    let mut map: Vec<Extent> = Vec::new();
+    let mut found = Vec::new();
     let mut at = 0;
     loop {
         let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
             Ok(start) => start,
-            Err(Errno::NXIO) => return Ok(map),
+            Err(Errno::NXIO) => return Ok(joined(found)),
             Err(error) => return Err(error).context("cannot seek data"),
         };
         let end = rustix::fs::seek(file, SeekFrom::Hole(start)).context("cannot seek a hole")?;
+        found.push(start..end);
+        at = end;
+    }
+}
+
+/// The blocks of stretches, those that meet as one.
+fn joined(stretches: Vec<Range<u64>>) -> Vec<Extent> {
+    let mut map: Vec<Extent> = Vec::new();
+    for Range { start, end } in stretches {
         let (first, last) = (start / BLOCK * BLOCK, end.next_multiple_of(BLOCK));
         match map.last_mut() {
             Some(before) if before.end >= first => before.end = last,
             _ => map.push(Extent { start: first, end: last }),
         }
-        at = end;
     }
+    map
 }

@@ -5,6 +5,7 @@ mod content;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use anyhow::{Context, Result};
 use scan::{Node, Tree};
@@ -88,8 +89,21 @@ impl Report {
 /// Compares the trees below `a` and `b`, which must be directories and should not change meanwhile. Errors: a node
 /// cannot be read; differences are not errors.
 pub fn trees(a: &Path, b: &Path) -> Result<Report> {
-    let first = Tree::scan(a).with_context(|| format!("cannot read the tree {}", a.display()))?;
-    let second = Tree::scan(b).with_context(|| format!("cannot read the tree {}", b.display()))?;
+    compare((a, scan(a)?), (b, scan(b)?))
+}
+
+/// The same with a replica of which some is kept that its target, not being root, could not put in force.
+pub fn with_replica(a: &Path, replica: &Path) -> Result<Report> {
+    let mut second = scan(replica)?;
+    second.nodes.values_mut().for_each(told::told);
+    compare((a, scan(a)?), (replica, second))
+}
+
+fn scan(root: &Path) -> Result<Tree> {
+    Tree::scan(root).with_context(|| format!("cannot read the tree {}", root.display()))
+}
+
+fn compare((a, first): (&Path, Tree), (b, second): (&Path, Tree)) -> Result<Report> {
     let mut found = Findings::default();
     let names: BTreeSet<&Vec<u8>> = first.nodes.keys().chain(second.nodes.keys()).collect();
     let mut read = BTreeSet::new();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{Class, trees};
+use crate::mapping::Mapping;
 use crate::tree;
 use rustix::fs::{AtFlags, Timespec, Timestamps, XattrFlags};
 use std::fs;
@@ -139,6 +140,27 @@ fn holes_and_allocation_are_seen() {
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, 1 << 20).unwrap();
     });
     assert_eq!(reserved, one(Class::Allocation, "dir/file"));
+}
+
+#[test]
+fn what_was_reserved_and_read_is_no_data() {
+    let (_home, a, b) = twins();
+    let mut kept = Vec::new();
+    for (root, reads) in [(&a, true), (&b, false)] {
+        let path = root.join("reserved");
+        let file = fs::File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 409_600).unwrap();
+        if reads {
+            // What is mapped stays in the page cache.
+            let mut mapping = Mapping::shared(&file, 409_600).unwrap();
+            assert!(mapping.bytes().iter().all(|byte| *byte == 0));
+            kept.push(mapping);
+        }
+        touch(&path, 5, 5);
+        touch(root, 5, 5);
+    }
+    let report = trees(&a, &b).unwrap();
+    assert!(report.differences.is_empty(), "{}", report.text(5));
 }
 
 #[test]

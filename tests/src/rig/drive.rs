@@ -2,7 +2,7 @@
 
 use super::status::{Document, Source, VERSION};
 use super::watchdog::{is_running, kill};
-use super::{NAME, Rig, Target};
+use super::{NAME, PEER, Rig, Target};
 use crate::command::{self, Outcome};
 use crate::compare;
 use crate::link::Link;
@@ -31,16 +31,51 @@ impl Rig {
         if self.setup.local || self.setup.bypassed {
             return;
         }
+        if self.setup.paired {
+            let first = self.target_address.is_none();
+            self.start_target_allowing(None, "127.0.0.1:0");
+            if first {
+                let invitation = self.invite(&["--dir", NAME]);
+                self.replfs("pair", &[&invitation, "--name", PEER]).ok();
+            }
+            return;
+        }
         let allow = self.key(&self.source_state());
-        self.start_target_allowing(&allow, "127.0.0.1:0");
+        self.start_target_allowing(Some(&allow), "127.0.0.1:0");
+    }
+
+    /// What `replfs target invite` prints, for the place where the source finds this rig's target.
+    #[track_caller]
+    pub fn invite(&self, words: &[&str]) -> String {
+        let at = self.link.as_ref().map_or_else(|| self.target_address(), Link::address);
+        let mut command = self.program();
+        command.args(["target", "invite", "--address", &at.to_string(), "--state"]).arg(self.target_state());
+        command::run(command.args(words)).ok().to_owned()
+    }
+
+    /// Runs `replfs` on the target's side: a command, then `--state`, then its arguments.
+    #[track_caller]
+    pub fn replfs_of_target(&self, command: &str, args: &[&str]) -> Outcome {
+        command::run(self.program().args([command, "--state"]).arg(self.target_state()).args(args))
     }
 
     /// Starts the target for some source; `listen` counts the first time.
     #[track_caller]
-    pub fn start_target_allowing(&mut self, allow: &str, listen: &str) {
+    pub fn start_target_allowing(&mut self, allow: Option<&str>, listen: &str) {
+        self.try_start_target_allowing(allow, listen).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Starts the target again, as a service manager would. Errors: what it said instead of coming up.
+    pub fn try_start_target(&mut self) -> Result<(), String> {
+        let allow = self.key(&self.source_state());
+        self.try_start_target_allowing(Some(&allow), "127.0.0.1:0")
+    }
+
+    fn try_start_target_allowing(&mut self, allow: Option<&str>, listen: &str) -> Result<(), String> {
+        let listen = self.setup.target_by.as_ref().map_or(listen, |(_, listen)| listen.as_str());
         let before = self.target_address.map_or_else(|| listen.to_owned(), |address| address.to_string());
-        let target =
-            Target::start(self.booted(1), &self.root(), &self.target_state(), allow, &before, &self.setup.target);
+        let (root, state) = (self.root(), self.target_state());
+        let target = Target::try_start(self.booted(1), &root, &state, allow, &before, &self.setup.target)?;
         self.watchdog.add(target.pid());
         self.target_address = Some(target.address);
         self.target_key.clone_from(&target.fingerprint);
@@ -49,14 +84,38 @@ impl Rig {
             self.link = Some(link);
         }
         self.target = Some(target);
+        Ok(())
+    }
+
+    /// The target daemon is started anew as another user, or with other options, from now on.
+    #[track_caller]
+    pub fn change_target(&mut self, user: Option<u32>, words: &[&str]) {
+        if self.target.is_some() {
+            self.kill_target();
+        }
+        self.setup.target_user = user;
+        self.setup.target = words.iter().map(|word| (*word).to_owned()).collect();
+        self.start_target();
     }
 
     fn booted(&self, side: usize) -> Command {
-        let mut command = self.program();
+        let user = if side == 1 { self.setup.target_user.or(self.setup.user) } else { self.setup.user };
+        let mut command = self.program_of(user);
+        if let (1, Some((by, _))) = (side, &self.setup.target_by) {
+            let program = command.get_program().to_owned();
+            command = Command::new(&by[0]);
+            command.args(&by[1..]).arg(program);
+        }
+        command.envs(self.setup.environment[side].iter().map(|(name, value)| (name, value)));
         if let Some(boot) = &self.boots[side] {
             command.env("REPLFS_BOOT_ID", boot);
         }
         command
+    }
+
+    /// What the environment of the daemons of one side (0: source, 1: target) has beside this process's, from now on.
+    pub fn set_environment(&mut self, side: usize, variables: Vec<(String, String)>) {
+        self.setup.environment[side] = variables;
     }
 
     /// The source's daemons find another boot from now on.
@@ -82,7 +141,7 @@ impl Rig {
     pub fn mount_words(&self) -> Vec<String> {
         let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
         let mut words = vec![text(self.src()), text(self.mnt()), "--target".into(), self.target_argument()];
-        if !self.setup.local && !self.setup.bypassed {
+        if !self.setup.local && !self.setup.bypassed && !self.setup.paired {
             words.extend(["--target-key".into(), self.target_key.clone()]);
         }
         words.extend(["--name".into(), NAME.into(), "--state".into(), text(self.source_state())]);
@@ -180,6 +239,14 @@ impl Rig {
         document.sources.into_iter().find(|source| source.name == NAME)
     }
 
+    /// What the target daemon says of this rig's replica; `None` where nothing answers.
+    pub fn replica_status(&self) -> Option<serde_json::Value> {
+        let outcome = command::run(self.program().args(["status", "--json", "--state"]).arg(self.target_state()));
+        let document: Document = serde_json::from_str(&outcome.stdout).ok()?;
+        let replicas = document.targets.first()?.get("sources")?.as_array()?.clone();
+        replicas.into_iter().find(|replica| replica.get("name").is_some_and(|name| name == NAME))
+    }
+
     /// The status of the mount.
     #[track_caller]
     pub fn status(&self) -> Source {
@@ -221,7 +288,9 @@ impl Rig {
     /// Compares a tree with the replica exactly.
     #[track_caller]
     pub fn assert_replica_equals(&self, tree: &Path) {
-        let report = compare::trees(tree, &self.replica()).unwrap_or_else(|e| panic!("cannot compare: {e:#}"));
+        let root = self.setup.user.is_none() && self.setup.target_user.is_none();
+        let compared = if root { compare::trees } else { compare::with_replica }(tree, &self.replica());
+        let report = compared.unwrap_or_else(|e| panic!("cannot compare: {e:#}"));
         assert!(
             report.differences.is_empty(),
             "the replica differs:\n{}\nlog:\n{}",

@@ -32,6 +32,9 @@ pub const PARENT: &str = "/tmp";
 /// NAME of the source in every rig.
 pub const NAME: &str = "tree";
 
+/// What the target of a paired rig is called on the source.
+pub const PEER: &str = "backup";
+
 /// A commit mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
@@ -41,6 +44,10 @@ pub enum Commit {
     Real,
     /// The target is asked first.
     Remote,
+    /// It waits when the target is far behind.
+    Near,
+    /// It waits for the source's disk.
+    Local,
 }
 
 impl Commit {
@@ -50,6 +57,8 @@ impl Commit {
             Self::Sync => "sync",
             Self::Real => "real",
             Self::Remote => "remote",
+            Self::Near => "near",
+            Self::Local => "local",
         }
     }
 }
@@ -64,14 +73,22 @@ pub struct Setup {
     pub local: bool,
     /// No target at all: `--target none`.
     pub bypassed: bool,
+    /// Source and target are paired by an invitation, once the target runs, and know each other by nothing else.
+    pub paired: bool,
     /// SRC and MNT are the same directory.
     pub in_place: bool,
     /// Daemons and commands are this ordinary user's, and so are all directories; `None` for root.
     pub user: Option<u32>,
+    /// The target daemon is this ordinary user's, with its directories, whoever has the source.
+    pub target_user: Option<u32>,
     /// Further options of `replfs mount`.
     pub mount: Vec<String>,
     /// Further options of `replfs target`.
     pub target: Vec<String>,
+    /// What the environments of the source's and the target's daemons have beside this process's.
+    pub environment: [Vec<(String, String)>; 2],
+    /// The program and its words by which the target daemon is started, in place of this process alone, and where it listens then.
+    pub target_by: Option<(Vec<String>, String)>,
 }
 
 impl Setup {
@@ -93,6 +110,13 @@ impl Setup {
     #[must_use]
     pub fn user(mut self, id: u32) -> Self {
         self.user = Some(id);
+        self
+    }
+
+    /// The same with one more word for `replfs target`.
+    #[must_use]
+    pub fn target_option(mut self, words: &[&str]) -> Self {
+        self.target.extend(words.iter().map(|w| (*w).to_owned()));
         self
     }
 }
@@ -150,15 +174,16 @@ impl Rig {
             .unwrap_or_else(|e| panic!("cannot make a directory in {PARENT}: {e}"));
         for dir in ["src", "mnt", "root", "source", "target"] {
             let path = home.path().join(dir);
+            let owner = if matches!(dir, "root" | "target") { setup.target_user.or(setup.user) } else { setup.user };
             std::fs::create_dir(&path)
-                .and_then(|()| std::os::unix::fs::chown(&path, setup.user, setup.user))
+                .and_then(|()| std::os::unix::fs::chown(&path, owner, owner))
                 .unwrap_or_else(|e| panic!("cannot make {}: {e}", path.display()));
         }
         // Other users take part in some tests.
         std::os::unix::fs::chown(home.path(), Some(0), Some(0))
             .and_then(|()| std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)))
             .unwrap_or_else(|e| panic!("cannot open {} to others: {e}", home.path().display()));
-        if setup.user.is_some() {
+        if setup.user.is_some() || setup.target_user.is_some() {
             binary::lend(home.path());
         }
         leftovers::claim(home.path());
@@ -266,6 +291,7 @@ impl Rig {
     pub fn target_argument(&self) -> String {
         match &self.link {
             _ if self.setup.bypassed => "none".to_owned(),
+            _ if self.setup.paired => PEER.to_owned(),
             _ if self.setup.local => format!("{}/", self.root().display()),
             Some(link) => link.address().to_string(),
             None => self.target_address().to_string(),
@@ -282,8 +308,13 @@ impl Rig {
 
     /// The `replfs` binary, run as this rig's user.
     pub fn program(&self) -> Command {
+        self.program_of(self.setup.user)
+    }
+
+    /// The `replfs` binary, run as some user.
+    pub fn program_of(&self, user: Option<u32>) -> Command {
         self.watchdog.feed();
-        let mut command = if let Some(user) = self.setup.user {
+        let mut command = if let Some(user) = user {
             let mut command = Command::new(self.home().join(binary::LENT));
             command.uid(user).gid(user).current_dir(self.home()).env("HOME", self.home()).env_remove("XDG_CONFIG_HOME");
             command
@@ -298,9 +329,14 @@ impl Rig {
 
     /// The end of the source's log, for messages.
     pub fn source_log(&self) -> String {
-        let log = self.source_state().join("sources").join(NAME).join("log");
-        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let text = self.whole_source_log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// All that the source's daemons have logged.
+    pub fn whole_source_log(&self) -> String {
+        let log = self.source_state().join("sources").join(NAME).join("log");
+        std::fs::read_to_string(log).unwrap_or_default()
     }
 }

@@ -121,6 +121,8 @@ pub struct Target {
     pub durable: u64,
     /// Path and reason.
     pub blocked: Option<String>,
+    /// What the target is long at.
+    pub slow: Option<Slow>,
     /// Of the connection or the target.
     pub last_error: Option<String>,
     /// Connections after the first.
@@ -139,6 +141,15 @@ pub struct Target {
     pub flagged: Vec<Flagged>,
     /// How many places that are.
     pub flagged_count: u64,
+}
+
+/// What the target is long at.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Slow {
+    /// The number of the operation.
+    pub sequence: u64,
+    /// For so long.
+    pub millis: u64,
 }
 
 /// A place that is not on the target as it should be.

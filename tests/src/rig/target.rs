@@ -21,15 +21,37 @@ pub struct Target {
 }
 
 impl Target {
-    /// Starts a daemon for ROOT that allows one source. `program`: the binary; `listen`: port 0 for any.
-    pub fn start(mut program: Command, root: &Path, state: &Path, allow: &str, listen: &str, more: &[String]) -> Self {
+    /// Starts a daemon for ROOT that allows one source, or those that were paired. `program`: the binary; `listen`: port 0 for any. Panics if it does
+    /// not come up.
+    #[track_caller]
+    pub fn start(
+        program: Command,
+        root: &Path,
+        state: &Path,
+        allow: Option<&str>,
+        listen: &str,
+        more: &[String],
+    ) -> Self {
+        Self::try_start(program, root, state, allow, listen, more).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same. Errors: what it said instead of where it is.
+    pub fn try_start(
+        mut program: Command,
+        root: &Path,
+        state: &Path,
+        allow: Option<&str>,
+        listen: &str,
+        more: &[String],
+    ) -> Result<Self, String> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(state.with_extension("log"));
         let stderr = log.map_or_else(|_| Stdio::inherit(), Stdio::from);
         let mut child = program
             .arg("target")
             .arg("--root")
             .arg(root)
-            .args(["--allow", allow, "--listen", listen, "--state"])
+            .args(allow.iter().flat_map(|key| ["--allow", key]))
+            .args(["--listen", listen, "--state"])
             .arg(state)
             .args(more)
             // Ctrl-C at a terminal is for the test or demo, which then ends this child in its own order.
@@ -38,7 +60,7 @@ impl Target {
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
-            .unwrap_or_else(|e| panic!("cannot start {}: {e}", program.get_program().display()));
+            .map_err(|e| format!("cannot start {}: {e}", program.get_program().display()))?;
         let Some(stdout) = child.stdout.take() else { panic!("the target's standard output was not kept") };
         let (send, lines) = channel();
         std::thread::spawn(move || {
@@ -57,9 +79,9 @@ impl Target {
             let _ = child.kill();
             let _ = child.wait();
             let log = std::fs::read_to_string(state.with_extension("log")).unwrap_or_default();
-            panic!("the target printed {line:?} instead of \"ready ADDR:PORT FPR\"; its log:\n{log}");
+            return Err(format!("the target printed {line:?} instead of \"ready ADDR:PORT FPR\"; its log:\n{log}"));
         };
-        Self { child, address, fingerprint }
+        Ok(Self { child, address, fingerprint })
     }
 
     /// Its process.

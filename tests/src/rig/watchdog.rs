@@ -107,7 +107,9 @@ pub fn resume(pid: u32) {
 
 /// Whether a process runs; one that has ended and was not waited for does not.
 pub fn is_running(pid: u32) -> bool {
-    state(Path::new(&format!("/proc/{pid}/stat"))).is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    // Of a process that was killed the first thread may be dead while others still hold its descriptors and locks.
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    state(Path::new(&format!("/proc/{pid}/stat"))).is_some_and(|state| !matches!(state, 'Z' | 'X') || threads() > 1)
 }
 
 /// The state letter of a process or thread (proc(5)), or `None` where there is none.

@@ -69,8 +69,9 @@ impl World {
     }
 
     pub(super) fn check(&self) -> Checked {
+        // Files that were open without a name are bounded by that.
         if let Gate::Held(held) = &self.source.gate
-            && held.entries() > self.source.bounds.held
+            && held.entries() > self.source.bounds.held + held.reaped()
         {
             return Err((Checker::Bounds, format!("{} entries are remembered", held.entries())));
         }

@@ -22,6 +22,8 @@ pub struct Staging {
     pub(super) key: u64,
     /// Pieces to be sent.
     pub(super) todo: VecDeque<(usize, usize)>,
+    /// Blocks that the staging file may have.
+    longest: usize,
     tries: u8,
     /// Where the file was when it began.
     path: RelPath,
@@ -171,10 +173,11 @@ impl Source {
         if let Some(pass) = self.passing() {
             pass.stage(node);
         }
-        let mut todo = pieces(&everything(), self.disk.at(node.ino()).blocks().len());
+        let longest = self.disk.at(node.ino()).blocks().len();
+        let mut todo = pieces(&everything(), longest);
         // The staging file is made, whatever becomes of the content.
         todo.push_back((0, 0));
-        Step::On(State::Staging(Staging { node: node.clone(), key: self.keys, todo, tries: 0, path }))
+        Step::On(State::Staging(Staging { node: node.clone(), key: self.keys, todo, longest, tries: 0, path }))
     }
 
     pub(super) fn staging_step(&mut self, dir: &H, name: &Name, mut staging: Staging) -> Step {
@@ -193,7 +196,9 @@ impl Source {
         let inode = self.disk.at(node.ino());
         let size = inode.blocks().len();
         if let Some((from, to)) = staging.todo.pop_front() {
-            let data = inode.blocks()[from.min(size)..to.min(size)].to_vec();
+            let mut data = inode.blocks()[from.min(size)..to.min(size)].to_vec();
+            // What is cut off is a hole, or it would be seen again if the file grows before it is placed.
+            data.resize(to - from, 0);
             self.count_blocks(&data);
             // In a file that was just made holes are there already.
             if staging.tries > 0 || data.iter().any(|block| *block != 0) || data.is_empty() {
@@ -208,7 +213,8 @@ impl Source {
         if staging.tries < 2 {
             let touched = pass.take_touched(&node);
             if !touched.is_empty() && self.bug != Some(Bug::LateChunk) {
-                staging.todo = pieces(&touched, size);
+                staging.todo = pieces(&touched, size.max(staging.longest));
+                staging.longest = staging.longest.max(size);
                 return Step::On(State::Staging(staging));
             }
         }

@@ -6,11 +6,12 @@
 //! `apps` are the applications; `schedule` makes events of a seed, `world` lets them happen, `check` looks at them, `search` runs many and makes
 //! a failing one small; `economy` counts what is sent after a bypass; `bug` has the deliberate mistakes that show that the checks see something.
 //!
-//! `modes` is another simulator, of the commit modes.
+//! `modes` is another simulator, of the commit modes, and `cluster` one of both sides as they ship.
 
 pub mod apps;
 pub mod bug;
 pub mod check;
+pub mod cluster;
 pub mod copy;
 pub mod economy;
 pub mod list;

@@ -4,7 +4,7 @@ use super::bug::Bug;
 use super::check::{Checked, Checker};
 use super::schedule::Schedule;
 use super::source::Counts;
-use super::world::{Failure, World};
+use super::world::{Event, Failure, World};
 use crate::seed::Random;
 use std::cell::Cell;
 use std::fmt;
@@ -121,17 +121,25 @@ pub fn fails(seed: u64, steps: usize, bug: Option<Bug>) -> Option<Checker> {
 
 /// Leaves out events, in larger and smaller pieces, as long as the same checker still says no.
 fn shrink(seed: u64, steps: usize, bug: Option<Bug>, mut schedule: Schedule, failure: &Failure) -> Found {
+    let with = |events: &[Event]| Schedule { events: events.to_vec(), ..schedule.clone() };
+    let fails = |events: &[Event]| run(&with(events), bug, false).is_err_and(|found| found.checker == failure.checker);
+    schedule.events = smaller(schedule.events.clone(), fails);
+    let failure = run(&schedule, bug, true).err().unwrap_or_else(|| failure.clone());
+    Found { seed, steps, bug, schedule, failure }
+}
+
+/// Leaves out some of these, in larger and smaller pieces, as long as what is left still fails, and there is time.
+pub(super) fn smaller<T: Clone>(mut all: Vec<T>, fails: impl Fn(&[T]) -> bool) -> Vec<T> {
     let begun = Instant::now();
-    let fails = |schedule: &Schedule| run(schedule, bug, false).is_err_and(|found| found.checker == failure.checker);
-    let mut size = schedule.events.len().div_ceil(2);
+    let mut size = all.len().div_ceil(2);
     while size > 0 && begun.elapsed() < SHRINKING {
         let mut at = 0;
         let mut any = false;
-        while at < schedule.events.len() && begun.elapsed() < SHRINKING {
-            let mut less = schedule.clone();
-            less.events.drain(at..(at + size).min(schedule.events.len()));
+        while at < all.len() && begun.elapsed() < SHRINKING {
+            let mut less = all.clone();
+            less.drain(at..(at + size).min(all.len()));
             if fails(&less) {
-                schedule = less;
+                all = less;
                 any = true;
             } else {
                 at += size;
@@ -139,6 +147,5 @@ fn shrink(seed: u64, steps: usize, bug: Option<Bug>, mut schedule: Schedule, fai
         }
         size = if size == 1 && any { 1 } else { size / 2 };
     }
-    let failure = run(&schedule, bug, true).err().unwrap_or_else(|| failure.clone());
-    Found { seed, steps, bug, schedule, failure }
+    all
 }

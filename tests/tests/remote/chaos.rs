@@ -79,8 +79,9 @@ fn in_the_end_both_are_equal_whatever_happened() {
     roamers.stop();
     let _links_have_none = command::run(Command::new("chattr").args(["-R", "-f", "-i"]).arg(rig.src()));
     rig.assert_equal();
-    // Each daemon counts anew.
-    assert!(passes > 1, "seed {seed}: something was put back");
+    let put_back = rig.whole_source_log().matches("put-back").count();
+    println!("{passes} passes, {put_back} put back");
+    assert!(put_back > 0, "seed {seed}: something was put back");
     assert!(rig.status().target().undecided.is_empty(), "seed {seed}");
     rig.finish();
 }

@@ -75,9 +75,48 @@ fn set_ids_go_when_others_change_a_file(commit: Commit) {
     });
 }
 
-/// A new "file" or "dir".
+// claim: A60
+#[test]
+fn set_ids_go_although_an_acl_was_set_while_the_file_is_open() {
+    type Change = fn(&File, &File) -> Answer;
+    const CHANGES: [(&str, Change); 5] = [
+        ("written", |file, _| file.write_all_at(b"y", 0).answer()),
+        ("cut", |file, _| file.set_len(3).answer()),
+        ("allocated", |file, _| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, 10_000)),
+        ("punched", |file, _| {
+            let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            rustix::fs::fallocate(file, mode, 0, 4096)
+        }),
+        ("copied into", |file, source| {
+            rustix::fs::copy_file_range(source, Some(&mut 0), file, Some(&mut 0), 5).map(drop)
+        }),
+    ];
+    as_below(Commit::Sync, |dir| {
+        fs::write(dir.join("source"), "of the source").unwrap();
+        let mut seen = Vec::new();
+        for (what, change) in CHANGES {
+            let path = dir.join(what);
+            fs::write(&path, "content").unwrap();
+            chown(&path, Some(1002), Some(50)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o2644)).unwrap();
+            let (file, source) = (writing(&path).unwrap(), File::open(dir.join("source")).unwrap());
+            // Now its group may execute it, by the ACL's mask; the kernel has looked at it before.
+            let acl = tree::acl_value(65534, 7);
+            rustix::fs::setxattr(&path, c"system.posix_acl_access", &acl, XattrFlags::empty()).unwrap();
+            let answer = MEMBER.does(|| change(&file, &source));
+            seen.push((what, answer, perm(&path)));
+        }
+        seen
+    });
+}
+
+/// A new "file", "dir" or "pipe".
 fn new(path: &Path, kind: &str) {
-    if kind == "dir" { fs::create_dir(path).unwrap() } else { fs::write(path, "x").unwrap() }
+    match kind {
+        "dir" => fs::create_dir(path).unwrap(),
+        "pipe" => rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap(),
+        _ => fs::write(path, "x").unwrap(),
+    }
 }
 
 fn perm(path: &Path) -> u32 {
@@ -92,11 +131,12 @@ fn set_ids_go_with_a_change_of_owner() {
         for bits in [0o6777, 0o6767, 0o2777, 0o4600] {
             let changes =
                 [(ROOT, Some(9), None), (ROOT, None, Some(9)), (MEMBER, None, Some(7)), (MEMBER, None, Some(50))];
+            let places = ["file", "dir", "pipe"].map(|kind| [(kind, 1002), (kind, 9)]);
             for (n, (user, uid, gid)) in changes.into_iter().enumerate() {
-                for kind in ["file", "dir"] {
-                    let path = dir.join(format!("{bits:o} {n} {kind}"));
+                for (kind, group) in places.into_iter().flatten() {
+                    let path = dir.join(format!("{bits:o} {n} {kind} of {group}"));
                     new(&path, kind);
-                    chown(&path, Some(1002), Some(1002)).unwrap();
+                    chown(&path, Some(1002), Some(group)).unwrap();
                     fs::set_permissions(&path, Permissions::from_mode(bits)).unwrap();
                     let answer = user.does(|| chown(&path, uid, gid).answer());
                     seen.push((path.file_name().unwrap().to_owned(), answer, perm(&path)));
@@ -114,7 +154,7 @@ fn a_chown_that_names_nobody_does_what_it_does_below() {
         let mut seen = Vec::new();
         for bits in [0o6777, 0o6767, 0o2777, 0o4600, 0o644] {
             for (who, user) in [("root", ROOT), ("owner", MEMBER), ("stranger", STRANGER)] {
-                for kind in ["file", "dir"] {
+                for kind in ["file", "dir", "pipe"] {
                     let path = dir.join(format!("{kind} {bits:o}, {who}"));
                     new(&path, kind);
                     chown(&path, Some(1002), Some(1002)).unwrap();

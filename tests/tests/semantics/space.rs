@@ -76,6 +76,32 @@ fn a_full_disk_says_so_and_keeps_what_it_has() {
     rig.finish();
 }
 
+// claim: A7, A55
+#[test]
+fn what_a_write_without_room_leaves_of_times_is_on_the_replica() {
+    let (rig, _native, inside) = disks(24, &["-m", "0"]);
+    fs::write(inside.join("whole"), vec![7; 100_000]).unwrap();
+    File::create(inside.join("sparse")).unwrap().set_len(1 << 20).unwrap();
+    assert_eq!(fill(ROOT, &inside.join("large")).0, Err(Errno::NOSPC));
+    let moved = |name: &str, write: &dyn Fn(&File) -> bool| {
+        let file = OpenOptions::new().read(true).write(true).open(inside.join(name)).unwrap();
+        let before = file.metadata().unwrap().modified().unwrap();
+        assert!(write(&file), "there was room in {name}");
+        file.metadata().unwrap().modified().unwrap() != before
+    };
+    let refused = [
+        // Into a hole, behind the end, copied.
+        moved("sparse", &|file| file.write_at(&vec![1; 512 << 10], 0).is_err()),
+        moved("whole", &|file| (0..9).any(|n| file.write_at(&vec![1; 512 << 10], (1 << 20) + (n << 19)).is_err())),
+        moved("sparse", &|file| {
+            let from = File::open(inside.join("large")).unwrap();
+            rustix::fs::copy_file_range(from, Some(&mut 0), file, Some(&mut (512 << 10)), 512 << 10).is_err()
+        }),
+    ];
+    assert!(refused.contains(&true), "ext4 moves times before it looks for room");
+    rig.finish();
+}
+
 // claim: A85
 #[test]
 fn what_is_kept_for_root_is_not_for_others() {

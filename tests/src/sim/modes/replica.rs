@@ -135,6 +135,7 @@ impl Replica {
             empty: self.store.files.is_empty(),
             damaged: self.damaged,
             power_lost: self.damaged,
+            features: protocol::Features::default(),
         }
     }
 

@@ -1,0 +1,152 @@
+//! `replfs mount` and `mount.replfs`: what may be written, also as mount options.
+
+use super::commit::NearArgs;
+use super::target::KeepImage;
+use super::{StateArgs, units};
+use clap::Args;
+use srm::status::CommitMode;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const SET_HELP: &str = "Rules of what is replicated ('replfs help set') [default: /etc/replfs/NAME.toml; for ordinary users \
+    $XDG_CONFIG_HOME/replfs/NAME.toml or ~/.config/replfs/NAME.toml; where that is not there, everything]";
+
+const MEMORY_HELP: &str = "Where that part is: a directory on tmpfs, or what is queued goes through a disk's cache [default: \
+    /run/replfs/journal; for ordinary users $XDG_RUNTIME_DIR/replfs/journal; with --state DIR, DIR/run/journal]";
+
+/// `replfs mount`, `mount.replfs`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // the switches that mount(8) gives to its helpers
+pub struct MountArgs {
+    /// The directory to replicate
+    pub src: PathBuf,
+    /// The directory to mount it at; may be SRC itself
+    pub mnt: PathBuf,
+    /// What is replicated where and how.
+    #[command(flatten)]
+    pub replication: ReplicationArgs,
+    /// Mount options: ro nosuid nodev noexec noatime, and every long option without its dashes (commit=real,adopt)
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    pub options: Vec<OsString>,
+    /// Check everything that can be checked without touching anything, and do not mount
+    #[arg(short = 'f')]
+    pub fake: bool,
+    /// Pass over mount options that are unknown instead of refusing them
+    #[arg(short = 's')]
+    pub sloppy: bool,
+    /// Say what is being done
+    #[arg(short = 'v')]
+    pub verbose: bool,
+    /// For mount(8): has no effect, there is no mtab
+    #[arg(short = 'n')]
+    pub no_mtab: bool,
+    /// Mount in this mount namespace: a process id or the path of a namespace
+    #[arg(short = 'N', value_name = "NS")]
+    pub namespace: Option<PathBuf>,
+    /// For mount(8): the type that was asked for
+    #[arg(short = 't', value_name = "TYPE")]
+    pub kind: Option<String>,
+}
+
+/// What is replicated where and how: each is also a mount option.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // switches that have nothing to do with each other
+pub struct ReplicationArgs {
+    /// Where the replica is kept: the name of a peer, or once the invitation that 'replfs target invite' printed there; HOST[:7420] or
+    /// [v6]:PORT; or, with a '/' in it, a directory ROOT on this machine; none for a mount that replicates nothing
+    #[arg(long, value_name = "T")]
+    pub target: Vec<String>,
+    /// A file in which that stands; an invitation is then not seen among the processes
+    #[arg(long, value_name = "FILE")]
+    pub target_file: Option<PathBuf>,
+    /// Fingerprint of a target that is no peer ('replfs key' on the target prints it)
+    #[arg(long, value_name = "FPR")]
+    pub target_key: Option<String>,
+    /// When a changing call returns: sync, after source and target have it; near, once it is queued, unless the target is further
+    /// behind than a bound; real, once it is queued; local, once it is durable on the source's own disk; remote, as sync, but the target is
+    /// asked first, and what it cannot do, or is not there to do, fails
+    #[arg(long, value_name = "MODE", default_value = "sync")]
+    pub commit: CommitMode,
+    /// The bounds of near.
+    #[command(flatten)]
+    pub near: NearArgs,
+    /// With commit=sync or near: a call waits for a target that does not answer however long that takes; the mode never degrades
+    /// for that
+    #[arg(long)]
+    pub strict: bool,
+    /// Name of state, socket and replica [default: the directory that the peer gave, else the last part of SRC]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<OsString>,
+    /// The file of the replication set.
+    #[arg(long, value_name = "FILE", help = SET_HELP)]
+    pub set: Option<PathBuf>,
+    /// With commit=sync or near: how long a call waits for a target that does not answer before the mode degrades
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
+    pub degrade_after: Duration,
+    /// How long the target tries an operation again that it cannot carry out (no space, I/O error), before it goes on
+    /// without it; the status names what was passed over, and it is mended once the cause is gone. 'none': it tries for ever
+    #[arg(long, value_name = "TIME|none", default_value = "60s", value_parser = units::bound)]
+    pub retry_after: units::Bound,
+    /// With commit=remote: how long a call waits for the target's verdict before it fails
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::interval)]
+    pub remote_timeout: Duration,
+    /// How long the mount waits for the target's first answer
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
+    pub connect_timeout: Duration,
+    /// How long the daemon goes on sending after the unmount before it ends
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration)]
+    pub drain_timeout: Duration,
+    /// The journal's part in memory: changes kept for a target that is away or slow, at least 8MiB. It survives the daemon, not the
+    /// machine
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = units::size)]
+    pub backlog: u64,
+    /// Where that part is.
+    #[arg(long, value_name = "DIR", help = MEMORY_HELP)]
+    pub journal_memory: Option<PathBuf>,
+    /// The journal's part on disk, in the state directory, for what the part in memory does not hold: 0, or at least 8MiB. When all of it is full, what
+    /// changes is remembered by names and ranges and read again when the target takes things
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = units::journal_size)]
+    pub journal_size: u64,
+    /// One more directory for the journal, used when the others are nearly full and given back later; of this journal alone. May be repeated
+    #[arg(long, value_name = "DIR:SIZE", value_parser = units::journal_area)]
+    pub journal_extend: Vec<units::JournalArea>,
+    /// Files on both sides are compared by blocks of this size, and only blocks that differ are sent (of large ones, where
+    /// few differ, only the 4 KiB that do): 512 to 1MiB, a power of two
+    #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = units::block_size)]
+    pub block_size: u32,
+    /// Smaller files that differ are sent whole
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = units::size)]
+    pub min_size: u64,
+    /// Connections at most that copy files beside what happens meanwhile, 1 to 16; they are open only while something is copied
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub lanes: u8,
+    /// How fast the mount sends at most, in a second, by all its connections to a target on the network together: a size (a number alone
+    /// is MiB), or none; with HH:MM-HH:MM= before it only at that time of day, on this machine's clock. May be repeated; 'replfs
+    /// limit' changes it while mounted [default: none]
+    #[arg(long, value_name = "[HH:MM-HH:MM=]RATE", value_parser = super::limit::limit)]
+    pub limit: Vec<super::limit::Limit>,
+    /// Compare everything with the target so long after the mount, and again so long after the end of each verification
+    /// ('replfs status' shows what it found; nothing is mended) [default: never]
+    #[arg(long, value_name = "TIME", value_parser = units::interval)]
+    pub verify_every: Option<Duration>,
+    /// How fast that reads files, in a second; a number alone is MiB; none for no bound
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = units::rate)]
+    pub verify_rate: units::Rate,
+    /// With a directory as the target: before a catch-up, keep the replica as it is until it is coherent again: off, or auto, as for
+    /// 'replfs target'. A target on the network is asked there
+    #[arg(long, value_name = "HOW", default_value = "off")]
+    pub keep_image: KeepImage,
+    /// Take over a directory on the target that is not empty and belongs to nobody; what differs there is set aside
+    #[arg(long)]
+    pub adopt: bool,
+    /// SRC is another directory than at the last mount, and that is intended
+    #[arg(long)]
+    pub accept_changed_source: bool,
+    /// Stay in front and log to standard error
+    #[arg(long)]
+    pub foreground: bool,
+    /// Where state is kept.
+    #[command(flatten)]
+    pub state: StateArgs,
+}

@@ -1,0 +1,24 @@
+//! A simulator of whole clusters: the file system layer, the SRM with its journal and its passes, and the target with its applier, all as they ship, over
+//! directories in memory, in one thread, on simulated time and a simulated network; everything that happens is decided by a seed.
+//!
+//! `schedule` makes events of a seed, `world` lets them happen, `action` is what applications do and `apps` what they are told, `net` what is between the two sides, `near_end` and `far_end` the
+//! sessions there and `loss` how it goes wrong, `settle` how all comes to rest, `machine` the time, the disks and the ends of daemons, `life` what follows from those, `side` the two daemons, `snapshot` what a directory has in it. `history` knows what was promised and finds fault; it knows
+//! nothing of the rest. `bug` has the deliberate mistakes, `search` runs many seeds.
+
+mod action;
+mod apps;
+pub mod bug;
+mod far_end;
+pub mod history;
+mod life;
+mod loss;
+mod machine;
+mod near_end;
+mod net;
+pub mod schedule;
+pub mod search;
+mod settle;
+mod side;
+mod snapshot;
+mod tamper;
+mod world;

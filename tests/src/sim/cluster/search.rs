@@ -1,0 +1,298 @@
+//! Runs schedules of seeds, makes a failing one small, and counts what they came to.
+
+use super::bug::Bug;
+use super::history::{Checker, Told};
+use super::schedule::{Event, Plan};
+use super::side::Places;
+use super::world::{Faulted, World};
+use crate::sim::search::{quietly, smaller};
+use platform::killpoint::{self, KillPoint};
+use platform::machine::{self, Disk};
+use protocol::TroubleKind;
+use srm::status::CommitMode;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::rc::Rc;
+
+/// Events of a run, where nobody says otherwise.
+pub const STEPS: usize = 220;
+
+/// What happened, and how often; what was come to.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Counts {
+    pub runs: u64,
+    pub answered: u64,
+    pub released: u64,
+    pub failed: u64,
+    pub applied: u64,
+    pub connections: u64,
+    pub welcomed: u64,
+    pub lost: u64,
+    pub silences: u64,
+    pub partitions: u64,
+    pub parts: u64,
+    pub refused: u64,
+    pub corrupted: u64,
+    pub stale: u64,
+    pub repeated: u64,
+    pub jumps: u64,
+    pub waits: u64,
+    pub pass_steps: u64,
+    pub resumed: u64,
+    pub source_power: u64,
+    pub target_power: u64,
+    pub degraded: u64,
+    pub held: u64,
+    pub blocked: u64,
+    pub due: u64,
+    pub mirroring: u64,
+    pub away: u64,
+    pub undecided: u64,
+    pub damaged: u64,
+    pub skipped: u64,
+    pub stood: u64,
+    /// Where daemons came to their ends.
+    pub ends: BTreeSet<KillPoint>,
+    /// Disks that failed.
+    pub disks: BTreeSet<Disk>,
+}
+
+impl Counts {
+    /// The target has trouble with a record.
+    pub fn trouble(&mut self, kind: TroubleKind) {
+        match kind {
+            TroubleKind::Damaged => self.damaged += 1,
+            TroubleKind::Skipped => self.skipped += 1,
+            TroubleKind::Blocked => self.stood += 1,
+            TroubleKind::Over | TroubleKind::Halted => {}
+        }
+    }
+
+    /// All that is counted, by name.
+    pub fn all(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::from([
+            ("answered", self.answered),
+            ("released", self.released),
+            ("failed", self.failed),
+            ("applied", self.applied),
+            ("connections", self.connections),
+            ("welcomed", self.welcomed),
+            ("lost", self.lost),
+            ("silences", self.silences),
+            ("one-way partitions", self.partitions),
+            ("partial deliveries", self.parts),
+            ("refused", self.refused),
+            ("corrupted", self.corrupted),
+            ("stale", self.stale),
+            ("repeated", self.repeated),
+            ("clock jumps", self.jumps),
+            ("waits", self.waits),
+            ("steps of passes", self.pass_steps),
+            ("resumed", self.resumed),
+            ("power cuts of the source", self.source_power),
+            ("power cuts of the target", self.target_power),
+            ("degraded", self.degraded),
+            ("held", self.held),
+            ("blocked", self.blocked),
+            ("due", self.due),
+            ("mirroring", self.mirroring),
+            ("away", self.away),
+            ("undecided", self.undecided),
+            ("damaged", self.damaged),
+            ("passed over", self.skipped),
+            ("stood", self.stood),
+            ("ends at places", self.ends.len() as u64),
+            ("disks that failed", self.disks.len() as u64),
+        ])
+    }
+
+    /// With what another run came to.
+    pub fn add(&mut self, other: &Self) {
+        self.runs += 1;
+        let sums = [
+            (&mut self.answered, other.answered),
+            (&mut self.released, other.released),
+            (&mut self.failed, other.failed),
+            (&mut self.applied, other.applied),
+            (&mut self.connections, other.connections),
+            (&mut self.welcomed, other.welcomed),
+            (&mut self.lost, other.lost),
+            (&mut self.silences, other.silences),
+            (&mut self.partitions, other.partitions),
+            (&mut self.parts, other.parts),
+            (&mut self.refused, other.refused),
+            (&mut self.corrupted, other.corrupted),
+            (&mut self.stale, other.stale),
+            (&mut self.repeated, other.repeated),
+            (&mut self.jumps, other.jumps),
+            (&mut self.waits, other.waits),
+            (&mut self.pass_steps, other.pass_steps),
+            (&mut self.resumed, other.resumed),
+            (&mut self.source_power, other.source_power),
+            (&mut self.target_power, other.target_power),
+            (&mut self.degraded, other.degraded),
+            (&mut self.held, other.held),
+            (&mut self.blocked, other.blocked),
+            (&mut self.due, other.due),
+            (&mut self.mirroring, other.mirroring),
+            (&mut self.away, other.away),
+            (&mut self.undecided, other.undecided),
+            (&mut self.damaged, other.damaged),
+            (&mut self.skipped, other.skipped),
+            (&mut self.stood, other.stood),
+        ];
+        for (sum, more) in sums {
+            *sum += more;
+        }
+        self.ends.extend(&other.ends);
+        self.disks.extend(&other.disks);
+    }
+}
+
+/// How a run failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What found fault.
+    pub checker: Checker,
+    /// With what.
+    pub text: String,
+    /// All that happened, where that was asked for.
+    pub trace: Vec<String>,
+}
+
+/// A seed that fails, made small.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The seed.
+    pub seed: u64,
+    /// Events of its run.
+    pub steps: usize,
+    /// The mode that was asked for.
+    pub mode: Option<CommitMode>,
+    /// The mistake that was on.
+    pub bug: Option<Bug>,
+    /// The smallest plan.
+    pub plan: Plan,
+    /// How that fails.
+    pub failure: Failure,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { checker, text, trace } = &self.failure;
+        for line in trace {
+            writeln!(f, "{line}")?;
+        }
+        let Plan { mode, bounds, retry_ms, journal, events } = &self.plan;
+        writeln!(f, "{mode}, bounds {bounds:?}, retry {retry_ms:?}, journal {journal}, {} events:", events.len())?;
+        for event in events {
+            writeln!(f, "  {event:?}")?;
+        }
+        writeln!(f, "seed {} fails, {checker}: {text}", self.seed)?;
+        let bug = self.bug.map_or_else(String::new, |bug| format!(" --bug {bug}"));
+        write!(f, "to repeat: cargo xtask sim --cluster --seed {} --steps {}{bug}", self.seed, self.steps)
+    }
+}
+
+/// A directory in memory that is emptied for each run.
+#[derive(Debug)]
+pub struct Bench(tempfile::TempDir);
+
+impl Bench {
+    /// A new one.
+    pub fn new() -> io::Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        dir.map(Self)
+    }
+
+    /// Runs a plan.
+    pub fn run(&self, plan: &Plan, bug: Option<Bug>, traced: bool) -> Result<Counts, Failure> {
+        let top = self.0.path().join("run");
+        let result = run(plan, bug, Places { top: top.clone() }, traced);
+        // What stays is in the way of the next one, which says so.
+        let _stays = std::fs::remove_dir_all(&top);
+        result
+    }
+
+    /// Runs a seed; a failure is made small.
+    pub fn try_seed(
+        &self,
+        seed: u64,
+        steps: usize,
+        mode: Option<CommitMode>,
+        bug: Option<Bug>,
+    ) -> Result<Counts, Box<Found>> {
+        let mut plan = Plan::of(seed, steps, mode);
+        let failure = match self.run(&plan, bug, false) {
+            Ok(counts) => return Ok(counts),
+            Err(failure) => failure,
+        };
+        let with = |events: &[Event]| Plan { events: events.to_vec(), ..plan.clone() };
+        let fails =
+            |events: &[Event]| self.run(&with(events), bug, false).is_err_and(|found| found.checker == failure.checker);
+        plan.events = smaller(plan.events.clone(), fails);
+        let failure = self.run(&plan, bug, true).err().unwrap_or(failure);
+        Err(Box::new(Found { seed, steps, mode, bug, plan, failure }))
+    }
+
+    /// The first of so many seeds, counted from 1, that shows a mistake, and by what.
+    pub fn caught(&self, bug: Bug, seeds: u64) -> Option<(u64, Checker)> {
+        (1..=seeds).find_map(|seed| {
+            let plan = Plan::of(seed, STEPS, bug.mode());
+            let failure = self.run(&plan, Some(bug), false).err()?;
+            // Only what passes without it shows it.
+            self.run(&plan, None, false).is_ok().then_some((seed, failure.checker))
+        })
+    }
+}
+
+fn run(plan: &Plan, bug: Option<Bug>, places: Places, traced: bool) -> Result<Counts, Failure> {
+    let failed = |text: String| Failure { checker: Checker::Assertion, text, trace: Vec::new() };
+    let world = World::new(plan, bug, places, traced).map_err(|error| failed(error.to_string()))?;
+    let sim = Rc::clone(&world.sim);
+    machine::simulate(Some(Rc::clone(&sim) as Rc<dyn machine::Machine>));
+    let watched = Rc::clone(&sim);
+    killpoint::watch(move |point| watched.reach(point));
+    let played = quietly(|| catch_unwind(AssertUnwindSafe(|| play(&world))));
+    killpoint::unwatch();
+    let ended = match played {
+        Ok(checked) => checked,
+        Err(panic) if panic.is::<Faulted>() => Ok(()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err((Checker::Assertion, text.unwrap_or_else(|| "a panic without words".to_owned())))
+        }
+    };
+    let ended = world.fault.take().map_or(ended, Err);
+    let trace = world.trace.take().unwrap_or_default();
+    let mut counts = world.counts.take();
+    let history = world.history.borrow();
+    (counts.answered, counts.released) = (history.count(Told::Done), history.count(Told::Released));
+    counts.failed = history.count(Told::Failed);
+    counts.ends = sim.ends.take();
+    counts.disks = sim.failed.take();
+    drop(history);
+    // While it is still simulated: what goes now may ask for the time.
+    drop(world);
+    machine::simulate(None);
+    ended.map(|()| counts).map_err(|(checker, text)| Failure { checker, text, trace })
+}
+
+fn play(world: &Rc<World>) -> super::history::Checked {
+    use super::schedule::Side;
+    world.restart(Side::Target);
+    world.restart(Side::Source);
+    loop {
+        let next = world.events.borrow_mut().pop_front();
+        match next {
+            Some(event) => world.happen(event),
+            None => return world.settle(),
+        }
+    }
+}
