@@ -54,6 +54,17 @@ impl Shared {
     /// over, and its status says why.
     pub fn claim(&self, first: SeqNo, stamp: u64, need: u64) -> Result<Arc<Segment>, AppendError> {
         let _order = self.headers.lock();
+        match self.claim_in_any(first, stamp, need) {
+            Err(AppendError::Full) => {
+                // The last file there is room for may just be made ahead of its time.
+                drop(self.making.lock());
+                self.claim_in_any(first, stamp, need)
+            }
+            result => result,
+        }
+    }
+
+    fn claim_in_any(&self, first: SeqNo, stamp: u64, need: u64) -> Result<Arc<Segment>, AppendError> {
         let areas: Vec<u32> = self.state.lock().areas.iter().map(|area| area.id).collect();
         let mut refusal = None;
         let mut fits = false;
@@ -169,6 +180,7 @@ impl Shared {
 
     /// Makes a file for this area ahead of its time, unless there is one or no room for one.
     pub fn prepare(&self, area: u32) -> io::Result<()> {
+        let _making = self.making.lock();
         let chosen = {
             let mut state = self.state.lock();
             let Some(area) = state.area(area).filter(|area| matches!(area.room(), Room::Create(_))) else {

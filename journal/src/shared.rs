@@ -45,6 +45,8 @@ pub struct Shared {
     pub state: Mutex<State>,
     /// Held while a header is written and a generation given out, so that generations follow each other as what they say does. Before `state`.
     pub headers: Mutex<()>,
+    /// Held while a file is made ahead of its time. After `headers`, before `state`.
+    pub making: Mutex<()>,
     pub round: Mutex<Round>,
     pub round_over: Condvar,
     next: AtomicU64,
@@ -61,6 +63,7 @@ impl Shared {
             boot,
             state: Mutex::new(state),
             headers: Mutex::new(()),
+            making: Mutex::new(()),
             round: Mutex::default(),
             round_over: Condvar::new(),
             next: AtomicU64::new(1),

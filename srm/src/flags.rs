@@ -29,6 +29,8 @@ pub(crate) struct Flag {
     pub seq: SeqNo,
     /// Records that were passed over here.
     pub operations: u64,
+    /// How much had been told when the newest of them was.
+    pub told: u64,
 }
 
 /// What changed of names on the source.
@@ -176,7 +178,7 @@ impl Flags {
             if self.in_vain.len() < MOST {
                 self.in_vain.insert(path.clone());
             }
-            let flag = Flag { reason: reason.to_owned(), since_ms: now_ms, seq, operations: 1 };
+            let flag = Flag { reason: reason.to_owned(), since_ms: now_ms, seq, operations: 1, told: self.told };
             self.add(path, flag);
         }
         self.fold();
@@ -191,6 +193,7 @@ impl Flags {
         };
         there.operations += flag.operations;
         there.since_ms = there.since_ms.min(flag.since_ms);
+        there.told = there.told.max(flag.told);
         if flag.seq < there.seq {
             (there.seq, there.reason) = (flag.seq, flag.reason);
         }
@@ -327,6 +330,17 @@ impl Flags {
         self.at.is_empty() || self.cover == Some((pass, self.told))
     }
 
+    /// A pass is over that leaves something flagged. What it looked at and nothing was told of since is not flagged any more; where that is so for anything, the
+    /// next try does not wait for long.
+    pub fn leave(&mut self, pass: u64) {
+        let Some((_, told)) = self.cover.filter(|(number, _)| *number == pass) else { return };
+        let before = self.at.len();
+        self.at.retain(|_, flag| flag.told > told);
+        if self.at.len() < before {
+            self.pause = FIRST_PAUSE;
+        }
+    }
+
     /// Whether the pass that runs tried this place in vain.
     pub fn is_in_vain(&self, path: &RelPath) -> bool {
         self.in_vain.contains(path)
@@ -434,6 +448,29 @@ mod tests {
         flags.proof = Some(seq(9));
         assert!(!flags.applied(seq(8)) && !flags.is_empty());
         assert!(flags.applied(seq(9)) && flags.is_empty());
+    }
+
+    #[test]
+    fn what_a_pass_looked_at_in_vain_only_stays_flagged() {
+        let (mut flags, now) = (Flags::default(), Instant::now());
+        (0..MANY as u64).for_each(|n| assert!(tell(&mut flags, n + 1, &format!("a{n}"))));
+        flags.schedule(now);
+        assert!(flags.are_many() && flags.take_due(now + FIRST_PAUSE));
+        let (_, told) = flags.begin();
+        flags.cover(1, told);
+        assert!(tell(&mut flags, 100, "a7") && tell(&mut flags, 101, "b"));
+        flags.leave(2);
+        assert_eq!(flags.count(), MANY + 1, "another pass");
+        flags.leave(1);
+        assert_eq!(at(&flags), ["a7", "b"]);
+        flags.schedule(now);
+        assert!(flags.take_due(now + FIRST_PAUSE), "some of it went well");
+        let (_, told) = flags.begin();
+        flags.cover(2, told);
+        assert!(flags.are_settled_by(2) && tell(&mut flags, 102, "b") && tell(&mut flags, 103, "a7"));
+        flags.leave(2);
+        flags.schedule(now);
+        assert!(flags.count() == 2 && !flags.take_due(now + FIRST_PAUSE), "nothing did");
     }
 
     #[test]

@@ -97,8 +97,8 @@ impl Srm {
         }
     }
 
-    /// Looks at all that is flagged, by content. `false`: not now.
-    fn try_flagged(self: &Arc<Self>) -> bool {
+    /// Looks at all that is flagged, by content, as a part of the pass that runs where one does. `false`: not now.
+    pub(crate) fn try_flagged(self: &Arc<Self>) -> bool {
         let names = self.tree.names().read();
         let (paths, told) = self.core.lock().flags.begin();
         let again: Vec<Again> = paths.iter().flat_map(|path| self.again_at(&names, path)).collect();
@@ -215,7 +215,7 @@ impl Core {
             tracing::warn!(event = "halted", seq, reason, "the target can carry out nothing and tries again");
         }
         self.last_error = Some(format!("the target can carry out nothing: {reason}"));
-        self.halted = Some(Flag { reason, since_ms: now_ms, seq: trouble.seq, operations: 0 });
+        self.halted = Some(Flag { reason, since_ms: now_ms, seq: trouble.seq, operations: 0, told: 0 });
         if self.commit.mode.waits() && !self.commit.strict {
             self.degraded = true;
             self.release_replies();

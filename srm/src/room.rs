@@ -44,11 +44,25 @@ impl Core {
     }
 
     /// Bytes that may be in the backlog when an operation with data is let in. Beside a pass some is left for that.
-    pub(crate) fn live_room(&self) -> u64 {
-        let limit = self.backlog.limit_bytes();
-        let of_pass = if matches!(self.gate, Gate::Pass(_)) { self.pass_room() } else { 0 };
-        limit - RESERVE_BYTES.min(limit / 4) - of_pass
+    fn live_room(&self) -> u64 {
+        self.data_room() - if matches!(self.gate, Gate::Pass(_)) { self.pass_room() } else { 0 }
     }
+
+    /// The same of an operation of a pass.
+    pub(crate) fn data_room(&self) -> u64 {
+        data_room(self.backlog.limit_bytes())
+    }
+}
+
+/// What of a backlog is for data.
+fn data_room(limit: u64) -> u64 {
+    limit - RESERVE_BYTES.min(limit / 4)
+}
+
+/// What data of these bytes that is let in may take of a journal, at the most: where a record begins a segment, less than the record takes is left unused of the one
+/// before.
+fn in_journal(bytes: u64) -> u64 {
+    2 * bytes
 }
 
 /// What waits.
@@ -58,18 +72,38 @@ pub(crate) struct Room {
     filled: Condvar,
     /// Bytes of operations that were let in and are not in the backlog yet.
     admitted: AtomicU64,
+    /// The same of what a pass is about to send.
+    of_pass: AtomicU64,
+}
+
+impl Room {
+    /// What may yet be taken of a journal for what is not in it and was let in, in bytes.
+    pub fn coming(&self) -> u64 {
+        in_journal(self.admitted.load(Ordering::Relaxed) + self.of_pass())
+    }
+
+    pub fn of_pass(&self) -> u64 {
+        self.of_pass.load(Ordering::Relaxed)
+    }
 }
 
 /// An operation was let in: the room it needs is kept for it until this is dropped, when its record is in the backlog.
-#[derive(Debug)]
+#[must_use]
 pub struct Admission<'a> {
-    admitted: &'a AtomicU64,
+    srm: &'a Srm,
+    counted: &'a AtomicU64,
     bytes: u64,
 }
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        self.admitted.fetch_sub(self.bytes, Ordering::Relaxed);
+        let Srm { room, core, changed, .. } = self.srm;
+        self.counted.fetch_sub(self.bytes, Ordering::Relaxed);
+        if !room.queue.lock().is_empty() {
+            // Who waits for it has looked before, or looks after this.
+            drop(core.lock());
+            changed.notify_all();
+        }
     }
 }
 
@@ -93,28 +127,41 @@ impl Srm {
         if !self.config.bypassed && !self.room.queue.lock().is_empty() {
             return None;
         }
-        self.fits(bytes)
+        let core = self.core.lock();
+        self.has_room(&core, bytes).then(|| self.let_in(&core, bytes))
     }
 
-    fn fits(&self, bytes: u64) -> Option<Admission<'_>> {
-        let admission = || {
-            self.room.admitted.fetch_add(bytes, Ordering::Relaxed);
-            Admission { admitted: &self.room.admitted, bytes }
-        };
-        if self.config.bypassed {
-            return Some(admission());
+    /// Counted under the core's lock, so that two of them do not take the same room.
+    fn let_in(&self, _core: &Core, bytes: u64) -> Admission<'_> {
+        self.keep_for(&self.room.admitted, bytes)
+    }
+
+    /// The same for a pass, which looks at the room itself.
+    pub(crate) fn let_pass_in(&self, _core: &Core, bytes: u64) -> Admission<'_> {
+        self.keep_for(&self.room.of_pass, bytes)
+    }
+
+    fn keep_for<'a>(&'a self, counted: &'a AtomicU64, bytes: u64) -> Admission<'a> {
+        counted.fetch_add(bytes, Ordering::Relaxed);
+        Admission { srm: self, counted, bytes }
+    }
+
+    fn has_room(&self, core: &Core, bytes: u64) -> bool {
+        if self.config.bypassed || core.stopped {
+            return true;
         }
-        let core = self.core.lock();
-        let coming = self.room.admitted.load(Ordering::Relaxed) + bytes;
-        let paced = core.pace.is_none_or(|pace| core.live_bytes() + coming <= pace);
-        let fits = core.backlog.used_bytes() + coming <= core.live_room() && paced
-            || !matches!(core.link, Link::Up)
+        let waits_for_nothing = !matches!(core.link, Link::Up)
             || core.halted.is_some()
             || matches!(core.gate, Gate::Due | Gate::Held(_))
-            || machine::since(core.progress_at) >= self.config.degrade_after
-            || core.stopped;
-        // Counted under the core's lock, so that two of them do not take the same room.
-        fits.then(admission)
+            || machine::since(core.progress_at) >= self.config.degrade_after;
+        let (admitted, used) = (self.room.admitted.load(Ordering::Relaxed), core.backlog.used_bytes());
+        let needed = self.room.coming() + bytes;
+        if waits_for_nothing {
+            // No more at once than a catch-up that begins meanwhile has room for.
+            return admitted == 0 || needed <= core.backlog.limit_bytes() / 4;
+        }
+        let paced = core.pace.is_none_or(|pace| core.live_bytes() + admitted + bytes <= pace);
+        paced && used + admitted + bytes <= core.live_room() && used + needed <= core.data_room()
     }
 
     /// Begins an operation with so many bytes of data when there is room, after those that came before it.
@@ -140,12 +187,12 @@ impl Srm {
         let waiting = queue.front().map(|(bytes, _)| *bytes);
         drop(queue);
         if let Some(bytes) = waiting {
-            let admission = loop {
-                if let Some(admission) = self.fits(bytes) {
-                    break admission;
-                }
+            let admission = {
                 let mut core = self.core.lock();
-                self.changed.wait_until(&mut core, machine::now() + LOOK_AGAIN);
+                while !self.has_room(&core, bytes) {
+                    self.changed.wait_until(&mut core, machine::now() + LOOK_AGAIN);
+                }
+                self.let_in(&core, bytes)
             };
             // It stays in the queue while it runs, so that nothing overtakes it.
             let job = self.room.queue.lock().front_mut().map(|(_, job)| std::mem::replace(job, Box::new(|| {})));
@@ -156,5 +203,41 @@ impl Srm {
             drop(admission);
         }
         !self.core.lock().stopped
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::backlog::Backlog;
+    use bytes::Bytes;
+    use protocol::{Draft, Incarnation, Mark, Op};
+
+    /// Whatever was let in at once fits: records of just over half a segment leave half of each unused.
+    #[test]
+    fn what_is_let_in_at_once_fits_the_smallest_journal() {
+        const SIZES: [u64; 5] = [1 << 20, (1 << 20) - 16, 700_000, 100_000, 16];
+        for (first, size) in (0..12).flat_map(|first| SIZES.map(|size| (first, size))) {
+            let dir = tempfile::tempdir().unwrap();
+            let area = journal::AreaConfig::new(journal::AreaKind::Memory, dir.path(), 8 << 20);
+            let config = journal::Config { boot: [1; 16], areas: vec![area] };
+            let (journal, _) = journal::Journal::open(Arc::new(journal::RealDisk), config).unwrap();
+            let mut backlog = Backlog::journaled(journal, false, 0).unwrap();
+            backlog.begin(Incarnation::from_bytes([1; 16])).unwrap();
+            let room = data_room(backlog.limit_bytes());
+            let mut push = |bytes: u64| {
+                let draft = Draft::new(&Op::Mark(Mark::Barrier), Bytes::from(vec![0; usize::try_from(bytes).unwrap()]));
+                backlog.push(draft, 1, false).map(|_| backlog.used_bytes())
+            };
+            let used = (0..first).try_fold(0, |_, _| push(600_000)).unwrap_or(u64::MAX);
+            let mut admitted = 0;
+            while used.saturating_add(in_journal(admitted) + size) <= room && admitted < 64 * size {
+                admitted += size;
+            }
+            for _ in 0..admitted / size {
+                assert!(push(size).is_ok(), "{first} before, {} of {size} at once", admitted / size);
+            }
+        }
     }
 }

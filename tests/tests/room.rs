@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 in_both_modes!(
     many_writers_of_a_nearly_full_backlog_wait_and_nothing_is_compared_anew,
     copies_wait_for_room_too,
+    a_catch_up_beside_many_writers_does_not_overflow,
     a_catch_up_ends_although_applications_write_faster_than_the_link_takes,
 );
 
@@ -52,6 +53,34 @@ fn copies_wait_for_room_too(commit: Commit) {
     assert_eq!(fs::copy(&from, &to).unwrap(), 24 << 20);
     rig.settle();
     assert_eq!(rig.status().target().passes, before, "the backlog overflowed: {}", rig.source_log());
+    rig.finish();
+}
+
+fn a_catch_up_beside_many_writers_does_not_overflow(commit: Commit) {
+    let rig = Rig::with(commit, narrow().linked());
+    let files: Vec<fs::File> = (0..16).map(|n| fs::File::create(rig.mnt().join(format!("file{n}"))).unwrap()).collect();
+    rig.settle();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for file in &files {
+            scope.spawn(|| {
+                let bytes = Random::new(1).bytes(1 << 20);
+                for n in (0..u64::MAX).take_while(|_| !done.load(Ordering::SeqCst)) {
+                    file.write_all_at(&bytes, (n % 4) << 20).unwrap();
+                }
+            });
+        }
+        let _end = Defer(&done);
+        for _ in 0..3 {
+            let passes = rig.status().target().passes;
+            rig.link().cut();
+            rig.wait_status("more than can be queued", |source| source.target().held.entries > 0);
+            rig.link().mend();
+            rig.wait_status("the catch-up", |source| source.target().coherent && source.target().passes > passes);
+        }
+    });
+    assert!(!rig.source_log().contains("mirror-due"), "the backlog overflowed: {}", rig.source_log());
+    drop(files);
     rig.finish();
 }
 

@@ -7,10 +7,11 @@ use replfs_tests::in_both_modes;
 use replfs_tests::rig::status::Source;
 use replfs_tests::rig::{Commit, NAME, Rig, Setup};
 use replfs_tests::seed::Random;
-use replfs_tests::wait::{PATIENCE, until};
+use replfs_tests::wait::{Defer, PATIENCE, until};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 in_both_modes!(
@@ -18,6 +19,7 @@ in_both_modes!(
     what_moves_while_it_is_flagged_is_mended_where_it_is,
     a_read_only_replica_is_one_flag_and_catches_up_in_order,
     many_flags_stay_bounded_and_what_needs_no_room_goes_on,
+    many_flags_heal_while_applications_go_on_in_those_places,
     a_target_killed_while_something_is_flagged_heals,
     a_source_killed_while_something_is_flagged_heals,
 );
@@ -204,6 +206,36 @@ fn many_flags_stay_bounded_and_what_needs_no_room_goes_on(commit: Commit) {
     rig.assert_equal();
     let after = rig.status();
     assert_eq!(after.target().reconnects, shown.target().reconnects, "{after:?}");
+    healed(rig);
+}
+
+fn many_flags_heal_while_applications_go_on_in_those_places(commit: Commit) {
+    let rig = on_tmpfs(commit, "size=64m,nr_inodes=60,mode=755");
+    let mnt = rig.mnt();
+    let tree = |n: u64| mnt.join(format!("tree{}", n % 200));
+    (0..200).for_each(|n| fs::create_dir(tree(n)).unwrap());
+    let (done, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in (0..).take_while(|_| !done.load(Ordering::SeqCst)) {
+                // Whatever is made of this is right only where the directory is there.
+                let (made, moved) = (tree(n).join("made"), tree(n + 1).join("moved"));
+                fs::write(&made, n.to_string()).unwrap();
+                fs::rename(&made, &moved).unwrap();
+                fs::create_dir_all(tree(n + 2).join("deep/deeper")).unwrap();
+                fs::write(tree(n + 2).join("deep/deeper/file"), n.to_string()).unwrap();
+                fs::remove_dir_all(tree(n + 101).join("deep")).ok();
+                rounds.store(n, Ordering::SeqCst);
+            }
+        });
+        let _end = Defer(&done);
+        rig.wait_status("many to be flagged", |s| s.target().flagged_count >= 64);
+        tool(rig.home(), "mount", ["-o", "remount,nr_inodes=20000", &rig.root().to_string_lossy()]);
+        let before = rounds.load(Ordering::SeqCst);
+        let shown = rig.wait_status("the replica to be coherent", |s| s.target().coherent);
+        assert_eq!(shown.target().flagged_count, 0, "{shown:?}");
+        until("applications to go on", PATIENCE, || (rounds.load(Ordering::SeqCst) > before).then_some(()));
+    });
     healed(rig);
 }
 

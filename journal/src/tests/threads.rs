@@ -2,11 +2,15 @@
 
 use super::rig::{BOOT, append, disk_area, incarnation, real, tag};
 use super::sim_disk::{Bug, SimDisk};
-use crate::{AppendError, AreaConfig, AreaKind, Config, Journal};
+use crate::{AppendError, AreaConfig, AreaKind, Config, Disk, DiskFile, Journal, RealDisk};
 use protocol::SeqNo;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 #[test]
 fn appending_syncing_reading_and_trimming_go_on_beside_each_other() {
@@ -70,4 +74,74 @@ fn after_a_failed_fsync_nothing_is_promised_until_the_journal_begins_anew() {
     journal.begin(incarnation(2), SeqNo::new(1)).unwrap();
     append(&mut journal, 1, 100);
     assert_eq!(syncer.sync().unwrap(), SeqNo::new(1));
+}
+
+/// A disk that makes its fourth file when it is told to.
+struct Slow {
+    made: AtomicU64,
+    begun: Sender<()>,
+    go: parking_lot::Mutex<Receiver<()>>,
+}
+
+impl Disk for Slow {
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.make_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealDisk.list(dir)
+    }
+
+    fn create(&self, path: &Path, bytes: u64, written: bool) -> io::Result<Arc<dyn DiskFile>> {
+        if self.made.fetch_add(1, Ordering::SeqCst) == 3 {
+            self.begun.send(()).unwrap();
+            self.go.lock().recv().unwrap();
+        }
+        RealDisk.create(path, bytes, written)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        RealDisk.open(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(dir)
+    }
+
+    fn random(&self) -> io::Result<u64> {
+        RealDisk.random()
+    }
+}
+
+#[test]
+fn a_file_that_is_just_made_ahead_of_its_time_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (begun, has_begun) = channel();
+    let (go, goes) = channel();
+    let disk = Slow { made: AtomicU64::new(0), begun, go: parking_lot::Mutex::new(goes) };
+    let areas = vec![AreaConfig::new(AreaKind::Memory, dir.path(), 256 << 10)];
+    let (mut journal, _) = Journal::open(Arc::new(disk), Config { boot: BOOT, areas }).unwrap();
+    journal.begin(incarnation(1), SeqNo::new(1)).unwrap();
+    // One for each segment.
+    let record = |journal: &mut Journal, seq| append(journal, seq, 40 << 10);
+    (1..=3).for_each(|seq| record(&mut journal, seq));
+    let syncer = journal.syncer();
+    thread::scope(|scope| {
+        scope.spawn(|| syncer.maintain().unwrap());
+        has_begun.recv().unwrap();
+        let (done, is_done) = channel();
+        let appends = scope.spawn(move || {
+            record(&mut journal, 4);
+            done.send(()).unwrap();
+        });
+        // It can not go on before; that it was refused would be known by then.
+        let early = is_done.recv_timeout(Duration::from_millis(100));
+        go.send(()).unwrap();
+        assert!(early.is_err(), "there is no file for it yet");
+        appends.join().unwrap();
+    });
 }

@@ -25,7 +25,9 @@ impl Srm {
             && !core.flags.stuck
             && !core.stopped
             && matches!(core.link, Link::Up)
-            && core.backlog.bytes() <= core.backlog.limit_bytes() / 4;
+            && core.backlog.bytes() <= core.backlog.limit_bytes() / 4
+            // A journal's room is given back in larger pieces.
+            && core.backlog.used_bytes() <= core.backlog.limit_bytes() / 2;
         if !ready {
             return;
         }
@@ -36,6 +38,8 @@ impl Srm {
             let begun = srm.begin_catch_up();
             srm.core.lock().catching_up = false;
             if let Some(number) = begun {
+                // Where the target works again what it could not carry out comes first: what follows in those places goes wrong until then.
+                srm.try_flagged();
                 srm.spawn_pass(number, |_| true);
             }
             srm.wake();

@@ -138,7 +138,8 @@ impl Srm {
         asked: &mut VecDeque<Asked>,
     ) -> Result<Option<u64>, Stop> {
         let offset = range.start;
-        self.wait_for_room(number)?;
+        let data = if matches!(source, Source::Fresh) { range.end - offset } else { 0 };
+        let _room = self.room_for(number, data)?;
         let names = self.tree.names().read();
         let _still = node.lock.lock();
         let Some(piece) = self.piece_state(number, &names, node, fd)? else { return Ok(None) };
@@ -217,7 +218,7 @@ impl Srm {
         fd: &OwnedFd,
         range: Range<u64>,
     ) -> Result<bool, Stop> {
-        self.wait_for_room(number)?;
+        let _room = self.room_for(number, range.end - range.start)?;
         let names = self.tree.names().read();
         let _still = node.lock.lock();
         let Some(piece) = self.piece_state(number, &names, node, fd)? else { return Ok(false) };

@@ -26,6 +26,7 @@ pub(crate) use share::Share;
 use crate::Srm;
 use crate::core::Core;
 use crate::map::{Gate, Next, Work};
+use crate::room::Admission;
 use bytes::Bytes;
 use parking_lot::MutexGuard;
 use platform::killpoint::{self, KillPoint};
@@ -43,6 +44,8 @@ const WORKERS: usize = 4;
 const ROOM_BYTES: u64 = 16 << 20;
 /// A pass that waits so long for room, or for an answer, while applications have more queued than it may have, gets half of what the target takes.
 const STARVES_AFTER: Duration = Duration::from_secs(1);
+/// Of room that is kept for what was not sent then nobody is told.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What could not be read is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
@@ -244,6 +247,7 @@ impl Srm {
         pass.assert_finished();
         killpoint::pass(KillPoint::PassEnd);
         if !core.flags.are_settled_by(number) {
+            core.flags.leave(number);
             core.flags.schedule(machine::now());
         } else if let Some(seq) = core.push(Draft::new(&Op::Mark(Mark::Coherent), Bytes::new())) {
             core.coherent_at = Some(seq);
@@ -286,17 +290,23 @@ impl Srm {
         true
     }
 
-    /// Waits until the pass may send more.
+    /// Waits until the pass may send more, but for data.
     pub(crate) fn wait_for_room(&self, number: u64) -> Result<(), Stop> {
+        self.room_for(number, 0).map(drop)
+    }
+
+    /// Waits until the pass may send so many bytes of data more; the room is kept until what this returns is dropped.
+    fn room_for(&self, number: u64, bytes: u64) -> Result<Admission<'_>, Stop> {
         let begun = machine::now();
         let mut core = self.core.lock();
         loop {
             if core.gate.pass(number).is_none() || core.stopped {
                 return Err(Stop::Over);
             }
-            if core.share.bytes() < core.pass_room() && core.backlog.used_bytes() <= core.live_room() + core.pass_room()
-            {
-                return Ok(());
+            let has_room = core.share.bytes() + self.room.of_pass() < core.pass_room()
+                && core.backlog.used_bytes() + self.room.coming() <= core.data_room();
+            if has_room {
+                return Ok(self.let_pass_in(&core, bytes));
             }
             core.waited_since(begun);
             self.wait_for_change(&mut core);
@@ -308,7 +318,7 @@ impl Srm {
         if machine::is_simulated() {
             MutexGuard::unlocked(core, || machine::wait(AGAIN_AFTER, false));
         } else {
-            self.changed.wait(core);
+            self.changed.wait_for(core, LOOK_AGAIN);
         }
     }
 
