@@ -191,7 +191,7 @@ impl Flags {
             Some((_, there)) => there,
             None => self.at.entry(path).or_insert(Flag { operations: 0, ..flag.clone() }),
         };
-        there.operations += flag.operations;
+        there.operations = there.operations.saturating_add(flag.operations);
         there.since_ms = there.since_ms.min(flag.since_ms);
         there.told = there.told.max(flag.told);
         if flag.seq < there.seq {
@@ -225,7 +225,13 @@ impl Flags {
         let concerned: Vec<_> = concerned.into_iter().filter_map(|path| self.at.remove_entry(&path)).collect();
         for (path, flag) in concerned {
             match moved.apply(&path) {
-                Some(paths) => paths.into_iter().for_each(|path| self.add(path, flag.clone())),
+                Some(paths) => {
+                    // What was passed over is counted once.
+                    let counts = std::iter::once(flag.operations).chain(std::iter::repeat(0));
+                    for (path, operations) in paths.into_iter().zip(counts) {
+                        self.add(path, Flag { operations, ..flag.clone() });
+                    }
+                }
                 None => all_known = false,
             }
         }
@@ -410,6 +416,17 @@ mod tests {
         rename(&mut told_after, "a", "b", 5);
         assert!(tell(&mut told_after, 5, "a") && tell(&mut told_after, 5, "b"));
         assert_eq!((at(&told_before), at(&told_after)), (vec!["a".into(), "b".into()], vec!["a".into(), "b".into()]));
+    }
+
+    #[test]
+    fn what_leaves_a_flagged_directory_again_and_again_is_counted_once() {
+        let mut flags = Flags::default();
+        assert!(tell(&mut flags, 1, "a") && tell(&mut flags, 1, "b"));
+        for n in 0..100 {
+            rename(&mut flags, "a/x", "b/x", 2 * n + 2);
+            rename(&mut flags, "b/x", "a/x", 2 * n + 3);
+        }
+        assert_eq!(flags.iter().map(|(_, flag)| flag.operations).sum::<u64>(), 2);
     }
 
     #[test]

@@ -102,7 +102,10 @@ impl Srm {
         let names = self.tree.names().read();
         let (paths, told) = self.core.lock().flags.begin();
         let again: Vec<Again> = paths.iter().flat_map(|path| self.again_at(&names, path)).collect();
-        if again.is_empty() || !self.look_again(&names, &again, false) {
+        let all = again.iter().any(|again| matches!(again, Again::All));
+        // A catch-up does not become a comparison of everything: that comes after it.
+        let now = !again.is_empty() && !(all && self.is_in_pass());
+        if !now || !self.look_again(&names, &again, false) {
             return false;
         }
         let mut core = self.core.lock();
