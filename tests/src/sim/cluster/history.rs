@@ -154,6 +154,8 @@ impl History {
                     return fault("is not on the target".to_owned());
                 }
             }
+            // A target that shows no state of the source's has lost its coherence, and the source may not have heard of it: what changed nothing says nothing of that.
+            CommitMode::Near if self.latest.is_none() && known.state.is_none_or(|state| state == 0) => {}
             CommitMode::Near => {
                 let done = || self.known.iter().filter(|known| known.told == Told::Done && behind(known));
                 let (operations, bytes) = (done().count() as u64, done().map(|known| known.bytes).sum::<u64>());
