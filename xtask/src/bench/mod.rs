@@ -11,6 +11,7 @@ mod floors;
 mod machine;
 mod measure;
 mod options;
+mod peers;
 mod postgres;
 mod report;
 mod scene;
@@ -38,6 +39,9 @@ pub fn run(options: &Options) -> Result<bool> {
             println!("{:<24} {}", case.name, case.about);
         }
         return Ok(true);
+    }
+    if let Some(asked) = &options.peers {
+        return peers::run(options, asked);
     }
     let cases = options.chosen(&all)?;
     test::require_fuse()?;
