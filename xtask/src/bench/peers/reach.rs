@@ -66,12 +66,7 @@ pub fn all(rows: &[Row], stream: f64) -> Vec<Reach> {
             let bound = bypass.ratio * REAL;
             let what = format!("time as a multiple of the bare directory's, within {REAL} of bypass");
             if is(Kind::Real) {
-                found.push(Reach::new(
-                    row,
-                    format!("{what}, less the target's processor time"),
-                    row.ratio_without_target,
-                    bound,
-                ));
+                found.push(beside_the_target(row, &what, bound));
             }
             if is(Kind::RealStopped) {
                 found.push(Reach::new(row, what, row.ratio, bound));
@@ -89,6 +84,21 @@ fn against_gluster(row: &Row, gluster: &Row) -> Option<Reach> {
     let (_, share) = GLUSTER.iter().find(|(case, _)| row.case.starts_with(case))?;
     let what = format!("time as a multiple of the bare directory's, within {share} of GlusterFS's");
     Some(Reach::new(row, what, row.ratio, gluster.ratio * share))
+}
+
+/// The target works on the same processors, which a real one does not: what it took of the application's time is more than nothing and at most
+/// all that it used. `real-stopped` says more.
+fn beside_the_target(row: &Row, what: &str, bound: f64) -> Reach {
+    let reach = Reach::new(
+        row,
+        format!("{what}; without the target's processor time {:.2}", row.ratio_without_target),
+        row.ratio,
+        bound,
+    );
+    if reach.verdict == Verdict::Missed && row.ratio_without_target <= bound {
+        return Reach { verdict: Verdict::Open, ..reach };
+    }
+    reach
 }
 
 fn lag(row: &Row, stream: f64) -> Reach {
@@ -131,7 +141,10 @@ mod tests {
     fn real_is_held_to_the_bare_fuse_layer() {
         let mut rows = [row(Kind::Bypass, "W1", 2.0), row(Kind::Real, "W1", 3.0), row(Kind::RealStopped, "W1", 2.5)];
         rows[1].ratio_without_target = 2.4;
+        assert_eq!(verdicts(&rows, "bypass"), [Verdict::Open, Verdict::Met]);
+        rows[1].ratio = 2.5;
         assert_eq!(verdicts(&rows, "bypass"), [Verdict::Met, Verdict::Met]);
+        rows[1].ratio = 3.0;
         rows[1].ratio_without_target = 2.6;
         assert_eq!(verdicts(&rows, "bypass"), [Verdict::Missed, Verdict::Met]);
     }
