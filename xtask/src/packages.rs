@@ -28,11 +28,12 @@ const NEEDED: [(&str, &str); 19] = [
 ];
 
 /// The same, for those who name them only.
-const NAMED: [(&str, &str); 9] = [
+const NAMED: [(&str, &str); 10] = [
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
     ("psql", "postgresql"),
     ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
     ("glusterd", "glusterfs-server"),
     ("gluster", "glusterfs-cli"),
     ("glusterfs", "glusterfs-client"),

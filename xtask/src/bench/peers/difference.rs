@@ -104,13 +104,13 @@ fn attributes(a: &Path, b: &Path) -> Result<Option<&'static str>> {
 }
 
 fn content(a: &Path, b: &Path) -> Result<Option<&'static str>> {
-    let (Some(x), Some(y)) = (open(a)?, open(b)?) else { return Ok(Some("has gone")) };
-    let (mut of_x, mut of_y) = (vec![0; BLOCK], vec![0; BLOCK]);
+    let (Some(one), Some(other)) = (open(a)?, open(b)?) else { return Ok(Some("has gone")) };
+    let (mut of_one, mut of_other) = (vec![0; BLOCK], vec![0; BLOCK]);
     let mut at = 0;
     loop {
-        let (n, m) = (x.read_at(&mut of_x, at)?, y.read_at(&mut of_y, at)?);
-        let same = n.min(m);
-        if of_x[..same] != of_y[..same] || (same == 0 && n != m) {
+        let lengths = (one.read_at(&mut of_one, at)?, other.read_at(&mut of_other, at)?);
+        let same = lengths.0.min(lengths.1);
+        if of_one[..same] != of_other[..same] || (same == 0 && lengths.0 != lengths.1) {
             return Ok(Some("has other content"));
         }
         if same == 0 {

@@ -3,7 +3,6 @@
 use super::ground::BOUND;
 use anyhow::{Context, Result, ensure};
 use replfs_tests::command;
-use replfs_tests::rig::PARENT;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -17,6 +16,9 @@ pub const FAR: &str = "10.99.0.2";
 
 /// This side's interface.
 const INTERFACE: &str = "near0";
+
+/// What the interfaces of this thread's network have counted.
+const TABLE: &str = "/proc/thread-self/net/dev";
 
 /// Longest time until the namespaces are there.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +34,12 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Up to now. Errors: there is no other machine.
+    pub fn so_far() -> Result<Self> {
+        let text = fs::read_to_string(TABLE).with_context(|| format!("cannot read {TABLE}"))?;
+        counted(&text, INTERFACE).with_context(|| format!("there is no interface {INTERFACE}"))
+    }
+
     /// Since an earlier moment.
     pub fn since(self, before: Self) -> Self {
         Self { there: self.there.saturating_sub(before.there), back: self.back.saturating_sub(before.back) }
@@ -46,7 +54,9 @@ pub struct Far {
 
 impl Far {
     /// Makes it and joins both.
-    pub fn new() -> Result<Self> {
+    ///
+    /// What it has of its own on the disk is below `home`.
+    pub fn new(home: &Path) -> Result<Self> {
         let mut unshare = Command::new("unshare");
         unshare.args(["--net", "--mount", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
         let mut holder = unshare.spawn().context("cannot start unshare (util-linux)")?;
@@ -59,7 +69,7 @@ impl Far {
             std::thread::sleep(Duration::from_millis(5));
         }
         far.join()?;
-        far.bind()?;
+        far.bind(home)?;
         Ok(far)
     }
 
@@ -76,11 +86,11 @@ impl Far {
     }
 
     /// Its own /run and directories of `GlusterFS`.
-    fn bind(&self) -> Result<()> {
+    fn bind(&self, home: &Path) -> Result<()> {
         done(self.command("mount").args(["-t", "tmpfs", "-o", "mode=755", "replfs-bench", "/run"]))?;
         done(self.command("mkdir").arg("/run/gluster"))?;
         for (name, at) in BOUND {
-            let from = Path::new(PARENT).join("far").join(name);
+            let from = home.join(name);
             fs::create_dir_all(&from)?;
             if Path::new(at).is_dir() {
                 done(self.command("mount").arg("--bind").arg(&from).arg(at))?;
@@ -101,12 +111,6 @@ impl Far {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg(program);
         command
-    }
-
-    /// What passed so far. Errors: the interface is gone.
-    pub fn traffic(&self) -> Result<Traffic> {
-        let text = fs::read_to_string("/proc/self/net/dev").context("cannot read /proc/self/net/dev")?;
-        counted(&text, INTERFACE).with_context(|| format!("there is no interface {INTERFACE}"))
     }
 }
 
@@ -137,6 +141,29 @@ fn counted(table: &str, interface: &str) -> Option<Traffic> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_to_the_other_machine_is_counted() {
+        let alone = std::thread::spawn(|| {
+            // SAFETY: takes this thread alone to a network of its own; nothing of the other threads changes.
+            let done = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+            assert_eq!(done, 0, "root is needed: {}", std::io::Error::last_os_error());
+            let home = tempfile::tempdir().unwrap();
+            let far = Far::new(home.path()).unwrap();
+            let holder = far.holder.id();
+            let socket = std::net::UdpSocket::bind((NEAR, 0)).unwrap();
+            let before = Traffic::so_far().unwrap();
+            socket.send_to(&[0; 1000], (FAR, 9)).unwrap();
+            replfs_tests::wait::until("a datagram to be counted", PATIENCE, || {
+                (Traffic::so_far().unwrap().since(before).there >= 1000).then_some(())
+            });
+            let said = command::run(far.command("ip").args(["-o", "addr"]));
+            assert!(said.ok().contains(FAR) && !said.ok().contains(NEAR), "{said:?}");
+            drop(far);
+            assert!(!Path::new(&format!("/proc/{holder}")).exists());
+        });
+        alone.join().unwrap();
+    }
 
     #[test]
     fn both_directions_are_read() {

@@ -61,10 +61,16 @@ impl Ground {
     pub fn run(&self) -> Result<ExitStatus> {
         let own = std::env::current_exe().context("cannot find this program's own file")?;
         let namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"];
-        let mut unshare = Command::new("unshare");
-        unshare.args(namespaces).arg("--").arg(own).args(std::env::args_os().skip(1));
+        // Whatever ends this process ends the inner one, and with it everything that was started there.
+        let mut unshare = Command::new("setpriv");
+        unshare
+            .args(["--pdeathsig", "KILL", "unshare"])
+            .args(namespaces)
+            .arg("--")
+            .arg(own)
+            .args(std::env::args_os().skip(1));
         unshare.env(VARIABLE, self.dir.path());
-        let mut child = unshare.spawn().context("cannot start unshare (util-linux)")?;
+        let mut child = unshare.spawn().context("cannot start setpriv (util-linux)")?;
         let mut told = false;
         loop {
             if let Some(status) = child.try_wait()? {

@@ -64,7 +64,7 @@ pub fn run(options: &Options, asked: &[Kind]) -> Result<bool> {
 
 fn outside(options: &Options, kinds: &[Kind]) -> Result<bool> {
     test::require_fuse()?;
-    packages::require(&["sqlite3", "tar", "mount", "ip", "unshare", "mkfs.ext4"])?;
+    packages::require(&["sqlite3", "tar", "mount", "ip", "unshare", "setpriv", "mkfs.ext4"])?;
     let left_out = install(options, kinds);
     if let Err(error) = test::remove_leftovers() {
         // They take up room, but they do not change what is measured.
@@ -122,8 +122,9 @@ fn inside(options: &Options, kinds: &[Kind], ground: &Path) -> Result<bool> {
     let place = Path::new(PARENT);
     let left_out: BTreeMap<String, String> = serde_json::from_str(&fs::read_to_string(place.join(LEFT_OUT))?)?;
     let all = cases::all();
-    let chosen: Vec<&Case> =
+    let mut chosen: Vec<&Case> =
         all.iter().filter(|case| workload::reference(case).is_some() && options.names(case.name)).collect();
+    chosen.sort_by_key(|case| case.name);
     anyhow::ensure!(!chosen.is_empty(), "none of W1 to W9 was asked for; --list shows the cases");
 
     let binary = PathBuf::from(std::env::var_os("REPLFS_BIN").unwrap_or_default());
@@ -135,7 +136,7 @@ fn inside(options: &Options, kinds: &[Kind], ground: &Path) -> Result<bool> {
     for name in ["bare", "scratch"] {
         fs::create_dir(place.join(name))?;
     }
-    let far = Far::new()?;
+    let far = Far::new(&place.join("far"))?;
     for kind in kinds.iter().filter(|kind| !left_out.contains_key(kind.name())) {
         println!("\n== {}: {}\n{}", kind.name(), kind.about(), report::head());
         // The rig reports what goes wrong by panicking with the reason, which is on the terminal then; it cleans up as it goes.
@@ -157,9 +158,9 @@ fn measure(kind: Kind, cases: &[&Case], options: &Options, far: &Far, report: &m
     let place = Path::new(PARENT);
     let peer = peer::start(kind, far)?;
     let version = report::version(kind, &report.machine.commit);
-    report.peers.push(About { name: kind.name(), about: kind.about(), version, commands: peer.commands() });
+    report.peers.push(About { name: kind.name(), means: kind.about(), version, commands: peer.commands() });
     let (bare, scratch) = (place.join("bare"), place.join("scratch"));
-    let mut bench = Bench { far, peer, bare, scratch, scale: options.scale(), units: report.rows.len() as u64 * 1000 };
+    let mut bench = Bench { peer, bare, scratch, scale: options.scale(), units: report.rows.len() as u64 * 1000 };
     bench.lay(cases)?;
     for case in cases {
         let size = workload::reference(case).map_or("", |(_, size)| size);

@@ -33,7 +33,8 @@ pub struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub struct About {
     pub name: &'static str,
-    pub about: &'static str,
+    /// What that is.
+    pub means: &'static str,
     pub version: String,
     pub commands: Vec<String>,
 }
@@ -136,7 +137,7 @@ impl Report {
                 out,
                 "\n{}: {}. {}\n\n```\n{}\n```\n",
                 peer.name,
-                peer.about,
+                peer.means,
                 peer.version,
                 peer.commands.join("\n")
             );

@@ -1,6 +1,6 @@
 //! One case with one peer: bare, peer, bare in each round, and what the peer takes for it until its replica is equal.
 
-use super::far::{Far, Traffic};
+use super::far::Traffic;
 use super::lag::{self, End, Lag, Outcome};
 use super::peer::Peer;
 use super::spent;
@@ -76,8 +76,7 @@ impl Round {
 }
 
 /// What there is to measure with.
-pub struct Bench<'a> {
-    pub far: &'a Far,
+pub struct Bench {
     pub peer: Box<dyn Peer>,
     /// The bare directory.
     pub bare: PathBuf,
@@ -88,7 +87,7 @@ pub struct Bench<'a> {
     pub units: u64,
 }
 
-impl Bench<'_> {
+impl Bench {
     /// Lays what the cases need, on both sides.
     pub fn lay(&self, cases: &[&Case]) -> Result<()> {
         for side in [&self.bare, &self.peer.app()] {
@@ -154,13 +153,13 @@ impl Bench<'_> {
 
         let records = self.peer.records();
         let (roots, target) = (self.peer.processes(), self.peer.target_processes());
-        let before = Mark::now(self.far, &roots, &target)?;
+        let before = Mark::now(&roots, &target)?;
         let start = Instant::now();
         let done = timed()?;
         // Closing files is the application's too.
         drop(timed);
         let (end, took) = (End::now(), start.elapsed());
-        let after = Mark::now(self.far, &roots, &target)?;
+        let after = Mark::now(&roots, &target)?;
         self.peer.ended();
         round.peer = each(done, took);
         round.seconds = took.as_secs_f64();
@@ -172,7 +171,7 @@ impl Bench<'_> {
         round.target_processor = (after.target.saturating_sub(before.target)).as_secs_f64();
 
         self.wait(&paths, end, round)?;
-        let equal = Mark::now(self.far, &self.peer.processes(), &[])?;
+        let equal = Mark::now(&self.peer.processes(), &[])?;
         let traffic = equal.traffic.since(before.traffic);
         (round.there, round.back) = (traffic.there, traffic.back);
         round.there_after = equal.traffic.since(after.traffic).there;
@@ -247,9 +246,9 @@ struct Mark {
 }
 
 impl Mark {
-    fn now(far: &Far, peer: &[u32], target: &[u32]) -> Result<Self> {
+    fn now(peer: &[u32], target: &[u32]) -> Result<Self> {
         Ok(Self {
-            traffic: far.traffic()?,
+            traffic: Traffic::so_far()?,
             written: written()?,
             peer: spent::so_far(peer),
             target: spent::so_far(target),

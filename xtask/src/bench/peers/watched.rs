@@ -45,8 +45,11 @@ impl Watched {
     fn serve(&mut self, far: &Far) -> Result<()> {
         let config = self.dir.join("rsyncd.conf");
         let replica = self.dir.join("replica");
-        let text =
-            format!("use chroot = no\nuid = 0\ngid = 0\n[replica]\npath = {}\nread only = no\n", replica.display());
+        // Without a chroot the daemon would store symbolic links in another spelling.
+        let text = format!(
+            "use chroot = no\nmunge symlinks = no\nuid = 0\ngid = 0\n[replica]\npath = {}\nread only = no\n",
+            replica.display()
+        );
         fs::write(&config, text)?;
         let mut rsync = far.command("rsync");
         rsync.args(["--daemon", "--no-detach", &format!("--address={FAR}")]);
