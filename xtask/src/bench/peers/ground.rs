@@ -6,7 +6,7 @@ use crate::{run, signals};
 use anyhow::{Context, Result, ensure};
 use replfs_tests::command;
 use replfs_tests::rig::{PARENT, PREFIX, leftovers};
-use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
 use rustix::process::Signal;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -20,6 +20,9 @@ const VARIABLE: &str = "REPLFS_BENCH_GROUND";
 
 /// What becomes the inner process's /tmp.
 const TMP: &str = "tmp";
+
+/// What both processes have: below the directory, and in the inner process's /tmp.
+const OUT: &str = "out";
 
 /// Where each machine has its own: what to bind there, and from which of its directories.
 pub const BOUND: [(&str, &str); 2] = [("lib", "/var/lib/glusterd"), ("log", "/var/log/glusterfs")];
@@ -46,15 +49,17 @@ impl Ground {
         let dir = dir.with_context(|| format!("cannot make a directory in {PARENT}"))?;
         leftovers::claim(dir.path());
         let tmp = dir.path().join(TMP);
-        fs::create_dir(&tmp)?;
+        for path in [&tmp, &dir.path().join(OUT)] {
+            fs::create_dir(path)?;
+        }
         // Servers of databases are other users'.
         fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777))?;
         Ok(Self { dir })
     }
 
-    /// What the inner process has as `/tmp/NAME`.
+    /// A file that both processes have; [`handed`] is where the inner one has it.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.dir.path().join(TMP).join(name)
+        self.dir.path().join(OUT).join(name)
     }
 
     /// Runs this program again, inside, with the same words; how it ended. Ctrl-C reaches it from the terminal, SIGTERM is handed on.
@@ -98,13 +103,21 @@ pub fn inside() -> Option<PathBuf> {
     std::env::var_os(VARIABLE).map(PathBuf::from)
 }
 
+/// A file that both processes have, in the inner one.
+pub fn handed(name: &str) -> PathBuf {
+    Path::new(PARENT).join(OUT).join(name)
+}
+
 /// Puts the inner process's own directories in place. `in_memory`: on an ext4 file system in memory instead of on the disk.
 pub fn settle(ground: &Path, in_memory: bool) -> Result<()> {
     let tmp = ground.join(TMP);
     if in_memory {
         in_image(ground, &tmp)?;
     }
-    mount_bind(&tmp, PARENT).with_context(|| format!("cannot bind {PARENT}"))?;
+    // Under its own /tmp the directory is out of sight.
+    fs::create_dir(tmp.join(OUT))?;
+    mount_bind(ground.join(OUT), tmp.join(OUT)).with_context(|| format!("cannot bind {OUT}"))?;
+    mount_bind_recursive(&tmp, PARENT).with_context(|| format!("cannot bind {PARENT}"))?;
     mount("replfs-bench", "/run", "tmpfs", MountFlags::empty(), c"mode=755").context("cannot mount /run")?;
     fs::create_dir("/run/gluster")?;
     for (name, at) in BOUND {
@@ -118,7 +131,7 @@ pub fn settle(ground: &Path, in_memory: bool) -> Result<()> {
     Ok(())
 }
 
-/// An ext4 file system in memory over a directory, with what lies there.
+/// An ext4 file system in memory over a directory.
 fn in_image(ground: &Path, over: &Path) -> Result<()> {
     let memory = ground.join("memory");
     fs::create_dir(&memory)?;
@@ -127,17 +140,7 @@ fn in_image(ground: &Path, over: &Path) -> Result<()> {
     File::create(&image)?.set_len(IMAGE_BYTES)?;
     let words = ["-q".as_ref(), "-E".as_ref(), "lazy_itable_init=0,lazy_journal_init=0".as_ref(), image.as_os_str()];
     command::tool(&memory, "mkfs.ext4", words);
-    let kept: Vec<(PathBuf, Vec<u8>)> = fs::read_dir(over)?
-        .map(|entry| {
-            let path = entry?.path();
-            let bytes = fs::read(&path)?;
-            Ok((path, bytes))
-        })
-        .collect::<Result<_>>()?;
     command::run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(over)).ok();
     fs::set_permissions(over, fs::Permissions::from_mode(0o1777))?;
-    for (path, bytes) in kept {
-        fs::write(path, bytes)?;
-    }
     Ok(())
 }

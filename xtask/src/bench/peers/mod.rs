@@ -120,7 +120,7 @@ fn inside(options: &Options, kinds: &[Kind], ground: &Path) -> Result<bool> {
     signals::note();
     ground::settle(ground, options.in_memory)?;
     let place = Path::new(PARENT);
-    let left_out: BTreeMap<String, String> = serde_json::from_str(&fs::read_to_string(place.join(LEFT_OUT))?)?;
+    let left_out: BTreeMap<String, String> = serde_json::from_str(&fs::read_to_string(ground::handed(LEFT_OUT))?)?;
     let all = cases::all();
     let mut chosen: Vec<&Case> =
         all.iter().filter(|case| workload::reference(case).is_some() && options.names(case.name)).collect();
@@ -200,8 +200,7 @@ fn finish(report: &Report, options: &Options) -> Result<bool> {
     let count = |verdict| report.reaches.iter().filter(|reach| reach.verdict == verdict).count();
     let missed = count(Verdict::Missed);
     println!("promises: {} met, {missed} missed, {} open", count(Verdict::Met), count(Verdict::Open));
-    let place = Path::new(PARENT);
-    fs::write(place.join(JSON), serde_json::to_string_pretty(report)? + "\n")?;
-    fs::write(place.join(MARKDOWN), report.markdown())?;
+    fs::write(ground::handed(JSON), serde_json::to_string_pretty(report)? + "\n")?;
+    fs::write(ground::handed(MARKDOWN), report.markdown())?;
     Ok(report.failures.is_empty() && !(options.check && missed > 0))
 }
