@@ -47,6 +47,9 @@ pub struct Options {
     /// Write docs/benchmarks/DATE-NAME.json and .md
     #[arg(long, value_name = "NAME")]
     pub save: Option<String>,
+    /// Name what has become slower than in an earlier run, whose JSON this is, by more than the noise of both; exit code 1 if anything has
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
     /// Only list the cases
     #[arg(long)]
     pub list: bool,

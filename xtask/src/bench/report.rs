@@ -103,7 +103,8 @@ impl Report {
         save(&self.json()?, &self.markdown(), &self.date, name)
     }
 
-    fn json(&self) -> Result<String> {
+    /// The whole, as text.
+    pub fn json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 

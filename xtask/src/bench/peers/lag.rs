@@ -67,7 +67,7 @@ pub fn wait(peer: &dyn Peer, paths: &[PathBuf], end: End) -> Result<Outcome> {
     let mut changed = Duration::ZERO;
     for path in paths {
         let last = last_change(&replica.join(path))?;
-        changed = changed.max(last.duration_since(end.clock).map_or(Duration::ZERO, |later| later + TICK));
+        changed = changed.max((last + TICK).duration_since(end.clock).unwrap_or_default());
     }
     high = high.min(changed).max(low);
     Ok(Outcome::Equal(Lag { low: low.as_secs_f64(), high: high.as_secs_f64() }))
@@ -95,4 +95,67 @@ fn first(pairs: &mut [Pair]) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    struct Two(TempDir);
+
+    impl Peer for Two {
+        fn app(&self) -> PathBuf {
+            self.0.path().join("app")
+        }
+
+        fn replica(&self) -> Option<PathBuf> {
+            Some(self.0.path().join("replica"))
+        }
+
+        fn processes(&self) -> Vec<u32> {
+            Vec::new()
+        }
+
+        fn commands(&self) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn the_moment_of_the_last_change_lies_between_both_bounds() {
+        let two = Two(tempfile::tempdir().unwrap());
+        for dir in [two.app(), two.replica().unwrap()] {
+            fs::create_dir(dir).unwrap();
+        }
+        fs::write(two.app().join("file"), "content").unwrap();
+        let end = End::now();
+        let late = two.replica().unwrap().join("file");
+        let copies = std::thread::spawn(move || {
+            while end.instant.elapsed() < Duration::from_millis(100) {
+                std::thread::yield_now();
+            }
+            let begun = end.instant.elapsed();
+            fs::write(late, "content").unwrap();
+            (begun.as_secs_f64(), end.instant.elapsed().as_secs_f64())
+        });
+        let Outcome::Equal(Lag { low, high }) = wait(&two, &["".into()], end).unwrap() else { panic!("never") };
+        let (begun, done) = copies.join().unwrap();
+        assert!(low <= high && low <= done, "{low} {high} {done}");
+        assert!(begun <= high && high <= done + TICK.as_secs_f64(), "{begun} {high} {done}");
+    }
+
+    #[test]
+    fn what_was_equal_when_the_application_ended_has_no_lag() {
+        let two = Two(tempfile::tempdir().unwrap());
+        for dir in [two.app(), two.replica().unwrap()] {
+            fs::create_dir(dir).unwrap();
+        }
+        while last_change(&two.replica().unwrap()).unwrap() + TICK >= SystemTime::now() {
+            std::thread::yield_now();
+        }
+        let Outcome::Equal(lag) = wait(&two, &["".into()], End::now()).unwrap() else { panic!("never") };
+        assert_eq!(lag, Lag { low: 0.0, high: 0.0 });
+    }
 }

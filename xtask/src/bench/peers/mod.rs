@@ -13,6 +13,7 @@ mod reach;
 mod ready;
 mod replfs;
 mod report;
+mod round;
 mod row;
 mod spent;
 mod stream;
@@ -25,7 +26,7 @@ pub use kind::Kind;
 use super::case::Case;
 use super::machine::{Machine, today};
 use super::options::Options;
-use super::{cases, postgres};
+use super::{cases, compare, postgres};
 use crate::{packages, run, signals, test};
 use anyhow::{Context, Result, bail};
 use far::Far;
@@ -54,15 +55,15 @@ const PGBENCH: &str = "W7-pgbench";
 const ROUNDS: usize = 3;
 
 /// Measures what was asked for; whether nothing broke and, with `--check`, no promise was missed.
-pub fn run(options: &Options, asked: &[Kind]) -> Result<bool> {
+pub fn run(options: &Options, asked: &[Kind], before: Option<&compare::Run>) -> Result<bool> {
     let kinds = Kind::of(asked);
     match ground::inside() {
-        None => outside(options, &kinds),
+        None => outside(options, &kinds, before),
         Some(ground) => inside(options, &kinds, &ground),
     }
 }
 
-fn outside(options: &Options, kinds: &[Kind]) -> Result<bool> {
+fn outside(options: &Options, kinds: &[Kind], before: Option<&compare::Run>) -> Result<bool> {
     test::require_fuse()?;
     packages::require(&["sqlite3", "tar", "mount", "ip", "unshare", "setpriv", "mkfs.ext4"])?;
     let left_out = install(options, kinds);
@@ -83,15 +84,18 @@ fn outside(options: &Options, kinds: &[Kind]) -> Result<bool> {
     if signals::enough() {
         bail!("interrupted; everything was ended and removed");
     }
-    if let Ok(json) = fs::read_to_string(ground.file(JSON)) {
-        if let Some(path) = &options.json {
-            fs::write(path, &json).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        if let Some(name) = &options.save {
-            super::report::save(&json, &fs::read_to_string(ground.file(MARKDOWN))?, &today(), name)?;
-        }
+    let Ok(json) = fs::read_to_string(ground.file(JSON)) else { return Ok(false) };
+    if let Some(path) = &options.json {
+        fs::write(path, &json).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(status.success())
+    if let Some(name) = &options.save {
+        super::report::save(&json, &fs::read_to_string(ground.file(MARKDOWN))?, &today(), name)?;
+    }
+    let as_fast = match before {
+        Some(before) => compare::tell(before, &compare::Run::of(&json)?)?,
+        None => true,
+    };
+    Ok(as_fast && status.success())
 }
 
 /// Installs what the peers need; why those cannot be measured that are not there.
@@ -166,18 +170,19 @@ fn measure(kind: Kind, cases: &[&Case], options: &Options, far: &Far, report: &m
         let size = workload::reference(case).map_or("", |(_, size)| size);
         let rounds = options.exactly().unwrap_or(ROUNDS);
         let measured: Result<Vec<_>> = (0..rounds).map(|_| bench.round(case)).collect();
-        let row = measured.and_then(|rounds| Row::of(kind.name(), case, size, rounds).context("no rounds"));
-        match row.and_then(|row| {
-            Ok(Row { differs: if row.never().is_none() { bench.kept(case)? } else { BTreeMap::new() }, ..row })
-        }) {
-            Ok(row) => {
+        let mut failed = |error: anyhow::Error| {
+            println!("{:<24} failed: {error:#}", case.name);
+            report.failures.push(format!("{} {}: {error:#}", kind.name(), case.name));
+        };
+        match measured.and_then(|rounds| Row::of(kind.name(), case, size, rounds).context("no rounds")) {
+            Ok(mut row) => {
                 println!("{}", report::progress(&row));
+                if row.never().is_none() {
+                    bench.kept(case).map_or_else(&mut failed, |differs| row.differs = differs);
+                }
                 report.rows.push(row);
             }
-            Err(error) => {
-                println!("{:<24} failed: {error:#}", case.name);
-                report.failures.push(format!("{} {}: {error:#}", kind.name(), case.name));
-            }
+            Err(error) => failed(error),
         }
         if signals::enough() {
             break;

@@ -1,6 +1,6 @@
 //! What the rounds of one case with one peer come to.
 
-use super::unit::Round;
+use super::round::Round;
 use crate::bench::case::Case;
 use crate::bench::statistic::Spread;
 use serde::Serialize;
