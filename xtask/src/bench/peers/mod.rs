@@ -122,6 +122,9 @@ fn install(options: &Options, kinds: &[Kind]) -> BTreeMap<String, String> {
 
 fn inside(options: &Options, kinds: &[Kind], ground: &Path) -> Result<bool> {
     signals::note();
+    // Where it lies is seen from outside only.
+    let binary = PathBuf::from(std::env::var_os("REPLFS_BIN").unwrap_or_default());
+    let machine = Machine::here(&binary, options.in_memory);
     ground::settle(ground, options.in_memory)?;
     let place = Path::new(PARENT);
     let left_out: BTreeMap<String, String> = serde_json::from_str(&fs::read_to_string(ground::handed(LEFT_OUT))?)?;
@@ -131,8 +134,7 @@ fn inside(options: &Options, kinds: &[Kind], ground: &Path) -> Result<bool> {
     chosen.sort_by_key(|case| case.name);
     anyhow::ensure!(!chosen.is_empty(), "none of W1 to W9 was asked for; --list shows the cases");
 
-    let binary = PathBuf::from(std::env::var_os("REPLFS_BIN").unwrap_or_default());
-    let mut report = Report::begin(Machine::here(&binary, options.in_memory), today(), options.scale());
+    let mut report = Report::begin(machine, today(), options.scale());
     report.notes.extend(left_out.iter().map(|(name, why)| format!("{name}: {why}")));
     println!("{}", report.machine);
     report.stream = stream::rate().context("cannot measure a bare quinn stream")?;

@@ -20,6 +20,8 @@ pub struct Row {
     pub high: f64,
     /// The same without the processor time of the target's processes.
     pub ratio_without_target: f64,
+    /// Seconds of the application for each operation or byte with the peer.
+    pub each: f64,
     /// Seconds that the application took with the peer.
     pub seconds: f64,
     /// Seconds until the replica was equal: at least, at most. `None` where it never was, or where there is none.
@@ -63,6 +65,7 @@ impl Row {
             low: ratio.low,
             high: ratio.high,
             ratio_without_target: median(&Round::ratio_without_target)?,
+            each: median(&|round| round.peer)?,
             seconds: median(&|round| round.seconds)?,
             lag,
             payload: bytes(&|round| round.payload)?,
