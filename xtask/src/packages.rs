@@ -28,7 +28,18 @@ const NEEDED: [(&str, &str); 19] = [
 ];
 
 /// The same, for those who name them only.
-const NAMED: [(&str, &str); 3] = [("sshd", "openssh-server"), ("ssh", "openssh-client"), ("psql", "postgresql")];
+const NAMED: [(&str, &str); 10] = [
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("psql", "postgresql"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("glusterd", "glusterfs-server"),
+    ("gluster", "glusterfs-cli"),
+    ("glusterfs", "glusterfs-client"),
+    ("lsyncd", "lsyncd"),
+    ("inotifywait", "inotify-tools"),
+];
 
 /// Installs what is missing, as root on Debian or Ubuntu; anywhere else says what to install. `these`: the programs needed,
 /// all of them where it is empty.

@@ -59,6 +59,9 @@ pub struct Place {
     pub scratch: PathBuf,
     /// Times and counts are multiplied by this.
     pub scale: f64,
+    /// Units do as many operations as the reference workload has, not as many as a time has room for: what is compared differs by
+    /// factors of a hundred, and a replica is waited for after the same work.
+    pub counted: bool,
 }
 
 /// Time of a unit that is measured by its time, at scale 1.

@@ -8,7 +8,7 @@ use replfs_tests::seed::Random;
 use replfs_tests::tree;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Size of [`Fixture::Large`].
 pub const LARGE_BYTES: u64 = 128 << 20;
@@ -19,7 +19,7 @@ pub const RANDOM_BYTES: u64 = 64 << 20;
 /// Size of [`Fixture::Wide`].
 pub const WIDE_BYTES: u64 = 256 << 20;
 
-/// Files in [`Fixture::Tree`], and in the archive.
+/// Files in [`Fixture::Tree`], and in the archive that is unpacked where nothing else is asked for.
 pub const TREE_FILES: usize = 3000;
 
 /// One of them.
@@ -79,17 +79,14 @@ fn fill(path: &Path, len: u64) -> Result<()> {
     Ok(())
 }
 
-/// The archive that is unpacked.
-pub const ARCHIVE: &str = "tree.tar";
-
-/// Makes the archive in the scratch directory, once.
-pub fn archive(scratch: &Path) -> Result<()> {
-    let archive = scratch.join(ARCHIVE);
+/// Makes the archive of a tree of so many files that is unpacked, in the scratch directory and once; where it is.
+pub fn archive(scratch: &Path, files: usize) -> Result<PathBuf> {
+    let archive = scratch.join(format!("tree-{files}.tar"));
     if !archive.exists() {
         let tree = scratch.join("unpacked");
-        tree::sources(&tree, TREE_FILES);
+        tree::sources(&tree, files);
         command::tool(&tree, "tar", ["-cf".as_ref(), archive.as_os_str(), ".".as_ref()]);
         fs::remove_dir_all(&tree)?;
     }
-    Ok(())
+    Ok(archive)
 }

@@ -4,6 +4,7 @@
 mod caches;
 mod case;
 mod cases;
+mod compare;
 mod disk;
 mod effort;
 mod fixture;
@@ -11,6 +12,7 @@ mod floors;
 mod machine;
 mod measure;
 mod options;
+mod peers;
 mod postgres;
 mod report;
 mod scene;
@@ -38,6 +40,11 @@ pub fn run(options: &Options) -> Result<bool> {
             println!("{:<24} {}", case.name, case.about);
         }
         return Ok(true);
+    }
+    // Before anything is measured for long.
+    let before = options.compare.as_deref().map(compare::Run::read).transpose()?;
+    if let Some(asked) = &options.peers {
+        return peers::run(options, asked, before.as_ref());
     }
     let cases = options.chosen(&all)?;
     test::require_fuse()?;
@@ -74,7 +81,7 @@ pub fn run(options: &Options) -> Result<bool> {
             bail!("interrupted; everything was unmounted and removed");
         }
     }
-    finish(&report, options)
+    finish(&report, options, before.as_ref())
 }
 
 /// A directory for what all states share. It is found and removed like a rig if this program is killed.
@@ -108,7 +115,7 @@ fn measure_state(state: State, cases: &[&Case], options: &Options, scratch: &Pat
     Ok(())
 }
 
-fn finish(report: &Report, options: &Options) -> Result<bool> {
+fn finish(report: &Report, options: &Options, before: Option<&compare::Run>) -> Result<bool> {
     println!("\n== ratios to the bare directory (throughput, higher is better)\n{}", table::overview(&report.rows));
     for note in &report.notes {
         println!("left out: {note}");
@@ -124,5 +131,9 @@ fn finish(report: &Report, options: &Options) -> Result<bool> {
     if let Some(name) = &options.save {
         report.save(name)?;
     }
-    Ok(report.failures.is_empty() && !(options.check && missed > 0))
+    let as_fast = match before {
+        Some(before) => compare::tell(before, &compare::Run::of(&report.json()?)?)?,
+        None => true,
+    };
+    Ok(as_fast && report.failures.is_empty() && !(options.check && missed > 0))
 }

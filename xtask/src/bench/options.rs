@@ -2,6 +2,7 @@
 
 use super::case::Case;
 use super::measure::Rounds;
+use super::peers::Kind;
 use super::state::{Asked, AskedCommit, State};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
@@ -13,8 +14,11 @@ use std::time::Duration;
 #[allow(clippy::struct_excessive_bools)] // switches of a command line
 pub struct Options {
     /// Only cases whose name contains one of these
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    #[arg(long, visible_alias = "cases", value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<String>,
+    /// Beside other ways of having a replica, W1 to W9 at their reference size, in namespaces of its own [default: all of them]
+    #[arg(long, value_name = "PEER,...", value_delimiter = ',', num_args = 0.., conflicts_with_all = ["state", "commit"])]
+    pub peers: Option<Vec<Kind>>,
     /// Only these states [default: all]
     #[arg(long, value_name = "STATE,...", value_delimiter = ',')]
     state: Vec<Asked>,
@@ -43,6 +47,9 @@ pub struct Options {
     /// Write docs/benchmarks/DATE-NAME.json and .md
     #[arg(long, value_name = "NAME")]
     pub save: Option<String>,
+    /// Name what has become slower than in an earlier run, whose JSON this is, by more than the noise of both; exit code 1 if anything has
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
     /// Only list the cases
     #[arg(long)]
     pub list: bool,
@@ -51,10 +58,14 @@ pub struct Options {
 impl Options {
     /// The cases that were asked for.
     pub fn chosen<'a>(&self, all: &'a [Case]) -> Result<Vec<&'a Case>> {
-        let is_asked = |case: &&Case| self.only.is_empty() || self.only.iter().any(|part| case.name.contains(part));
-        let chosen: Vec<&Case> = all.iter().filter(is_asked).collect();
+        let chosen: Vec<&Case> = all.iter().filter(|case| self.names(case.name)).collect();
         ensure!(!chosen.is_empty(), "no case's name contains {}; --list shows them", self.only.join(" or "));
         Ok(chosen)
+    }
+
+    /// Whether a case of this name was asked for.
+    pub fn names(&self, case: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| case.contains(part))
     }
 
     /// The states that were asked for.
@@ -67,7 +78,12 @@ impl Options {
 
     /// See `--scale`.
     pub fn scale(&self) -> f64 {
-        self.scale.unwrap_or(if self.quick { 0.5 } else { 1.0 }).clamp(0.05, 100.0)
+        self.scale.unwrap_or(if self.quick { 0.5 } else { 1.0 }).clamp(0.005, 100.0)
+    }
+
+    /// How many rounds of each case, where that was said.
+    pub fn exactly(&self) -> Option<usize> {
+        self.rounds.map(usize::from).or(self.quick.then_some(1))
     }
 
     /// How often.

@@ -27,9 +27,15 @@ pub fn copy_cluster(scratch: &Path, to: &Path) -> Result<()> {
 /// The server on the cluster of this place; the timed part is one run of pgbench.
 pub fn prepare(place: &Place) -> Result<Timed> {
     let server = Server::start(&place.fixture(Fixture::Cluster), &place.scratch)?;
-    let seconds = if place.scale < 1.0 { "1" } else { "2" };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a few seconds
+    let seconds = match (place.counted, place.scale < 1.0) {
+        (true, _) => (15.0 * place.scale).max(1.0) as u64,
+        (false, true) => 1,
+        (false, false) => 2,
+    }
+    .to_string();
     let mut bench = postgres::client("pgbench", &place.scratch)?;
-    bench.args(["-n", "-c", "2", "-T", seconds, USER]);
+    bench.args(["-n", "-c", "2", "-T", &seconds, USER]);
     Ok(Box::new(move || {
         let _runs = &server;
         let text = output(&mut bench)?;

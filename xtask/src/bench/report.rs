@@ -95,18 +95,17 @@ impl Report {
 
     /// Writes JSON.
     pub fn write_json(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self)?;
-        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+        fs::write(path, self.json()?).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Writes `docs/benchmarks/DATE-NAME.json` and `.md`.
     pub fn save(&self, name: &str) -> Result<()> {
-        let file = |kind| run::root().join("docs/benchmarks").join(format!("{}-{name}.{kind}", self.date));
-        let (json, text) = (file("json"), file("md"));
-        self.write_json(&json)?;
-        fs::write(&text, self.markdown()).with_context(|| format!("cannot write {}", text.display()))?;
-        println!("{}\n{}", json.display(), text.display());
-        Ok(())
+        save(&self.json()?, &self.markdown(), &self.date, name)
+    }
+
+    /// The whole, as text.
+    pub fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
     fn markdown(&self) -> String {
@@ -122,4 +121,14 @@ impl Report {
         }
         out
     }
+}
+
+/// Writes `docs/benchmarks/DATE-NAME.json` and `.md`.
+pub fn save(json: &str, markdown: &str, date: &str, name: &str) -> Result<()> {
+    for (kind, text) in [("json", json), ("md", markdown)] {
+        let path = run::root().join("docs/benchmarks").join(format!("{date}-{name}.{kind}"));
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+    }
+    Ok(())
 }

@@ -138,7 +138,7 @@ impl Scene {
         };
         let dir = top.join(format!("unit{}", self.units));
         fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        Ok(Place { dir, fixtures: top.join("fixtures"), scratch: self.scratch.clone(), scale })
+        Ok(Place { dir, fixtures: top.join("fixtures"), scratch: self.scratch.clone(), scale, counted: false })
     }
 
     /// Waits until nothing of what came before goes on in the background, and makes room in the backlog.

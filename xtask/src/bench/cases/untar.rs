@@ -1,7 +1,7 @@
 //! Unpacking a source tree.
 
 use crate::bench::case::{Caches, Case, Done, Place, Timed};
-use crate::bench::fixture::{self, ARCHIVE, TREE_FILES};
+use crate::bench::fixture::{self, TREE_FILES};
 use anyhow::{Result, ensure};
 use std::process::{Command, Stdio};
 
@@ -16,12 +16,16 @@ pub fn cases() -> Vec<Case> {
     }]
 }
 
+/// Files of a unit that is counted.
+const COUNTED_FILES: usize = 20_000;
+
 fn prepare(place: &Place) -> Result<Timed> {
-    fixture::archive(&place.scratch)?;
+    let files = if place.counted { place.count(COUNTED_FILES) } else { TREE_FILES };
+    let archive = fixture::archive(&place.scratch, files)?;
     let mut tar = Command::new("tar");
-    tar.arg("-xf").arg(place.scratch.join(ARCHIVE)).arg("-C").arg(&place.dir).stdin(Stdio::null());
+    tar.arg("-xf").arg(archive).arg("-C").arg(&place.dir).stdin(Stdio::null());
     Ok(Box::new(move || {
         ensure!(tar.status()?.success(), "tar failed; its message is above");
-        Ok(Done::Operations(TREE_FILES as u64))
+        Ok(Done::Operations(files as u64))
     }))
 }
