@@ -104,8 +104,8 @@ impl Srm {
         let again: Vec<Again> = paths.iter().flat_map(|path| self.again_at(&names, path)).collect();
         let all = again.iter().any(|again| matches!(again, Again::All));
         // A catch-up does not become a comparison of everything: that comes after it.
-        let now = !again.is_empty() && !(all && self.is_in_pass());
-        if !now || !self.look_again(&names, &again, false) {
+        let later = again.is_empty() || all && self.is_in_pass();
+        if later || !self.look_again(&names, &again, false) {
             return false;
         }
         let mut core = self.core.lock();
