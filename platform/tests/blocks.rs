@@ -26,8 +26,8 @@ async fn frozen_blocks_are_expanded_to_what_they_were() {
     for (name, mode, kind) in [("plain", "off", 0), ("lz4", "lz4", 1), ("zstd", "zstd", 2)] {
         let block = frozen(name, || {
             let mut packer = Packer::new(mode.parse::<Mode>().unwrap());
-            let packed = packer.pack(&raw, || Duration::ZERO);
-            [packer.block(), if packed { &[] } else { &raw }].concat()
+            let shrunk = packer.pack(&raw, || Duration::ZERO);
+            [packer.block(), if shrunk { &[] } else { &raw }].concat()
         });
         assert_eq!(block[0], kind);
         let mut back = Vec::new();

@@ -64,6 +64,7 @@ impl Features {
     }
 
     /// What a target of this build answers to a source with these. One that has none is from before there were any, and does not know the field.
+    #[must_use]
     pub fn answer(self) -> Self {
         match (self == Self::default(), self.has(Self::PACKED)) {
             (true, _) => Self::default(),

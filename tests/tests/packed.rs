@@ -6,6 +6,7 @@ use protocol::{
     VERSION,
 };
 use replfs_tests::peer::{ALPN, FakeTarget, Peer, bytes_in_version};
+use replfs_tests::rig::status::Source;
 use replfs_tests::rig::{Commit, NAME, Rig, Setup};
 use replfs_tests::seed::Random;
 use replfs_tests::wait::{PATIENCE, until};
@@ -170,7 +171,7 @@ fn packed_it_goes_on_where_it_was_cut() {
             }
         }
         fs::write(rig.mnt().join("after"), text(11, MIB)).unwrap();
-        until("the rest to be there", PATIENCE * 4, || rig.try_status().filter(|status| status.is_settled()));
+        until("the rest to be there", PATIENCE * 4, || rig.try_status().filter(Source::is_settled));
         assert!(rig.status().target().packed_bytes > 0);
         rig.finish();
     }
@@ -204,14 +205,14 @@ fn a_target_that_takes_no_blocks_gets_frames_as_they_are() {
         let (software, position) = ("9.9.9".to_owned(), None);
         let ack =
             HelloAck { version: VERSION, software, replica, position, clean, empty, damaged, power_lost, features };
-        let heard = target.heard_after(bytes_in_version(&Message::HelloAck(ack), VERSION), BLOCK_HEAD_BYTES);
+        let came = target.heard_after(bytes_in_version(&Message::HelloAck(ack), VERSION), BLOCK_HEAD_BYTES);
         let mut words = rig.mount_words();
         let to = words.iter().position(|word| word == "--target").unwrap() + 1;
         words[to] = target.address.to_string();
         let mut mount = rig.program();
         let outcome = rig.mounted(mount.arg("mount").args(&words));
         outcome.ok();
-        let begins = heard.recv_timeout(PATIENCE).unwrap();
+        let begins = came.recv_timeout(PATIENCE).unwrap();
         let head = BlockHead::parse(begins.first_chunk().unwrap());
         assert_eq!((head.is_ok(), begins.starts_with(b"RF")), (blocks, !blocks), "{features:?}: {begins:?}");
         rig.kill_source();

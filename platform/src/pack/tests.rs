@@ -62,9 +62,9 @@ fn text(len: usize) -> Vec<u8> {
 fn packed(packer: &mut Packer, bytes: &[u8]) -> Vec<u8> {
     let mut sent = Vec::new();
     for raw in bytes.chunks(MAX_BLOCK_BYTES) {
-        let packed = packer.pack(raw, none);
+        let shrunk = packer.pack(raw, none);
         sent.extend_from_slice(packer.block());
-        if !packed {
+        if !shrunk {
             sent.extend_from_slice(raw);
         }
     }

@@ -86,34 +86,34 @@ impl<R: AsyncRead + Unpin> AsyncRead for Unpacker<R> {
                     unpacker.inner.set_limit(u64::MAX);
                     return Pin::new(&mut unpacker.inner).poll_read(cx, buf);
                 }
-                State::Head(mut head, had) => {
-                    let have = ready!(Self::fill(&mut unpacker.inner, cx, &mut head, had))?;
-                    if have == had {
+                State::Head(mut head, before) => {
+                    let now = ready!(Self::fill(&mut unpacker.inner, cx, &mut head, before))?;
+                    if now == before {
                         // The stream may end between two blocks.
-                        let cut = had != 0;
+                        let cut = before != 0;
                         return Poll::Ready(if cut { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) });
                     }
-                    if have < BLOCK_HEAD_BYTES { State::Head(head, have) } else { unpacker.begin(head) }
+                    if now < BLOCK_HEAD_BYTES { State::Head(head, now) } else { unpacker.begin(head) }
                 }
                 State::Plain(left) => {
-                    let before = buf.filled().len();
+                    let filled = buf.filled().len();
                     unpacker.inner.set_limit(left as u64);
                     ready!(Pin::new(&mut unpacker.inner).poll_read(cx, buf))?;
-                    let got = buf.filled().len() - before;
+                    let got = buf.filled().len() - filled;
                     if got == 0 {
                         return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                     }
                     unpacker.state = if got == left { NEXT } else { State::Plain(left - got) };
                     return Poll::Ready(Ok(()));
                 }
-                State::Packed(head, had) => {
+                State::Packed(head, before) => {
                     let place = &mut unpacker.packed[..head.packed_len];
-                    let have = ready!(Self::fill(&mut unpacker.inner, cx, place, had))?;
-                    if have == had {
+                    let now = ready!(Self::fill(&mut unpacker.inner, cx, place, before))?;
+                    if now == before {
                         return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                     }
-                    if have < head.packed_len {
-                        State::Packed(head, have)
+                    if now < head.packed_len {
+                        State::Packed(head, now)
                     } else {
                         unpacker.expand(head).map_or_else(State::Failed, |()| State::Raw(0))
                     }

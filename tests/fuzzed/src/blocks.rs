@@ -25,9 +25,9 @@ pub fn blocks(bytes: &[u8]) {
     for mode in [Mode::Lz4, Mode::Zstd(1)] {
         let (mut packer, mut sent) = (Packer::new(mode), Vec::new());
         for raw in bytes.chunks(5000) {
-            let packed = packer.pack(raw, || Duration::ZERO);
+            let shrunk = packer.pack(raw, || Duration::ZERO);
             sent.extend_from_slice(packer.block());
-            sent.extend_from_slice(if packed { &[] } else { raw });
+            sent.extend_from_slice(if shrunk { &[] } else { raw });
         }
         assert!(expanded(&sent) == (bytes.to_vec(), true), "packed and expanded again");
     }

@@ -1,17 +1,12 @@
-//! Packing what is sent (C3): what a mount wants, whether its target takes blocks, and what became of it; the writer that makes blocks of what a stream sends.
-//! When it pays and by what is [`platform::pack`]'s.
+//! The writer that makes blocks of what a stream sends.
 
-use crate::ScmError;
-use crate::session::{Dial, Streams};
-use parking_lot::Mutex;
-use platform::pack::{Method, Mode, Packer};
-use protocol::{Features, MAX_BLOCK_BYTES};
-use std::collections::BTreeMap;
-use std::future::Future;
+use super::Packing;
+use platform::pack::Packer;
+use protocol::MAX_BLOCK_BYTES;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
@@ -21,95 +16,6 @@ const ASK_PATH: Duration = Duration::from_millis(100);
 
 /// Bytes per second that a path carries now, as far as known.
 pub type Goodput = Box<dyn Fn() -> Option<u64> + Send + Sync>;
-
-/// One mount's.
-#[derive(Debug)]
-pub struct Packing {
-    mode: Mode,
-    /// The target of the session takes blocks. A lane is let in beside a session only, so what holds for that holds for it; where another session has begun
-    /// meanwhile, the target ends the lane.
-    agreed: AtomicBool,
-    raw_bytes: AtomicU64,
-    sent_bytes: AtomicU64,
-    /// By which name each open stream goes, and what it does now.
-    streams: Mutex<BTreeMap<String, Method>>,
-}
-
-/// What became of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Packed {
-    /// Bytes that were to be sent in blocks.
-    pub raw_bytes: u64,
-    /// What they were when they were sent, heads of blocks included.
-    pub sent_bytes: u64,
-    /// What each open stream does now: `plain`, `lz4`, `zstd:N`.
-    pub streams: BTreeMap<String, String>,
-}
-
-impl Packing {
-    /// As the user wants.
-    pub fn new(mode: Mode) -> Arc<Self> {
-        Arc::new(Self {
-            mode,
-            agreed: AtomicBool::new(false),
-            raw_bytes: AtomicU64::new(0),
-            sent_bytes: AtomicU64::new(0),
-            streams: Mutex::default(),
-        })
-    }
-
-    /// What became of it until now.
-    pub fn now(&self) -> Packed {
-        Packed {
-            raw_bytes: self.raw_bytes.load(Ordering::Relaxed),
-            sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
-            streams: self.streams.lock().iter().map(|(name, method)| (name.clone(), method.to_string())).collect(),
-        }
-    }
-
-    /// What the greeting has beside these. Where nothing is to be packed nothing is offered.
-    pub(crate) fn offer(&self, features: Features) -> Features {
-        if self.mode == Mode::Off { features } else { features.and(Features::PACKED) }
-    }
-
-    /// What the target of a session says of itself.
-    pub(crate) fn agree(&self, theirs: Features) {
-        self.agreed.store(self.mode != Mode::Off && theirs.has(Features::PACKED), Ordering::Release);
-    }
-
-    pub(crate) fn is_agreed(&self) -> bool {
-        self.agreed.load(Ordering::Acquire)
-    }
-}
-
-/// Makes connections on which what is sent is packed, where the target takes it.
-pub struct PackingDialer {
-    inner: Arc<dyn Dial>,
-    packing: Arc<Packing>,
-}
-
-impl PackingDialer {
-    /// Those of another dialer.
-    pub fn new(inner: Arc<dyn Dial>, packing: Arc<Packing>) -> Arc<Self> {
-        Arc::new(Self { inner, packing })
-    }
-}
-
-impl std::fmt::Debug for PackingDialer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PackingDialer").field("packing", &self.packing).finish_non_exhaustive()
-    }
-}
-
-impl Dial for PackingDialer {
-    fn dial(&self) -> Pin<Box<dyn Future<Output = Result<Streams, ScmError>> + Send + '_>> {
-        self.inner.dial()
-    }
-
-    fn packing(&self) -> Option<&Arc<Packing>> {
-        Some(&self.packing)
-    }
-}
 
 /// The writer for what comes after the greeting: one that packs, where that is agreed.
 pub(crate) fn writer<'a>(
@@ -268,5 +174,76 @@ impl AsyncWrite for PackedWriter<'_> {
 impl Drop for PackedWriter<'_> {
     fn drop(&mut self) {
         self.packing.streams.lock().remove(&self.name);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::packing::Packed;
+    use platform::pack::{Mode, Unpacker};
+    use protocol::Features;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    fn agreed(mode: Mode) -> Arc<Packing> {
+        let packing = Packing::new(mode);
+        packing.agree(Features::PACKED);
+        packing
+    }
+
+    /// What arrives of these writes through a pipe that holds little, and what the far end makes of it.
+    async fn sent(packing: &Arc<Packing>, writes: &[Vec<u8>], goodput: Option<u64>) -> (usize, Vec<u8>) {
+        let (mut ours, mut theirs) = duplex(1000);
+        let goodput: Goodput = Box::new(move || goodput);
+        let send = async {
+            let mut to = writer(&mut ours, &goodput, Some(packing), "session".to_owned());
+            for bytes in writes {
+                to.write_all(bytes).await.unwrap();
+            }
+            to.flush().await.unwrap();
+            to.shutdown().await.unwrap();
+            packing.now().streams
+        };
+        let mut arrived = Vec::new();
+        let (streams, _) = tokio::join!(send, theirs.read_to_end(&mut arrived));
+        assert_eq!(streams.len(), usize::from(packing.is_agreed()));
+        let mut back = Vec::new();
+        Unpacker::new(&arrived[..], packing.is_agreed()).read_to_end(&mut back).await.unwrap();
+        (arrived.len(), back)
+    }
+
+    fn writes() -> Vec<Vec<u8>> {
+        let text = |len: usize| (0..).flat_map(|n: u32| format!("{n} and on\n").into_bytes()).take(len).collect();
+        [1, 48, 255, 256, 5000, 70_000, 1 << 20, 3].map(text).to_vec()
+    }
+
+    #[tokio::test]
+    async fn what_is_written_arrives_packed_and_is_counted() {
+        let raw = writes().concat();
+        for (mode, goodput) in
+            [(Mode::Lz4, None), (Mode::Zstd(3), None), (Mode::Auto, Some(1_000_000)), (Mode::Auto, None)]
+        {
+            let packing = agreed(mode);
+            let (arrived, back) = sent(&packing, &writes(), goodput).await;
+            assert!(back == raw, "{mode}");
+            let now = packing.now();
+            assert_eq!((now.raw_bytes, now.sent_bytes), (raw.len() as u64, arrived as u64), "{mode}");
+            let packs = mode != Mode::Auto || goodput.is_some();
+            assert_eq!(arrived < raw.len() / 2, packs, "{mode}, {goodput:?}: {arrived} of {}", raw.len());
+            assert!(now.streams.is_empty(), "{mode}: it is closed");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_agreement_everything_goes_as_it_is() {
+        let old = Packing::new(Mode::Lz4);
+        old.agree(Features::BUSY);
+        let off = agreed(Mode::Off);
+        assert_eq!((off.offer(Features::BUSY), old.offer(Features::BUSY)), (Features::BUSY, Features::OURS));
+        for packing in [old, off] {
+            let (arrived, back) = sent(&packing, &writes(), Some(1000)).await;
+            assert!(back == writes().concat() && arrived == back.len() && packing.now() == Packed::default());
+        }
     }
 }
