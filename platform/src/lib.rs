@@ -5,6 +5,7 @@
 pub mod cage;
 pub mod killpoint;
 pub mod machine;
+pub mod pack;
 pub mod random;
 pub mod sys;
 pub mod tree;

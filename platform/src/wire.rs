@@ -1,7 +1,7 @@
 //! Messages over any byte stream: QUIC, or a pipe in memory when the target is a local directory.
 
 use bytes::{Bytes, BytesMut};
-use protocol::{Frame, FrameError, Head, Message, frame::HEAD_BYTES};
+use protocol::{BlockError, Frame, FrameError, Head, Message, frame::HEAD_BYTES};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -10,10 +10,20 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 pub enum WireError {
     /// The stream failed, or ended within a frame.
     #[error("connection lost: {0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
     /// What arrived is not a frame.
     #[error("unreadable frame: {0}")]
     Frame(#[from] FrameError),
+}
+
+impl From<io::Error> for WireError {
+    /// What [`crate::pack::Unpacker`] could not expand is no matter of the network.
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<BlockError>() {
+            Ok(block) => Self::Frame(block.into()),
+            Err(error) => Self::Io(error),
+        }
+    }
 }
 
 /// Reads one message; `None` where the stream ended between two. Not cancel-safe: a read that is dropped loses bytes.

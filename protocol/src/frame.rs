@@ -20,6 +20,7 @@
 //! 48     header, then payload
 //! ```
 
+use crate::block::BlockError;
 use crate::id::SeqNo;
 use crate::message::{Hello, HelloAck, Message};
 use crate::piece::PieceOp;
@@ -69,6 +70,9 @@ pub enum FrameError {
     /// The header is not what its kind says.
     #[error("header does not parse: {0}")]
     Header(String),
+    /// It did not even get out of the block that it came in.
+    #[error("{0}")]
+    Block(#[from] BlockError),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! that cannot hold anything unsafe (a [`RelPath`] cannot leave its directory). docs/protocol.md describes the bytes.
 
 pub mod attrs;
+pub mod block;
 pub mod fetch;
 pub mod frame;
 pub mod id;
@@ -13,6 +14,7 @@ pub mod piece;
 pub mod record;
 
 pub use attrs::{Attrs, NodeKind, Owner, Time};
+pub use block::{BLOCK_HEAD_BYTES, BlockError, BlockHead, BlockKind, MAX_BLOCK_BYTES};
 pub use fetch::{Ask, FailedKind, Fetch, FetchAck, Hole, MAX_RESERVED, MIN_HASH_BLOCK_BYTES, Seen, Told};
 pub use frame::{Draft, Frame, FrameError, Head};
 pub use id::{Incarnation, NodeId, ReplicaId, SeqNo, StageId};

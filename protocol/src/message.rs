@@ -33,8 +33,12 @@ impl Features {
     /// The target says how long it has been at one record ([`Message::Busy`]).
     pub const BUSY: Self = Self(1);
 
+    /// What the source sends after the greeting comes in blocks ([`crate::block`]), on this stream and on the lanes beside it. A target has it only where the
+    /// source has.
+    pub const PACKED: Self = Self(1 << 1);
+
     /// What this build can do.
-    pub const OURS: Self = Self::BUSY;
+    pub const OURS: Self = Self(Self::BUSY.0 | Self::PACKED.0);
 
     const DEMANDS: u64 = !0 << 32;
 
@@ -51,6 +55,22 @@ impl Features {
     /// Whether all of `wanted` are among them.
     pub const fn has(self, wanted: Self) -> bool {
         self.0 & wanted.0 == wanted.0
+    }
+
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, more: Self) -> Self {
+        Self(self.0 | more.0)
+    }
+
+    /// What a target of this build answers to a source with these. One that has none is from before there were any, and does not know the field.
+    #[must_use]
+    pub fn answer(self) -> Self {
+        match (self == Self::default(), self.has(Self::PACKED)) {
+            (true, _) => Self::default(),
+            (false, true) => Self::OURS,
+            (false, false) => Self(Self::OURS.0 & !Self::PACKED.0),
+        }
     }
 
     /// The numbers of the demands among them that this build does not know, for people; `None`: there is none.

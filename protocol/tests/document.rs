@@ -7,9 +7,9 @@ mod msgpack;
 use bytes::Bytes;
 use replfs_protocol::frame::HEAD_BYTES;
 use replfs_protocol::{
-    CHUNK_BYTES, COMPARE_BLOCK_BYTES, CUT_AVG_BYTES, CUT_MAX_BYTES, CUT_MIN_BYTES, Features, Head, MAX_CHUNKS,
-    MAX_HEADER_BYTES, MAX_LANES, MAX_NUMBER, MAX_PAYLOAD_BYTES, MAX_RESERVED, MIN_HASH_BLOCK_BYTES, Message, VERSION,
-    path,
+    BLOCK_HEAD_BYTES, CHUNK_BYTES, COMPARE_BLOCK_BYTES, CUT_AVG_BYTES, CUT_MAX_BYTES, CUT_MIN_BYTES, Features, Head,
+    MAX_BLOCK_BYTES, MAX_CHUNKS, MAX_HEADER_BYTES, MAX_LANES, MAX_NUMBER, MAX_PAYLOAD_BYTES, MAX_RESERVED,
+    MIN_HASH_BLOCK_BYTES, Message, VERSION, path,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -134,6 +134,8 @@ fn the_limits_in_the_document_are_those_of_the_code() {
         ("MAX_CHUNKS", MAX_CHUNKS as u64),
         ("MAX_RESERVED", MAX_RESERVED as u64),
         ("MIN_HASH_BLOCK_BYTES", MIN_HASH_BLOCK_BYTES.into()),
+        ("BLOCK_HEAD_BYTES", BLOCK_HEAD_BYTES as u64),
+        ("MAX_BLOCK_BYTES", MAX_BLOCK_BYTES as u64),
     ]);
     let rows = table("## Limits");
     let told: BTreeMap<&str, u64> = rows.iter().map(|row| (row[0].as_str(), row[1].parse().unwrap())).collect();

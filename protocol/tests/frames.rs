@@ -149,10 +149,13 @@ fn pairing() -> Vec<(&'static str, Message)> {
 /// What ends say that can do more than the first ones.
 fn features(hello: &Hello, welcome: &HelloAck) -> Vec<(&'static str, Message)> {
     let able = Hello { features: Features::BUSY, ..hello.clone() };
+    let packed = Features::BUSY.and(Features::PACKED);
     vec![
         ("hello-features", Message::Hello(able.clone())),
         ("hello-set", Message::Hello(Hello { set: Some([6; 16]), ..able })),
         ("hello-ack-features", Message::HelloAck(HelloAck { features: Features::BUSY, ..welcome.clone() })),
+        ("hello-packed", Message::Hello(Hello { features: packed, ..hello.clone() })),
+        ("hello-ack-packed", Message::HelloAck(HelloAck { features: packed, ..welcome.clone() })),
         ("busy", Message::Busy(Busy { seq: SeqNo::new(42), for_ms: 12_000 })),
     ]
 }
@@ -415,6 +418,10 @@ fn demands_that_are_not_known_are_named_and_offers_are_not() {
     assert_eq!(Features::from_bits(0xffff_ffff).unknown_demands(), None);
     assert_eq!(Features::from_bits(1 << 32 | 1 << 63 | 1).unknown_demands().as_deref(), Some("32, 63"));
     assert!(Features::OURS.has(Features::BUSY) && !Features::default().has(Features::BUSY));
+    // A target takes blocks from a source that sends them, and says nothing of anything to one that knows no features.
+    let (busy, packed) = (Features::BUSY, Features::PACKED);
+    assert_eq!((busy.answer(), packed.answer()), (busy, busy.and(packed)));
+    assert_eq!(Features::default().answer(), Features::default());
 }
 
 #[test]

@@ -189,6 +189,7 @@ impl QuicDialer {
         let noted = self.live.note(shown, &connection, true, usize::MAX);
         let (send, recv) = connection.open_bi().await.map_err(|e| judge.broken(&e))?;
         let (probe, known, live) = (connection.clone(), Arc::clone(&self.known), self.live.clone());
+        let path = connection.clone();
         Ok(Streams {
             reader: Box::new(recv),
             writer: Box::new(send),
@@ -200,6 +201,12 @@ impl QuicDialer {
                 {
                     live.end_all();
                 }
+            }),
+            // A window arrives in each round trip.
+            goodput: Box::new(move || {
+                let path = path.stats().path;
+                let nanos = u64::try_from(path.rtt.as_nanos()).ok().filter(|nanos| *nanos > 0)?;
+                Some(path.cwnd.saturating_mul(1_000_000_000) / nanos)
             }),
             held: Box::new((noted, endpoint, connection)),
         })

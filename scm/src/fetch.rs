@@ -239,6 +239,7 @@ mod tests {
                 writer: Box::new(writer),
                 why_closed,
                 welcomed,
+                goodput: Box::new(|| None),
                 held: Box::new(()),
             };
             Box::pin(async { Ok(streams) })

@@ -2,6 +2,7 @@
 //! a while. What is copied is the [`LaneFeed`]'s. Nothing here waits for the session, nor does that wait for anything here.
 
 use crate::ScmError;
+use crate::packing::{self, Packing};
 use crate::session::{Dial, Streams};
 use platform::wire::{Batch, read_message, write_message};
 use protocol::{Frame, LaneHello, Message, PieceAnswer, VERSION};
@@ -157,7 +158,7 @@ async fn lane<F: LaneFeed>(
         }
     };
     let mut greeted = false;
-    let end = talk(&*feed, seat, &mut streams, wake, idle, &mut greeted).await;
+    let end = talk(&*feed, seat, &mut streams, dialer.packing(), wake, idle, &mut greeted).await;
     let fine = match why(end, &streams) {
         End::Idle | End::Over => true,
         End::Lost(reason) => {
@@ -177,18 +178,21 @@ async fn talk<F: LaneFeed>(
     feed: &F,
     seat: F::Seat,
     streams: &mut Streams,
+    packing: Option<&Arc<Packing>>,
     wake: watch::Receiver<u64>,
     idle: Duration,
     greeted: &mut bool,
 ) -> End {
-    if let Err(end) = greet(feed, seat, streams).await {
-        return end;
-    }
+    let number = match greet(feed, seat, streams).await {
+        Ok(number) => number,
+        Err(end) => return end,
+    };
     *greeted = true;
     tracing::debug!(event = "lane-up", "a lane is open");
+    let mut writer = packing::writer(&mut streams.writer, &streams.goodput, packing, format!("lane {number}"));
     // Both run to their end or until the other's: neither is ever resumed after it was dropped.
     let end = tokio::select! {
-        end = send(feed, seat, &mut streams.writer, wake, idle) => end,
+        end = send(feed, seat, &mut *writer, wake, idle) => end,
         end = listen(feed, seat, &mut streams.reader) => end,
     };
     end.map_or_else(|end| end, |()| End::Idle)
@@ -211,10 +215,16 @@ fn why(end: End, streams: &Streams) -> End {
     }
 }
 
-async fn greet<F: LaneFeed>(feed: &F, seat: F::Seat, streams: &mut Streams) -> Result<(), End> {
-    write_message(&mut streams.writer, &Message::Lane(feed.hello(seat)?)).await?;
+/// The number of the lane that was let in.
+async fn greet<F: LaneFeed>(feed: &F, seat: F::Seat, streams: &mut Streams) -> Result<u8, End> {
+    let hello = feed.hello(seat)?;
+    let number = hello.lane;
+    write_message(&mut streams.writer, &Message::Lane(hello)).await?;
     match hear(&mut streams.reader).await? {
-        Message::LaneAck(ack) if ack.version == VERSION => Ok(feed.opened(seat)?),
+        Message::LaneAck(ack) if ack.version == VERSION => {
+            feed.opened(seat)?;
+            Ok(number)
+        }
         Message::LaneAck(ack) => Err(End::Lost(crate::other_version(ack.version).text)),
         Message::Refused(refused) => Err(End::Lost(refused.text)),
         _ => Err(End::Lost("the target spoke out of turn".to_owned())),

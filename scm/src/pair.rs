@@ -115,7 +115,8 @@ mod tests {
             let (reader, writer) = split(self.0.lock().unwrap().take().unwrap());
             let (why_closed, welcomed) = (Box::new(|| None), Box::new(|| ()));
             let (reader, writer) = (Box::new(reader), Box::new(writer));
-            Box::pin(async { Ok(Streams { reader, writer, why_closed, welcomed, held: Box::new(()) }) })
+            let goodput = Box::new(|| None);
+            Box::pin(async { Ok(Streams { reader, writer, why_closed, welcomed, goodput, held: Box::new(()) }) })
         }
     }
 

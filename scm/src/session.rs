@@ -2,6 +2,7 @@
 //! sent and what an answer means is the [`Feed`]'s.
 
 use crate::ScmError;
+use crate::packing::{self, Goodput, Packing};
 use platform::killpoint::{self, KillPoint};
 use platform::wire::{Batch, WireError, read_message, write_message};
 use protocol::{
@@ -68,6 +69,8 @@ pub struct Streams {
     pub why_closed: Box<dyn Fn() -> Option<ScmError> + Send + Sync>,
     /// Called when the target has let this node in.
     pub welcomed: Box<dyn Fn() + Send + Sync>,
+    /// What the path to the target carries now.
+    pub goodput: Goodput,
     /// Kept as long as the connection.
     pub held: Box<dyn Any + Send>,
 }
@@ -82,6 +85,11 @@ impl std::fmt::Debug for Streams {
 pub trait Dial: Send + Sync + 'static {
     /// A new connection.
     fn dial(&self) -> Pin<Box<dyn Future<Output = Result<Streams, ScmError>> + Send + '_>>;
+
+    /// How what is sent on them is packed; `None`: not at all.
+    fn packing(&self) -> Option<&Arc<Packing>> {
+        None
+    }
 }
 
 /// How one connection ended.
@@ -129,7 +137,7 @@ async fn connection(feed: &dyn Feed, dialer: &dyn Dial, wake: &Notify, greeted: 
         Err(error @ ScmError::OtherProtocol { .. }) => return other_protocol(&error),
         Err(error) => return End::Lost(error.to_string()),
     };
-    let end = talk(feed, &mut streams, wake, greeted).await;
+    let end = talk(feed, &mut streams, dialer.packing(), wake, greeted).await;
     match (end, (streams.why_closed)()) {
         (End::Lost(_), Some(error)) if error.is_about_keys() => End::Key(error),
         (End::Lost(_), Some(error @ ScmError::OtherProtocol { .. })) => other_protocol(&error),
@@ -138,8 +146,17 @@ async fn connection(feed: &dyn Feed, dialer: &dyn Dial, wake: &Notify, greeted: 
     }
 }
 
-async fn talk(feed: &dyn Feed, streams: &mut Streams, wake: &Notify, greeted: &mut bool) -> End {
-    let (hello, generation) = feed.hello();
+async fn talk(
+    feed: &dyn Feed,
+    streams: &mut Streams,
+    packing: Option<&Arc<Packing>>,
+    wake: &Notify,
+    greeted: &mut bool,
+) -> End {
+    let (mut hello, generation) = feed.hello();
+    if let Some(packing) = packing {
+        hello.features = packing.offer(hello.features);
+    }
     if let Err(error) = write_message(&mut streams.writer, &Message::Hello(hello)).await {
         return End::Lost(format!("connection lost: {error}"));
     }
@@ -162,6 +179,10 @@ async fn talk(feed: &dyn Feed, streams: &mut Streams, wake: &Notify, greeted: &m
         );
         return End::Refused(Refused { code: RefusalCode::Version, text });
     }
+    if let Some(packing) = packing {
+        // Before it is said that lanes may come.
+        packing.agree(ack.features);
+    }
     match feed.welcomed(generation, &ack) {
         Ok(()) => {
             *greeted = true;
@@ -173,9 +194,10 @@ async fn talk(feed: &dyn Feed, streams: &mut Streams, wake: &Notify, greeted: &m
         }
     }
     tracing::info!(event = "link-up", replica = %ack.replica, software = ack.software, "connected to the target");
+    let mut writer = packing::writer(&mut streams.writer, &streams.goodput, packing, "session".to_owned());
     // Both run to their end or until the other's: neither is ever resumed after it was dropped.
     tokio::select! {
-        end = send(feed, generation, &mut streams.writer, wake) => end,
+        end = send(feed, generation, &mut *writer, wake) => end,
         end = listen(feed, &mut streams.reader) => end,
     }
 }

@@ -66,7 +66,8 @@ impl Srm {
             replica: core.replica,
             adopt: self.config.adopt,
             retry_ms: self.config.retry_after.map(|bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX)),
-            features: Features::OURS,
+            // Whoever packs what is sent adds that he does.
+            features: Features::BUSY,
             set: self.set().digest(),
         };
         (hello, core.generation)

@@ -213,6 +213,15 @@ pub struct TargetStatus {
     /// Bytes per second that may be sent to it now; none: as many as there are.
     #[serde(default)]
     pub limit: Option<u64>,
+    /// Bytes that were to be sent to a target that takes them packed, frames included.
+    #[serde(default)]
+    pub packed_from_bytes: u64,
+    /// What they were when they were sent, packed or plain.
+    #[serde(default)]
+    pub packed_bytes: u64,
+    /// How what is sent is packed now, by stream (`session`, `lane N`): `plain`, `lz4` or `zstd:LEVEL`.
+    #[serde(default)]
+    pub packing: BTreeMap<String, String>,
     /// Lanes that are open now, over which content travels beside the ordered operations.
     #[serde(default)]
     pub lanes: u64,

@@ -17,6 +17,7 @@ use crate::session::{FAREWELL_TIMEOUT, finished, listen_out, refuse};
 use crate::status::Facts;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use platform::pack::Unpacker;
 use platform::wire::{Batch, WireError, read_message, write_message};
 use protocol::{Frame, LaneAck, LaneHello, MAX_LANES, Message, PieceAnswer, PieceOp, RefusalCode, Refused, VERSION};
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 pub(crate) struct Lanes {
     home: Arc<Home>,
     facts: Arc<Facts>,
+    /// What comes over them is packed into blocks, as on the session.
+    packed: bool,
     /// One lane is let in at a time.
     admission: tokio::sync::Mutex<()>,
     inner: Mutex<Inner>,
@@ -64,14 +67,15 @@ struct Lane {
     to_say: mpsc::Receiver<Message>,
     stop: Arc<watch::Sender<bool>>,
     facts: Arc<Facts>,
+    packed: bool,
 }
 
 type Piece = (u64, PieceOp, Bytes);
 
 impl Lanes {
     /// None yet.
-    pub fn new(home: Arc<Home>, facts: Arc<Facts>) -> Self {
-        Self { home, facts, admission: tokio::sync::Mutex::default(), inner: Mutex::default() }
+    pub fn new(home: Arc<Home>, facts: Arc<Facts>, packed: bool) -> Self {
+        Self { home, facts, packed, admission: tokio::sync::Mutex::default(), inner: Mutex::default() }
     }
 
     /// Ends all lanes and lets none in any more. What waits in them is dropped; the source sends it again.
@@ -130,7 +134,7 @@ impl Lanes {
         inner.open.insert(number, Open { stop: stop.clone(), done });
         let count = inner.open.len() as u64;
         self.facts.update(|s| s.lanes = count);
-        Ok(Lane { pieces, said, to_say, stop, facts: self.facts.clone() })
+        Ok(Lane { pieces, said, to_say, stop, facts: self.facts.clone(), packed: self.packed })
     }
 
     fn answer(&self, op: &PieceOp, payload: &[u8]) -> PieceAnswer {
@@ -212,12 +216,13 @@ impl Lane {
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send,
     {
-        let Self { pieces, said, to_say, stop, facts } = self;
+        let Self { pieces, said, to_say, stop, facts, packed } = self;
+        let mut reader = Unpacker::new(reader, packed);
         let _guard = StopGuard(stop.clone());
         let mut stopped = stop.subscribe();
         let mut sending = Box::pin(send(writer, to_say));
         let end = tokio::select! {
-            end = receive(reader, &pieces, &facts) => end,
+            end = receive(&mut reader, &pieces, &facts) => end,
             result = &mut sending => result.map_or_else(End::Lost, |()| End::Closed),
             _ = stopped.wait_for(|stop| *stop) => End::Cancelled,
         };
@@ -239,7 +244,7 @@ impl Lane {
                 sending.await
             };
             if let Ok(Ok(())) = tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await {
-                listen_out(reader).await;
+                listen_out(reader.get_mut()).await;
             }
         }
         outcome

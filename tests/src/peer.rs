@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Server
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -208,6 +209,24 @@ impl FakeTarget {
         let endpoint = listening.unwrap_or_else(|e| panic!("no socket: {e}"));
         let address = endpoint.local_addr().unwrap_or_else(|e| panic!("no address: {e}"));
         Self { runtime, endpoint, address }
+    }
+
+    /// Answers the next connection with these bytes; what comes after that, so many bytes of it, is received here.
+    pub fn heard_after(&self, answer: Vec<u8>, len: usize) -> Receiver<Vec<u8>> {
+        let (told, heard) = mpsc::channel();
+        let endpoint = self.endpoint.clone();
+        self.runtime.spawn(async move {
+            let connection = endpoint.accept().await?.await.ok()?;
+            let (mut writer, mut reader) = connection.accept_bi().await.ok()?;
+            let _greeting = read_message(&mut reader).await;
+            writer.write_all(&answer).await.ok()?;
+            let mut bytes = vec![0; len];
+            reader.read_exact(&mut bytes).await.ok()?;
+            told.send(bytes).ok()?;
+            connection.closed().await;
+            Some(())
+        });
+        heard
     }
 
     /// Answers every connection: to its first message, whatever it is, with these bytes. Until the test ends.

@@ -137,7 +137,7 @@ fn offers_that_are_not_known_are_passed_over_and_demands_are_named() {
     let refused = refusal(&mut peer);
     assert!(refused.code == RefusalCode::Version && refused.text.contains("feature 63"), "{refused:?}");
     assert!(refused.text.contains("9.9.9") && refused.text.contains("same release"), "{refused:?}");
-    for (features, answered) in [(0, 0), (0xffff_fffe, 1), (0xffff_ffff, 1)] {
+    for (features, answered) in [(0, 0), (1, 1), (0xffff_fffd, 1), (0xffff_fffe, 3), (0xffff_ffff, 3)] {
         let mut peer = as_source(&rig);
         peer.say(&Message::Hello(Hello { features: Features::from_bits(features), set: Some([6; 16]), ..hello() }));
         match peer.hear().unwrap() {

@@ -4,6 +4,7 @@ use super::commit::NearArgs;
 use super::target::KeepImage;
 use super::{StateArgs, units};
 use clap::Args;
+use platform::pack::Mode;
 use srm::status::CommitMode;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -126,6 +127,10 @@ pub struct ReplicationArgs {
     /// limit' changes it while mounted [default: none]
     #[arg(long, value_name = "[HH:MM-HH:MM=]RATE", value_parser = super::limit::limit)]
     pub limit: Vec<super::limit::Limit>,
+    /// How what is sent to a target on the network is packed: off; lz4, or zstd:N at level N of 1 to 19 (zstd: 1), all that
+    /// shrinks; auto, where the line is slower than packing, by whichever of the two takes less time, and not what does not shrink
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub compress: Mode,
     /// Compare everything with the target so long after the mount, and again so long after the end of each verification
     /// ('replfs status' shows what it found; nothing is mended) [default: never]
     #[arg(long, value_name = "TIME", value_parser = units::interval)]

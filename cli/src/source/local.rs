@@ -58,6 +58,7 @@ impl Dial for LocalDialer {
                 writer: Box::new(writer),
                 why_closed: Box::new(|| None),
                 welcomed: Box::new(|| ()),
+                goodput: Box::new(|| None),
                 held: Box::new(served),
             })
         })

@@ -15,6 +15,7 @@ use crate::exit::Failure;
 use crate::reach::{self, Trust};
 use crate::state::Places;
 use protocol::Name;
+use scm::packing::Packing;
 use srm::set::Set;
 use srm::status::NearBounds;
 use srm::{Commit, JournalConfig};
@@ -58,6 +59,8 @@ pub struct SourcePlan {
     pub lanes: usize,
     /// How fast it may send; `None` where no network is between.
     pub limits: Option<Arc<Limits>>,
+    /// How what is sent is packed; `None` where no network is between.
+    pub packing: Option<Arc<Packing>>,
     /// Take over what is on the target and belongs to nobody.
     pub adopt: bool,
     /// The last coherent state is kept during a catch-up; of a local ROOT only.
@@ -128,6 +131,10 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         _ if replication.limit.is_empty() => None,
         _ => return Err(Failure::usage("a limit is for a target on the network; leave --limit out")),
     };
+    let packing = match resolved.target {
+        TargetPlace::Remote { .. } => Some(Packing::new(replication.compress)),
+        _ => None,
+    };
     let journal = match resolved.target {
         TargetPlace::None => None,
         _ => Some(journal::plan(replication, &resolved.places, &asked.name, &state_dir, same)?),
@@ -155,6 +162,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         journal,
         lanes: replication.lanes.into(),
         limits,
+        packing,
         adopt: replication.adopt,
         keeps_images: replication.keep_image == KeepImage::Auto,
         compare: srm::Compare { block_bytes: replication.block_size, min_size: replication.min_size },

@@ -19,6 +19,7 @@ use protocol::RefusalCode;
 use scm::keyring::Keyring;
 use scm::lane;
 use scm::limit::{Allowance, LimitedDialer};
+use scm::packing::PackingDialer;
 use scm::session::{self, Dial, Feed};
 use srm::Srm;
 use std::os::fd::AsFd;
@@ -170,6 +171,11 @@ fn dialers(plan: &SourcePlan, runtime: &Runtime, keyring: Keyring) -> Result<Opt
                 let allowance = Allowance::new(Box::new(move || limits.now()));
                 dialers.lanes = LimitedDialer::new(dialers.lanes, Arc::clone(&allowance));
                 dialers.session = LimitedDialer::new(dialers.session, allowance);
+            }
+            // What is packed is what the limit counts.
+            if let Some(packing) = &plan.packing {
+                dialers.lanes = PackingDialer::new(dialers.lanes, Arc::clone(packing));
+                dialers.session = PackingDialer::new(dialers.session, Arc::clone(packing));
             }
             Ok(Some((dialers, None, Some(reach))))
         }

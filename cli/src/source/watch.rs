@@ -7,6 +7,7 @@ use crate::control::{CommitRequest, Control, Left, SetInForce, Status, Unfinishe
 use crate::exit::{Code, Failure};
 use crate::reach::Reach;
 use parking_lot::Mutex;
+use scm::packing::Packing;
 use srm::set::changes;
 use srm::verify::{VerifyOptions, VerifyRefused};
 use srm::{Commit, OnRemove, Srm};
@@ -21,6 +22,8 @@ pub struct SourceDaemon {
     set_file: Mutex<SetFile>,
     /// How fast it may send, where a network is between.
     limits: Option<Arc<Limits>>,
+    /// How what is sent is packed, where a network is between.
+    packing: Option<Arc<Packing>>,
     /// How a target on the network is known.
     reach: Option<Reach>,
     /// Commands that wait for the drain want the daemon to go on until then.
@@ -31,7 +34,7 @@ impl SourceDaemon {
     /// The daemon around `srm`.
     pub fn new(srm: Arc<Srm>, plan: &SourcePlan, reach: Option<Reach>) -> Arc<Self> {
         let (set_file, limits) = (Mutex::new(plan.set_file.clone()), plan.limits.clone());
-        Arc::new(Self { srm, set_file, limits, reach, until: Mutex::new(None) })
+        Arc::new(Self { srm, set_file, limits, packing: plan.packing.clone(), reach, until: Mutex::new(None) })
     }
 
     /// Makes SRC durable.
@@ -62,6 +65,9 @@ impl Control for SourceDaemon {
         let mut status = self.srm.status();
         if let Some(target) = status.targets.first_mut() {
             target.limit = self.limits.as_ref().and_then(|limits| limits.now());
+            let packed = self.packing.as_ref().map(|packing| packing.now()).unwrap_or_default();
+            (target.packed_from_bytes, target.packed_bytes) = (packed.raw_bytes, packed.sent_bytes);
+            target.packing = packed.streams;
         }
         Status::Source(status)
     }

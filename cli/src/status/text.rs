@@ -90,6 +90,12 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     if let Some(limit) = target.limit {
         line!(out, "  limit    {}/s", bytes(limit));
     }
+    if !target.packing.is_empty() {
+        let of = |(stream, by): (&String, &String)| format!("{stream} {by}");
+        let streams: Vec<String> = target.packing.iter().map(of).collect();
+        let (from, to) = (bytes(target.packed_from_bytes), bytes(target.packed_bytes));
+        line!(out, "  packed   {from} to {to}; now {}", streams.join(", "));
+    }
     if !target.undecided.is_empty() {
         line!(
             out,
@@ -245,6 +251,9 @@ mod tests {
                 operations,
                 sent_bytes: 3 << 20,
                 limit: None,
+                packed_from_bytes: 0,
+                packed_bytes: 0,
+                packing: BTreeMap::new(),
                 lanes: 0,
                 pass: PassProgress::default(),
                 passes: 1,

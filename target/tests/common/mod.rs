@@ -113,7 +113,8 @@ pub fn hello(run: u8) -> Hello {
         replica: None,
         adopt: false,
         retry_ms: None,
-        features: protocol::Features::OURS,
+        // It sends frames as they are.
+        features: protocol::Features::BUSY,
         set: None,
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! Formats with checksums are tried twice: as the bytes are, and with the checksums made right, or nothing would ever get behind them.
 
+mod blocks;
 mod control;
 mod frame;
 mod invitation;
@@ -27,6 +28,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "frame", run: frame::frame },
     Target { name: "record", run: frame::record },
+    Target { name: "blocks", run: blocks::blocks },
     Target { name: "journal", run: journal::journal },
     Target { name: "set", run: set::set },
     Target { name: "invitation", run: invitation::invitation },

@@ -129,6 +129,12 @@ pub struct Target {
     pub reconnects: u64,
     /// Bytes sent, frames included.
     pub sent_bytes: u64,
+    /// Bytes that were to be sent to a target that takes them packed.
+    pub packed_from_bytes: u64,
+    /// What they were then.
+    pub packed_bytes: u64,
+    /// How each open stream is packed now.
+    pub packing: BTreeMap<String, String>,
     /// Connections that are open beside the ordered one.
     pub lanes: u64,
     /// The mirror pass that runs, or the last one.
