@@ -198,7 +198,7 @@ fn hello(features: Features) -> Hello {
 fn a_target_that_takes_no_blocks_gets_frames_as_they_are() {
     let busy = Features::BUSY;
     for (features, blocks) in [(Features::default(), false), (busy, false), (busy.and(Features::PACKED), true)] {
-        let mut rig = Rig::prepare(Commit::Real, Setup::default());
+        let mut rig = Rig::prepare(Commit::Real, Setup::default().option(&["--compress", "auto"]));
         let target = FakeTarget::listen(&rig.target_state(), ALPN);
         let replica = ReplicaId::from_bytes([7; 16]);
         let (clean, empty, damaged, power_lost) = (false, true, false, false);

@@ -80,8 +80,6 @@ fn big(src: &Path) {
 fn goes_on(make: fn(&Path), cut: Cut) {
     let seed = seed();
     let setup = Setup::default().linked().option(&["--degrade-after", "2s", "--connect-timeout", "3s"]);
-    // What goes over the link is compared with the sizes of files.
-    let setup = setup.option(&["--compress", "off"]);
     let mut rig = Rig::prepare(Commit::Real, setup);
     make(&rig.src());
     let files = files(&rig.src());

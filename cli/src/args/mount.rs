@@ -129,7 +129,7 @@ pub struct ReplicationArgs {
     pub limit: Vec<super::limit::Limit>,
     /// How what is sent to a target on the network is packed: off; lz4, or zstd:N at level N of 1 to 19 (zstd: 1), all that
     /// shrinks; auto, where the line is slower than packing, by whichever of the two takes less time, and not what does not shrink
-    #[arg(long, value_name = "HOW", default_value = "auto")]
+    #[arg(long, value_name = "HOW", default_value = "off")]
     pub compress: Mode,
     /// Compare everything with the target so long after the mount, and again so long after the end of each verification
     /// ('replfs status' shows what it found; nothing is mended) [default: never]
