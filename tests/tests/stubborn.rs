@@ -212,8 +212,8 @@ fn many_flags_stay_bounded_and_what_needs_no_room_goes_on(commit: Commit) {
 fn many_flags_heal_while_applications_go_on_in_those_places(commit: Commit) {
     let rig = on_tmpfs(commit, "size=64m,nr_inodes=60,mode=755");
     let mnt = rig.mnt();
-    let tree = |n: u64| mnt.join(format!("tree{}", n % 200));
-    (0..200).for_each(|n| fs::create_dir(tree(n)).unwrap());
+    let tree = |n: u64| mnt.join(format!("tree{}", n % 100));
+    (0..100).for_each(|n| fs::create_dir(tree(n)).unwrap());
     let (done, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -224,7 +224,7 @@ fn many_flags_heal_while_applications_go_on_in_those_places(commit: Commit) {
                 fs::rename(&made, &moved).unwrap();
                 fs::create_dir_all(tree(n + 2).join("deep/deeper")).unwrap();
                 fs::write(tree(n + 2).join("deep/deeper/file"), n.to_string()).unwrap();
-                fs::remove_dir_all(tree(n + 101).join("deep")).ok();
+                fs::remove_dir_all(tree(n + 51).join("deep")).ok();
                 rounds.store(n, Ordering::SeqCst);
             }
         });
