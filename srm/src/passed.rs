@@ -100,11 +100,14 @@ impl Srm {
     /// Looks at all that is flagged, by content, as a part of the pass that runs where one does. `false`: not now.
     pub(crate) fn try_flagged(self: &Arc<Self>) -> bool {
         let names = self.tree.names().read();
-        let (paths, told) = self.core.lock().flags.begin();
+        let (in_pass, (paths, told)) = {
+            let mut core = self.core.lock();
+            (matches!(core.gate, Gate::Pass(_)), core.flags.begin())
+        };
         let again: Vec<Again> = paths.iter().flat_map(|path| self.again_at(&names, path)).collect();
         let all = again.iter().any(|again| matches!(again, Again::All));
         // A catch-up does not become a comparison of everything: that comes after it.
-        let later = again.is_empty() || all && self.is_in_pass();
+        let later = again.is_empty() || all && in_pass;
         if later || !self.look_again(&names, &again, false) {
             return false;
         }

@@ -45,12 +45,7 @@ impl Core {
 
     /// Bytes that may be in the backlog when an operation with data is let in. Beside a pass some is left for that.
     fn live_room(&self) -> u64 {
-        self.data_room() - if matches!(self.gate, Gate::Pass(_)) { self.pass_room() } else { 0 }
-    }
-
-    /// The same of an operation of a pass.
-    pub(crate) fn data_room(&self) -> u64 {
-        data_room(self.backlog.limit_bytes())
+        data_room(self.backlog.limit_bytes()) - if matches!(self.gate, Gate::Pass(_)) { self.pass_room() } else { 0 }
     }
 }
 
@@ -59,10 +54,14 @@ fn data_room(limit: u64) -> u64 {
     limit - RESERVE_BYTES.min(limit / 4)
 }
 
-/// What data of these bytes that is let in may take of a journal, at the most: where a record begins a segment, less than the record takes is left unused of the one
-/// before.
+/// What data of these bytes may take of a journal, at the most: where a record begins a segment, less than the record takes is left unused of the one before.
 fn in_journal(bytes: u64) -> u64 {
     2 * bytes
+}
+
+/// Whether data of so many bytes fits a backlog of which so many are used, after all that was let in and is not in it.
+fn fits(used: u64, let_in: u64, bytes: u64, limit: u64) -> bool {
+    used + in_journal(let_in) + bytes <= data_room(limit)
 }
 
 /// What waits.
@@ -77,9 +76,9 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// What may yet be taken of a journal for what is not in it and was let in, in bytes.
-    pub fn coming(&self) -> u64 {
-        in_journal(self.admitted.load(Ordering::Relaxed) + self.of_pass())
+    /// Bytes that were let in and are not in the backlog yet.
+    fn let_in(&self) -> u64 {
+        self.admitted.load(Ordering::Relaxed) + self.of_pass()
     }
 
     pub fn of_pass(&self) -> u64 {
@@ -146,6 +145,11 @@ impl Srm {
         Admission { srm: self, counted, bytes }
     }
 
+    /// Whether so many bytes of data have room in the backlog, whoever sends them.
+    pub(crate) fn fits(&self, core: &Core, bytes: u64) -> bool {
+        fits(core.backlog.used_bytes(), self.room.let_in(), bytes, core.backlog.limit_bytes())
+    }
+
     fn has_room(&self, core: &Core, bytes: u64) -> bool {
         if self.config.bypassed || core.stopped {
             return true;
@@ -155,13 +159,12 @@ impl Srm {
             || matches!(core.gate, Gate::Due | Gate::Held(_))
             || machine::since(core.progress_at) >= self.config.degrade_after;
         let (admitted, used) = (self.room.admitted.load(Ordering::Relaxed), core.backlog.used_bytes());
-        let needed = self.room.coming() + bytes;
         if waits_for_nothing {
             // No more at once than a catch-up that begins meanwhile has room for.
-            return admitted == 0 || needed <= core.backlog.limit_bytes() / 4;
+            return admitted == 0 || in_journal(self.room.let_in()) + bytes <= core.backlog.limit_bytes() / 4;
         }
         let paced = core.pace.is_none_or(|pace| core.live_bytes() + admitted + bytes <= pace);
-        paced && used + admitted + bytes <= core.live_room() && used + needed <= core.data_room()
+        paced && used + admitted + bytes <= core.live_room() && self.fits(core, bytes)
     }
 
     /// Begins an operation with so many bytes of data when there is room, after those that came before it.
@@ -225,14 +228,14 @@ mod tests {
             let (journal, _) = journal::Journal::open(Arc::new(journal::RealDisk), config).unwrap();
             let mut backlog = Backlog::journaled(journal, false, 0).unwrap();
             backlog.begin(Incarnation::from_bytes([1; 16])).unwrap();
-            let room = data_room(backlog.limit_bytes());
+            let limit = backlog.limit_bytes();
             let mut push = |bytes: u64| {
                 let draft = Draft::new(&Op::Mark(Mark::Barrier), Bytes::from(vec![0; usize::try_from(bytes).unwrap()]));
                 backlog.push(draft, 1, false).map(|_| backlog.used_bytes())
             };
-            let used = (0..first).try_fold(0, |_, _| push(600_000)).unwrap_or(u64::MAX);
+            let used = (0..first).try_fold(0, |_, _| push(600_000)).unwrap_or(limit);
             let mut admitted = 0;
-            while used.saturating_add(in_journal(admitted) + size) <= room && admitted < 64 * size {
+            while fits(used, admitted, size, limit) && admitted < 64 * size {
                 admitted += size;
             }
             for _ in 0..admitted / size {

@@ -1,8 +1,9 @@
 //! The other end of a connection, played by the test: over real QUIC, with the key of one side of a rig, in whatever version, saying whatever it likes.
 //! It shares the frames with replfs and nothing of its transport.
 
+use crate::rig::NAME;
 use platform::wire::{WireError, read_message, write_message};
-use protocol::{Frame, Message};
+use protocol::{Features, Frame, Hello, Incarnation, Message, Name, SeqNo, VERSION};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -258,4 +259,22 @@ pub fn bytes_in_version(message: &Message, version: u8) -> Vec<u8> {
     let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..44]), &bytes[48..48 + header]);
     bytes[44..48].copy_from_slice(&crc.to_le_bytes());
     bytes
+}
+
+/// The greeting of a source that has nothing yet, in the name of the rig's mount.
+#[allow(clippy::missing_panics_doc)] // a constant name
+pub fn hello() -> Hello {
+    Hello {
+        version: VERSION,
+        software: "9.9.9".to_owned(),
+        name: Name::new(NAME.as_bytes()).expect("a name"),
+        incarnation: Incarnation::from_bytes([7; 16]),
+        oldest: SeqNo::new(1),
+        newest: SeqNo::ZERO,
+        replica: None,
+        adopt: false,
+        retry_ms: None,
+        features: Features::default(),
+        set: None,
+    }
 }

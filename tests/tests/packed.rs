@@ -1,13 +1,10 @@
 //! What is sent is packed where that pays (C3): fewer bytes on the line, and everything else is as it was.
 #![allow(clippy::unwrap_used)]
 
-use protocol::{
-    BLOCK_HEAD_BYTES, BlockHead, Features, Hello, HelloAck, Incarnation, Message, Name, RefusalCode, ReplicaId, SeqNo,
-    VERSION,
-};
-use replfs_tests::peer::{ALPN, FakeTarget, Peer, bytes_in_version};
+use protocol::{BLOCK_HEAD_BYTES, BlockHead, Features, Hello, HelloAck, Message, RefusalCode, ReplicaId, VERSION};
+use replfs_tests::peer::{self, ALPN, FakeTarget, Peer, bytes_in_version};
 use replfs_tests::rig::status::Source;
-use replfs_tests::rig::{Commit, NAME, Rig, Setup};
+use replfs_tests::rig::{Commit, Rig, Setup};
 use replfs_tests::seed::Random;
 use replfs_tests::wait::{PATIENCE, until};
 use std::fmt::Write;
@@ -178,19 +175,7 @@ fn packed_it_goes_on_where_it_was_cut() {
 }
 
 fn hello(features: Features) -> Hello {
-    Hello {
-        version: VERSION,
-        software: "9.9.9".to_owned(),
-        name: Name::new(NAME.as_bytes()).unwrap(),
-        incarnation: Incarnation::from_bytes([7; 16]),
-        oldest: SeqNo::new(1),
-        newest: SeqNo::ZERO,
-        replica: None,
-        adopt: false,
-        retry_ms: None,
-        features,
-        set: None,
-    }
+    Hello { features, ..peer::hello() }
 }
 
 // claim: A268, A222

@@ -1,31 +1,13 @@
 //! Peers that speak another version, or nonsense: over real QUIC, with the key of the other side of a rig, against the real daemons.
 #![allow(clippy::unwrap_used)]
 
-use protocol::{
-    Features, Hello, HelloAck, Incarnation, Message, Name, Op, RefusalCode, Refused, ReplicaId, SeqNo, VERSION,
-};
+use protocol::{Features, Hello, HelloAck, Message, Op, RefusalCode, Refused, ReplicaId, SeqNo, VERSION};
 use replfs_tests::command::Outcome;
-use replfs_tests::peer::{ALPN, FakeTarget, Peer, bytes_in_version};
+use replfs_tests::peer::{ALPN, FakeTarget, Peer, bytes_in_version, hello};
 use replfs_tests::rig::{Commit, NAME, Rig, Setup};
 use replfs_tests::seed::Random;
 use replfs_tests::wait::{PATIENCE, until};
 use std::fs;
-
-fn hello() -> Hello {
-    Hello {
-        version: VERSION,
-        software: "9.9.9".to_owned(),
-        name: Name::new(NAME.as_bytes()).unwrap(),
-        incarnation: Incarnation::from_bytes([7; 16]),
-        oldest: SeqNo::new(1),
-        newest: SeqNo::ZERO,
-        replica: None,
-        adopt: false,
-        retry_ms: None,
-        features: Features::default(),
-        set: None,
-    }
-}
 
 fn names_both(text: &str, theirs: u8) -> bool {
     text.contains(&theirs.to_string()) && text.contains(&format!(" {VERSION}")) && text.contains("same release")

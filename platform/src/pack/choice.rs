@@ -24,9 +24,9 @@ const SLOWEST: i32 = 19;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Nothing is packed.
+    #[default]
     Off,
     /// Where it pays.
-    #[default]
     Auto,
     /// By LZ4, whatever shrinks.
     Lz4,

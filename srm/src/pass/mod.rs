@@ -303,9 +303,8 @@ impl Srm {
             if core.gate.pass(number).is_none() || core.stopped {
                 return Err(Stop::Over);
             }
-            let has_room = core.share.bytes() + self.room.of_pass() < core.pass_room()
-                && core.backlog.used_bytes() + self.room.coming() <= core.data_room();
-            if has_room {
+            // The data itself comes out of what is not for data, so that a pass alone always goes on.
+            if core.share.bytes() + self.room.of_pass() < core.pass_room() && self.fits(&core, 0) {
                 return Ok(self.let_pass_in(&core, bytes));
             }
             core.waited_since(begun);
