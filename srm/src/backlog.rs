@@ -350,6 +350,21 @@ impl Backlog {
         self.next.get() - self.oldest.get()
     }
 
+    /// Operations that are sent and not applied.
+    pub fn in_flight(&self) -> u64 {
+        self.cursor.since(self.oldest)
+    }
+
+    /// Operations that are queued and not sent.
+    pub fn unsent(&self) -> u64 {
+        self.next.since(self.cursor)
+    }
+
+    /// Bytes that are queued and not sent.
+    pub fn unsent_bytes(&self) -> u64 {
+        self.bytes - self.in_flight_bytes
+    }
+
     /// When the oldest queued operation was numbered: nanoseconds since 1970 on the source's clock.
     pub fn oldest_stamp(&self) -> Option<u64> {
         self.frames.front().map(|queued| queued.stamp)

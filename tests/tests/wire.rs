@@ -151,8 +151,14 @@ fn nonsense_and_what_is_old_changes_nothing_and_keeps_nobody_out() {
         path: protocol::RelPath::new(b"file").unwrap(),
         parent_mtime: protocol::Time { secs: 1, nanos: 0 },
     };
-    let record =
-        protocol::Record { seq: SeqNo::new(1), stamp: 0, tolerant: true, phase: protocol::Phase::Plain, op: write };
+    let record = protocol::Record {
+        seq: SeqNo::new(1),
+        stamp: 0,
+        tolerant: true,
+        phase: protocol::Phase::Plain,
+        beside: 0,
+        op: write,
+    };
     let good = bytes_in_version(&Message::Record(record, protocol_bytes()), 1);
     for round in 0..60 {
         let mut bad = good.clone();
