@@ -15,6 +15,7 @@ mod measure;
 mod options;
 mod peers;
 mod postgres;
+mod profile;
 mod quic;
 mod report;
 mod scene;
@@ -51,6 +52,9 @@ pub fn run(options: &Options) -> Result<bool> {
     let before = options.compare.as_deref().map(compare::Run::read).transpose()?;
     if let Some(asked) = &options.peers {
         return peers::run(options, asked, before.as_ref());
+    }
+    if options.profile {
+        return profile::run(options);
     }
     if options.link {
         return link::run(options, before.as_ref());

@@ -22,6 +22,9 @@ pub struct Options {
     /// Beside bare QUIC: what is promised of the link, and what replication takes of the processors
     #[arg(long, conflicts_with_all = ["state", "commit", "peers", "in_memory"])]
     pub link: bool,
+    /// What both daemons spend their time with while an application writes, seen by perf; with --save as flame graphs too
+    #[arg(long, conflicts_with_all = ["state", "commit", "peers", "in_memory", "link", "json", "compare", "check", "rounds", "list"])]
+    pub profile: bool,
     /// Only these states [default: all]
     #[arg(long, value_name = "STATE,...", value_delimiter = ',')]
     state: Vec<Asked>,

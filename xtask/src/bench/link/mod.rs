@@ -17,6 +17,8 @@ mod wan;
 mod watch;
 mod writers;
 
+pub use mount::Mount;
+
 use super::compare;
 use super::machine::{Machine, today};
 use super::options::Options;
