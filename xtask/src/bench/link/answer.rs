@@ -17,31 +17,48 @@ use std::time::{Duration, Instant};
 /// Bytes of a write, and of a question.
 pub const WRITE: usize = 4 << 10;
 
+/// Bytes of an answer: as many as an acknowledgement of replfs has, about.
+pub const ANSWER: usize = 32;
+
 /// How many.
 const COUNT: usize = 4000;
+
+/// What one side of a round gave, in seconds.
+struct Times {
+    p50: f64,
+    p99: f64,
+    /// The median where the bare answer is as long as the question.
+    long_answer: f64,
+}
 
 /// Medians, and what one in a hundred is longer than.
 pub fn measure(floor: &'static Floor, ground: &Ground) -> Result<Found> {
     let mut mount = Mount::start(Commit::Sync, &[]);
     let bare = Bare::new()?;
-    let line = bare.connect(bare.accept(Far::Answers)?, Manner::Ordered)?;
+    let line = bare.connect(bare.accept(Far::Answers(ANSWER))?, Manner::Ordered)?;
+    let long = bare.connect(bare.accept(Far::Answers(WRITE))?, Manner::Ordered)?;
     let (block, count) = (fixture::noise(WRITE), ground.count(COUNT));
     let rounds = alternately(ground.rounds, |side| {
         mount.quiet()?;
+        let mut long_answer = f64::NAN;
         let times = match side {
-            Side::Bare => Ok(line.ask(vec![WRITE; count], None)?),
+            Side::Bare => {
+                long_answer = seconds(&long.ask(vec![WRITE; count], WRITE, None)?, 0.5)?;
+                Ok(line.ask(vec![WRITE; count], ANSWER, None)?)
+            }
             Side::Mount => mount.plainly(|mount| writes(mount, &block, count))?,
         };
         Ok(match times {
-            Ok(times) => Ok((seconds(&times, 0.5)?, seconds(&times, 0.99)?)),
+            Ok(times) => Ok(Times { p50: seconds(&times, 0.5)?, p99: seconds(&times, 0.99)?, long_answer }),
             Err(why) => Err(why),
         })
     })?;
     let more = vec![
-        ("bare p99 us", rounds.each(|bare, _| bare.1 * 1e6)),
-        ("replfs p99 us", rounds.each(|_, replfs| replfs.1 * 1e6)),
+        ("bare p99 us", rounds.each(|bare, _| bare.p99 * 1e6)),
+        ("bare with answers of 4 KiB us", rounds.each(|bare, _| bare.long_answer * 1e6)),
+        ("replfs p99 us", rounds.each(|_, replfs| replfs.p99 * 1e6)),
     ];
-    Ok(Found { floor, speeds: rounds.speeds(|bare| 1.0 / bare.0, |replfs| 1.0 / replfs.0), more })
+    Ok(Found { floor, speeds: rounds.speeds(|bare| 1.0 / bare.p50, |replfs| 1.0 / replfs.p50), more })
 }
 
 /// Such a share of them is no longer than this.

@@ -9,12 +9,16 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-/// Bytes of an answer: as many as an acknowledgement of replfs has, about.
-const ANSWER: usize = 32;
+/// Bytes of a piece that connections share.
+pub const SHARED: usize = 1 << 20;
+
+/// Pieces that one of them has under way: more than its part of any line holds.
+const AHEAD: usize = 2;
 
 /// Bytes that are taken in at once.
 const PIECE: usize = 64 << 10;
@@ -29,8 +33,10 @@ pub enum Far {
     Discards,
     /// Writes it into a new file of this name, and says so.
     Keeps(PathBuf),
-    /// Answers each question on it.
-    Answers,
+    /// Answers each question on it, with so many bytes.
+    Answers(usize),
+    /// Reads it to its end, and says so of each [`SHARED`] bytes.
+    Counts,
 }
 
 /// Both ends.
@@ -80,22 +86,22 @@ impl Bare {
         Ok(Line { bare: self, connection, _endpoint: endpoint })
     }
 
-    /// The time in which contents arrive, each on a connection of its own that is opened within it.
-    pub fn together(&self, to: SocketAddr, contents: Vec<Vec<u8>>) -> Result<Duration> {
-        let start = Instant::now();
+    /// The time in which so many pieces arrive over so many connections that are opened within it: each takes the next piece when
+    /// fewer than [`AHEAD`] of its own are under way, so that all end at the same time. The far end is one that counts.
+    pub fn share(&self, to: SocketAddr, connections: usize, pieces: usize) -> Result<Duration> {
+        let (start, left) = (Instant::now(), Arc::new(AtomicUsize::new(pieces)));
         self.near.block_on(async {
             let mut lanes = JoinSet::new();
-            for content in contents {
-                let ends = Arc::clone(&self.ends);
+            for _ in 0..connections {
+                let (ends, left) = (Arc::clone(&self.ends), Arc::clone(&left));
                 lanes.spawn(async move {
                     let (_endpoint, connection) = connect(&ends, to, Manner::Lane).await?;
-                    send(&connection, &content, content.len()).await?;
+                    take_part(&connection, &left).await?;
                     connection.close(VarInt::from_u32(0), b"");
                     anyhow::Ok(())
                 });
             }
-            let all = async { lanes.join_all().await.into_iter().collect::<Result<Vec<()>>>() };
-            limited(all).await
+            limited(async { lanes.join_all().await.into_iter().collect::<Result<Vec<()>>>() }).await
         })?;
         Ok(start.elapsed())
     }
@@ -110,9 +116,9 @@ impl Line<'_> {
     }
 
     /// How long each of several questions of so many bytes took to be answered, one after the other: as soon as they can, or at so
-    /// many bytes per second.
-    pub fn ask(&self, sizes: Vec<usize>, pace: Option<f64>) -> Result<Vec<Duration>> {
-        let asked = self.bare.near.spawn(ask(self.connection.clone(), sizes, pace));
+    /// many bytes per second. `answer`: bytes of each answer.
+    pub fn ask(&self, sizes: Vec<usize>, answer: usize, pace: Option<f64>) -> Result<Vec<Duration>> {
+        let asked = self.bare.near.spawn(ask(self.connection.clone(), sizes, answer, pace));
         self.bare.near.block_on(async { limited(async { asked.await? }).await })
     }
 }
@@ -147,10 +153,27 @@ async fn send(connection: &Connection, piece: &[u8], bytes: usize) -> Result<()>
     Ok(())
 }
 
-async fn ask(connection: Connection, sizes: Vec<usize>, pace: Option<f64>) -> Result<Vec<Duration>> {
+/// Sends pieces as long as any are left.
+async fn take_part(connection: &Connection, left: &AtomicUsize) -> Result<()> {
+    let (mut writer, mut reader) = connection.open_bi().await?;
+    let (piece, mut under_way) = (vec![0x5a; SHARED], 0);
+    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+        if under_way == AHEAD {
+            reader.read_exact(&mut [0]).await?;
+            under_way -= 1;
+        }
+        writer.write_all(&piece).await?;
+        under_way += 1;
+    }
+    writer.finish()?;
+    reader.read_exact(&mut vec![0; under_way]).await.context("the far end did not take all")?;
+    Ok(())
+}
+
+async fn ask(connection: Connection, sizes: Vec<usize>, answer: usize, pace: Option<f64>) -> Result<Vec<Duration>> {
     let (mut writer, mut reader) = connection.open_bi().await?;
     let mut question = vec![0x5a; 4 + sizes.iter().max().copied().unwrap_or_default()];
-    let mut answer = [0; ANSWER];
+    let mut answer = vec![0; answer];
     let (start, mut before, mut took) = (Instant::now(), 0, Vec::with_capacity(sizes.len()));
     for size in sizes {
         if let Some(pace) = pace {
@@ -178,7 +201,8 @@ async fn serve(attempt: quinn::Incoming, far: &Far) -> Result<()> {
         match far {
             Far::Discards => take(writer, reader, None).await?,
             Far::Keeps(path) => take(writer, reader, Some(path)).await?,
-            Far::Answers => answer(writer, reader).await?,
+            Far::Answers(bytes) => answer(writer, reader, *bytes).await?,
+            Far::Counts => count(writer, reader).await?,
         }
     }
 }
@@ -195,8 +219,18 @@ async fn take(mut writer: SendStream, mut reader: RecvStream, into: Option<&Path
     Ok(writer.finish()?)
 }
 
-async fn answer(mut writer: SendStream, mut reader: RecvStream) -> Result<()> {
-    let (mut length, mut question) = ([0; 4], Vec::new());
+async fn count(mut writer: SendStream, mut reader: RecvStream) -> Result<()> {
+    let (mut buffer, mut read) = (vec![0; PIECE], 0);
+    while let Some(more) = reader.read(&mut buffer).await? {
+        let pieces = (read + more) / SHARED - read / SHARED;
+        read += more;
+        writer.write_all(&vec![1; pieces]).await?;
+    }
+    Ok(writer.finish()?)
+}
+
+async fn answer(mut writer: SendStream, mut reader: RecvStream, bytes: usize) -> Result<()> {
+    let (mut length, mut question, answer) = ([0; 4], Vec::new(), vec![0; bytes]);
     loop {
         match reader.read_exact(&mut length).await {
             Ok(()) => {}
@@ -205,7 +239,7 @@ async fn answer(mut writer: SendStream, mut reader: RecvStream) -> Result<()> {
         }
         question.resize(usize::try_from(u32::from_le_bytes(length))?, 0);
         reader.read_exact(&mut question).await?;
-        writer.write_all(&[0; ANSWER]).await?;
+        writer.write_all(&answer).await?;
     }
 }
 
@@ -221,9 +255,10 @@ mod tests {
         let line = bare.connect(bare.accept(Far::Keeps(kept.clone())).unwrap(), Manner::Ordered).unwrap();
         line.send(&[7; 1000], 2500).unwrap();
         assert_eq!(std::fs::read(&kept).unwrap(), [7; 2500]);
-        let line = bare.connect(bare.accept(Far::Answers).unwrap(), Manner::Ordered).unwrap();
-        assert_eq!(line.ask(vec![0, 4096, 100_000], None).unwrap().len(), 3);
-        assert_eq!(line.ask(vec![1], Some(1e6)).unwrap().len(), 1);
-        bare.together(bare.accept(Far::Discards).unwrap(), vec![vec![1; 100_000]; 4]).unwrap();
+        let line = bare.connect(bare.accept(Far::Answers(32)).unwrap(), Manner::Ordered).unwrap();
+        assert_eq!(line.ask(vec![0, 4096, 100_000], 32, None).unwrap().len(), 3);
+        assert_eq!(line.ask(vec![1], 32, Some(1e6)).unwrap().len(), 1);
+        bare.share(bare.accept(Far::Counts).unwrap(), 4, 11).unwrap();
+        bare.share(bare.accept(Far::Counts).unwrap(), 4, 1).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! How far behind the target is at a steady rate of writes of many sizes, in `real`, beside the round trip of bare QUIC.
 
-use super::answer::{WRITE, seconds};
+use super::answer::{ANSWER, WRITE, seconds};
 use super::bare::{Bare, Far};
 use super::floor::Floor;
 use super::ground::Ground;
@@ -36,14 +36,14 @@ struct Times {
 pub fn measure(floors: &[&'static Floor], ground: &Ground) -> Result<Vec<Found>> {
     let mut mount = Mount::start(Commit::Real, &[]);
     let bare = Bare::new()?;
-    let line = bare.connect(bare.accept(Far::Answers)?, Manner::Ordered)?;
+    let line = bare.connect(bare.accept(Far::Answers(ANSWER))?, Manner::Ordered)?;
     let (sizes, count) = (pace::sizes(ground.bytes(MIB)), ground.count(COUNT));
     let rounds = alternately(ground.rounds, |side| {
         mount.quiet()?;
         let given: Given<Times> = match side {
             Side::Bare => {
-                let times = line.ask(vec![WRITE; count], None)?;
-                let mixed = line.ask(sizes.clone(), Some(RATE))?;
+                let times = line.ask(vec![WRITE; count], ANSWER, None)?;
+                let mixed = line.ask(sizes.clone(), ANSWER, Some(RATE))?;
                 let mixed = Some((seconds(&mixed, 0.5)?, seconds(&mixed, 0.99)?));
                 Ok(Times { p50: seconds(&times, 0.5)?, p99: seconds(&times, 0.99)?, mixed })
             }

@@ -32,7 +32,12 @@ impl New {
 impl Mount {
     /// Starts both. Panics where the rig does, with the reason.
     pub fn start(commit: Commit, options: &[&str]) -> Self {
-        Self { rig: Rig::with(commit, Setup::default().option(options)), files: 0 }
+        Self::with(commit, Setup::default().option(options))
+    }
+
+    /// The same with what is special about it.
+    pub fn with(commit: Commit, setup: Setup) -> Self {
+        Self { rig: Rig::with(commit, setup), files: 0 }
     }
 
     /// A directory on the file system that source and replica are on, seen by nobody.

@@ -1,6 +1,6 @@
 //! A first mirror over a long, lossy line beside as many bare connections as it has lanes, through the same kind of relay.
 
-use super::bare::{Bare, Far};
+use super::bare::{Bare, Far, SHARED};
 use super::floor::Floor;
 use super::ground::Ground;
 use super::rounds::{Found, alternately};
@@ -36,24 +36,26 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Bytes per second.
 pub fn measure(floor: &'static Floor, ground: &Ground) -> Result<Found> {
-    let bytes = ground.bytes(MIB) / LANES;
+    let pieces = ground.bytes(MIB).div_ceil(LANES * SHARED) * LANES;
+    let bytes = pieces / LANES * SHARED;
     let contents: Vec<Vec<u8>> = (0..LANES as u64).map(|seed| Random::new(seed).bytes(bytes)).collect();
     #[allow(clippy::cast_precision_loss)] // a rate
     let rate = |took: Duration| (bytes * LANES) as f64 / took.as_secs_f64();
     let speeds = alternately(ground.rounds, |side| {
         Ok(Ok(rate(match side {
-            Side::Bare => together(&contents)?,
+            Side::Bare => share(pieces)?,
             Side::Mount => mirror(&contents)?,
         })))
     })?;
     Ok(Found { floor, speeds, more: Vec::new() })
 }
 
-fn together(contents: &[Vec<u8>]) -> Result<Duration> {
+/// From the first datagram until the far end has said that it has all.
+fn share(pieces: usize) -> Result<Duration> {
     let bare = Bare::new()?;
-    let link = Link::to(bare.accept(Far::Discards)?)?;
+    let link = Link::to(bare.accept(Far::Counts)?)?;
     link.set_weather(LINE);
-    bare.together(link.address(), contents.to_vec())
+    bare.share(link.address(), LANES, pieces)
 }
 
 /// From the mount command until source and target are the same.

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// Parts of the names of functions that say what is done, not who runs it: replfs's own, and those of the crates that it hands work to.
+const TELLING: [&str; 8] = ["replfs_", "journal::", "fuser::", "quinn", "rustls", "ring_core", "lz4_flex", "ZSTD"];
+
 /// How often each stack was seen; the outermost function first, the one that ran last. The first of all is the thread.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stacks(pub BTreeMap<Vec<String>, u64>);
@@ -33,10 +36,10 @@ impl Stacks {
         self.shares(most, |stack| stack.last().into_iter().cloned().collect())
     }
 
-    /// The functions that were seen most often anywhere in a stack, themselves or what they called.
+    /// Of the functions that say what is done, those that were seen most often anywhere in a stack, themselves or what they called.
     pub fn within(&self, most: usize) -> Vec<(String, f64)> {
         self.shares(most, |stack| {
-            let mut once: Vec<String> = stack.iter().skip(1).cloned().collect();
+            let mut once: Vec<String> = stack.iter().skip(1).filter(|name| is_telling(name)).cloned().collect();
             once.sort();
             once.dedup();
             once
@@ -58,6 +61,10 @@ impl Stacks {
         shares.truncate(most);
         shares
     }
+}
+
+fn is_telling(name: &str) -> bool {
+    TELLING.iter().any(|part| name.contains(part))
 }
 
 /// A function without the offset in it and without the hash that the compiler appends.
@@ -106,6 +113,7 @@ mod tests {
         assert_eq!(third(&stacks.running(10), "main"), None);
         assert_eq!(third(&stacks.running(10), "seal"), Some(1.0));
         assert_eq!(third(&stacks.within(10), "quinn::send"), Some(2.0));
+        assert_eq!(third(&stacks.within(10), "main"), None);
         assert_eq!(stacks.within(1).len(), 1);
     }
 }

@@ -12,7 +12,7 @@ use crate::{packages, run, signals, test};
 use anyhow::{Context, Result, bail, ensure};
 use fold::Stacks;
 use record::Recording;
-use replfs_tests::rig::Commit;
+use replfs_tests::rig::{Commit, Setup};
 use std::fmt::Write;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,8 +53,8 @@ pub fn run(options: &Options) -> Result<bool> {
     signals::note();
     let machine = Machine::here(&binary, false);
     let mut text = format!("# Where the time goes, {}\n\n{machine}.\n", today());
-    text += "\nSamples of the processor by perf (cpu-clock), in percent of those of the daemon. *Running*: the function itself; *within*: it or what it called. \
-        Functions that the compiler inlined count as those that they are in.\n";
+    text += "\nSamples of the processor by perf (cpu-clock), in percent of those of the daemon. *Running*: the function itself; *within*: of functions of replfs and \
+        of the crates that it hands its work to, it or what it called. Functions that the compiler inlined count as those that they are in. The target is not caged.\n";
     print!("{text}");
     for case in cases {
         let time = TIME.mul_f64(options.scale());
@@ -85,7 +85,8 @@ pub fn run(options: &Options) -> Result<bool> {
 
 /// Writes for as long as both daemons are looked at.
 fn look(case: &Case, time: Duration) -> Result<[Stacks; 2]> {
-    let mut mount = Mount::start(case.commit, &[]);
+    // What a caged target runs, perf could not open.
+    let mut mount = Mount::with(case.commit, Setup::default().target_option(&["--cage", "off"]));
     let mut block = fixture::noise(1 << 20);
     mount.write(&mut block, case.piece, FILE / 16)?;
     mount.quiet()?;
