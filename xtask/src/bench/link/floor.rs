@@ -85,7 +85,7 @@ const fn processor(name: &'static str, about: &'static str) -> Floor {
 }
 
 /// All, in the order in which they are measured.
-pub const FLOORS: [Floor; 16] = [
+pub const FLOORS: [Floor; 18] = [
     floor(
         "stream",
         Group::Stream,
@@ -128,6 +128,20 @@ pub const FLOORS: [Floor; 16] = [
         "the same, one in a hundred is longer, beside the median of the bare ones",
         Unit::Answers,
         Promise::AtMost(50.0),
+    ),
+    floor(
+        "lag-equal-p50",
+        Group::Lag,
+        "the median, beside a bare question of the same sizes at the same rate",
+        Unit::Answers,
+        Promise::Nothing,
+    ),
+    floor(
+        "lag-equal-p99",
+        Group::Lag,
+        "one in a hundred is longer, beside the median of such",
+        Unit::Answers,
+        Promise::Nothing,
     ),
     floor(
         "wan",

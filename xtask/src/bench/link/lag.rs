@@ -24,15 +24,28 @@ const MIB: usize = 190;
 /// Bare round trips.
 const COUNT: usize = 4000;
 
-/// What one side of a round gave, in seconds.
+/// Seconds of many: the median, and what one in a hundred is longer than.
+#[derive(Clone, Copy)]
 struct Times {
     p50: f64,
     p99: f64,
-    /// Of the same sizes at the same rate over a bare stream, one after the other.
-    mixed: Option<(f64, f64)>,
 }
 
-/// The rows of the median, and of what one in a hundred is longer than: whichever was asked for.
+/// What one side of a round gave.
+struct Gave {
+    /// Of 4 KiB, or of the writes.
+    plain: Times,
+    /// Bare: of the sizes of the writes at their rate, one after the other. replfs: of the calls of the writes, which is part of the lag.
+    other: Times,
+}
+
+impl Times {
+    fn of(times: &[Duration]) -> Result<Self> {
+        Ok(Self { p50: seconds(times, 0.5)?, p99: seconds(times, 0.99)? })
+    }
+}
+
+/// The rows of the median and of what one in a hundred is longer than, each beside the median of small and of equal questions: whichever were asked for.
 pub fn measure(floors: &[&'static Floor], ground: &Ground) -> Result<Vec<Found>> {
     let mut mount = Mount::start(Commit::Real, &[]);
     let bare = Bare::new()?;
@@ -40,36 +53,34 @@ pub fn measure(floors: &[&'static Floor], ground: &Ground) -> Result<Vec<Found>>
     let (sizes, count) = (pace::sizes(ground.bytes(MIB)), ground.count(COUNT));
     let rounds = alternately(ground.rounds, |side| {
         mount.quiet()?;
-        let given: Given<Times> = match side {
+        let given: Given<[Vec<Duration>; 2]> = match side {
             Side::Bare => {
-                let times = line.ask(vec![WRITE; count], ANSWER, None)?;
-                let mixed = line.ask(sizes.clone(), ANSWER, Some(RATE))?;
-                let mixed = Some((seconds(&mixed, 0.5)?, seconds(&mixed, 0.99)?));
-                Ok(Times { p50: seconds(&times, 0.5)?, p99: seconds(&times, 0.99)?, mixed })
+                let small = line.ask(vec![WRITE; count], ANSWER, None)?;
+                Ok([small, line.ask(sizes.clone(), ANSWER, Some(RATE))?])
             }
-            Side::Mount => match mount.plainly(|mount| lags(mount, &sizes))? {
-                Ok(times) => Ok(Times { p50: seconds(&times, 0.5)?, p99: seconds(&times, 0.99)?, mixed: None }),
-                Err(why) => Err(why),
-            },
+            Side::Mount => mount.plainly(|mount| lags(mount, &sizes))?,
         };
-        Ok(given)
+        Ok(match given {
+            Ok([plain, other]) => Ok(Gave { plain: Times::of(&plain)?, other: Times::of(&other)? }),
+            Err(why) => Err(why),
+        })
     })?;
     let found = floors.iter().map(|floor| {
-        let tail = floor.name == "lag-p99";
-        let speeds = rounds.speeds(|bare| 1.0 / bare.p50, |replfs| 1.0 / if tail { replfs.p99 } else { replfs.p50 });
-        let mixed = |of: fn((f64, f64)) -> f64| rounds.each(|bare, _| bare.mixed.map_or(f64::NAN, of) * 1e6);
-        let more = if tail {
-            vec![("bare p99 us", rounds.each(|bare, _| bare.p99 * 1e6)), ("bare mixed p99 us", mixed(|times| times.1))]
-        } else {
-            vec![("bare mixed p50 us", mixed(|times| times.0))]
-        };
+        let (equal, tail) = (floor.name.contains("equal"), floor.name.ends_with("p99"));
+        let of = |times: Times| if tail { times.p99 } else { times.p50 };
+        let beside = |bare: &Gave| if equal { bare.other } else { bare.plain };
+        let more = vec![
+            ("bare p99 us", rounds.each(|bare, _| beside(bare).p99 * 1e6)),
+            ("of it the call us", rounds.each(|_, replfs| of(replfs.other) * 1e6)),
+        ];
+        let speeds = rounds.speeds(|bare| 1.0 / beside(bare).p50, |replfs| 1.0 / of(replfs.plain));
         Found { floor, speeds, more }
     });
     Ok(found.collect())
 }
 
-/// Writes at the rate; how long after the beginning of each write the target had applied it.
-fn lags(mount: &mut Mount, sizes: &[usize]) -> Result<Vec<Duration>> {
+/// Writes at the rate; how long after the beginning of each write the target had applied it, and how long each call took.
+fn lags(mount: &mut Mount, sizes: &[usize]) -> Result<[Vec<Duration>; 2]> {
     let new = mount.create()?;
     let ends: Vec<u64> = sizes
         .iter()
@@ -78,28 +89,30 @@ fn lags(mount: &mut Mount, sizes: &[usize]) -> Result<Vec<Duration>> {
             Some(*end)
         })
         .collect();
-    let (begun, seen) = std::thread::scope(|scope| {
+    let (calls, seen) = std::thread::scope(|scope| {
         let watching = scope.spawn(|| watch::wait(&new.replica, &ends));
-        let begun = writes(&new.file, sizes, &ends);
+        let calls = writes(&new.file, sizes, &ends);
         let seen = watching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        anyhow::Ok((begun?, seen?))
+        anyhow::Ok((calls?, seen?))
     })?;
     new.remove()?;
-    Ok(begun.iter().zip(&seen).map(|(begun, seen)| seen.saturating_duration_since(*begun)).collect())
+    let lags = calls.iter().zip(&seen).map(|((begun, _), seen)| seen.saturating_duration_since(*begun)).collect();
+    Ok([lags, calls.into_iter().map(|(_, took)| took).collect()])
 }
 
-/// When each write began. A write that is late is made at once.
-fn writes(file: &std::fs::File, sizes: &[usize], ends: &[u64]) -> Result<Vec<Instant>> {
+/// When each write began, and how long the call took. A write that is late is made at once.
+fn writes(file: &std::fs::File, sizes: &[usize], ends: &[u64]) -> Result<Vec<(Instant, Duration)>> {
     let mut block = fixture::noise(sizes.iter().max().copied().context("nothing to write")?);
-    let (start, mut begun) = (Instant::now(), Vec::with_capacity(sizes.len()));
+    let (start, mut calls) = (Instant::now(), Vec::with_capacity(sizes.len()));
     for (size, end) in sizes.iter().zip(ends) {
         let before = *end - *size as u64;
         let due = start + pace::due(usize::try_from(before)?, RATE);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let write = &mut block[..*size];
         watch::mark(write, *end);
-        begun.push(Instant::now());
+        let begun = Instant::now();
         file.write_all_at(write, before)?;
+        calls.push((begun, begun.elapsed()));
     }
-    Ok(begun)
+    Ok(calls)
 }
