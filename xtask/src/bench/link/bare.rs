@@ -198,12 +198,17 @@ async fn serve(attempt: quinn::Incoming, far: &Far) -> Result<()> {
             Err(quinn::ConnectionError::ApplicationClosed(_)) => return Ok(()),
             Err(error) => bail!(error),
         };
-        match far {
-            Far::Discards => take(writer, reader, None).await?,
-            Far::Keeps(path) => take(writer, reader, Some(path)).await?,
-            Far::Answers(bytes) => answer(writer, reader, *bytes).await?,
-            Far::Counts => count(writer, reader).await?,
+        let done = match far {
+            Far::Discards => take(writer, reader, None).await,
+            Far::Keeps(path) => take(writer, reader, Some(path)).await,
+            Far::Answers(bytes) => answer(writer, reader, *bytes).await,
+            Far::Counts => count(writer, reader).await,
+        };
+        if done.is_err() && matches!(connection.close_reason(), Some(quinn::ConnectionError::ApplicationClosed(_))) {
+            // The near end has all that it wanted, and does not wait until this one has seen that.
+            return Ok(());
         }
+        done?;
     }
 }
 

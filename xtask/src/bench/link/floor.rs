@@ -20,7 +20,7 @@ pub enum Promise {
     AtLeast(f64),
     /// At most so many times its time.
     AtMost(f64),
-    /// None: the speed is told.
+    /// None: what it is, is told.
     Nothing,
 }
 
@@ -47,15 +47,15 @@ pub struct Floor {
     pub promise: Promise,
 }
 
-impl Promise {
-    /// What is held to it, of the speed of replfs as a multiple of that of what it is beside.
-    pub fn ratio(self, speed: f64) -> f64 {
-        match self {
-            Self::AtLeast(_) | Self::Nothing => speed,
-            Self::AtMost(_) => 1.0 / speed,
-        }
+impl Floor {
+    /// What is told and held to the promise, of the speed of replfs as a multiple of that of what it is beside: of answers how many times
+    /// the time they take.
+    pub fn ratio(&self, speed: f64) -> f64 {
+        if self.unit == Unit::Answers { 1.0 / speed } else { speed }
     }
+}
 
+impl Promise {
     /// Whether that is kept; `None` where nothing is promised.
     pub fn is_kept(self, ratio: f64) -> Option<bool> {
         match self {
@@ -177,10 +177,16 @@ mod tests {
 
     #[test]
     #[allow(clippy::float_cmp)] // exact by construction
-    fn a_time_is_the_inverse_of_a_speed() {
-        assert_eq!(Promise::AtMost(3.0).ratio(0.25), 4.0);
-        assert_eq!(Promise::AtLeast(0.8).ratio(0.25), 0.25);
-        assert_eq!(Promise::Nothing.ratio(0.25), 0.25);
+    fn of_answers_the_time_counts_and_of_all_else_the_speed() {
+        for floor in &FLOORS {
+            let is_time = floor.unit == Unit::Answers;
+            assert_eq!(floor.ratio(0.25), if is_time { 4.0 } else { 0.25 }, "{}", floor.name);
+            match floor.promise {
+                Promise::AtMost(_) => assert!(is_time, "{}: a time is promised, and the speed told", floor.name),
+                Promise::AtLeast(_) => assert!(!is_time, "{}: a speed is promised, and the time told", floor.name),
+                Promise::Nothing => {}
+            }
+        }
     }
 
     #[test]

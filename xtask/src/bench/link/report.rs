@@ -38,7 +38,7 @@ pub struct Row {
     /// Medians of the speeds; `None` where no pair counts.
     pub bare: Option<f64>,
     pub replfs: Option<f64>,
-    /// What is held to the promise, of each pair: a part of the speed or a multiple of the time.
+    /// Of each pair: a part of the speed, or of answers a multiple of the time.
     pub ratio: Option<f64>,
     pub low: Option<f64>,
     pub high: Option<f64>,
@@ -58,7 +58,7 @@ impl Row {
     pub fn of(found: &Found) -> Self {
         let (floor, pairs) = (found.floor, &found.speeds.pairs);
         let median = |speeds: Vec<f64>| Spread::of(speeds).map(|spread| spread.median);
-        let ratio = Spread::of(pairs.iter().map(|(bare, replfs)| floor.promise.ratio(replfs / bare)));
+        let ratio = Spread::of(pairs.iter().map(|(bare, replfs)| floor.ratio(replfs / bare)));
         let more = found.more.iter().filter_map(|(name, values)| Some((*name, median(values.clone())?)));
         Self {
             state: STATE,
@@ -140,7 +140,7 @@ impl Report {
         if (self.scale - 1.0).abs() > f64::EPSILON {
             let _ = write!(out, "\n**Sizes, counts and times are {} of the usual ones.**\n", self.scale);
         }
-        out += "\nMedians; low - high are those of the ratio of each pair. README.md says what is compared.\n\n";
+        out += "\nMedians; low - high are those of the ratio of each pair: of the speeds, or of the times where times are told. README.md says what is compared.\n\n";
         out += "| case | what | bare | replfs | ratio | low - high | pairs | promised | also |\n";
         out += "| --- | --- | ---: | ---: | ---: | --- | ---: | --- | --- |\n";
         for row in self.rows.iter().filter(|row| row.unit != Unit::Worked) {
