@@ -29,7 +29,7 @@ const LANES: usize = 4;
 const MIB: usize = 64;
 
 /// Between two looks at the status, each a few ms of work.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How long a mirror may take.
 const PATIENCE: Duration = Duration::from_secs(180);
