@@ -43,7 +43,9 @@ pub fn run(args: &TargetArgs) -> Result<(), Failure> {
     // First, so that nothing is made in ROOT where the port is in use.
     let port = scm::server::bind(args.listen).map_err(cannot_listen)?;
     // Of what is counted to know it, not all can be read in the cage.
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // The other half applies. More threads than have work only wake each other.
+    let threads = cores.div_ceil(2);
     let cage = Begun::of_target(args.cage, &root, &places)?;
     let given = root.to_string_lossy().into_owned();
     let config = TargetConfig { root, software: SOFTWARE.to_owned(), limits: limits(args) };

@@ -236,18 +236,18 @@ impl Sender<'_> {
         let (mut said_bye, mut overdue) = (false, false);
         loop {
             let gathers = !overdue && self.feed.gathers();
-            while !gathers {
-                let frame = match self.feed.next_frame(self.generation) {
+            if !gathers {
+                while let Some(frame) = match self.feed.next_frame(self.generation) {
                     Err(Again) => return Ok(End::Again),
-                    Ok(None) => break,
-                    Ok(Some(frame)) if self.beside => frame,
-                    Ok(Some(frame)) => frame.without_beside(),
-                };
-                loader.push(frame, &mut *writer).await?;
+                    Ok(frame) => frame,
+                } {
+                    let frame = if self.beside { frame } else { frame.without_beside() };
+                    loader.push(frame, &mut *writer).await?;
+                }
+                loader.write(&mut *writer).await?;
+                writer.flush().await?;
+                killpoint::pass(KillPoint::Sent);
             }
-            loader.write(&mut *writer).await?;
-            writer.flush().await?;
-            killpoint::pass(KillPoint::Sent);
             if !said_bye && self.feed.wants_bye() {
                 said_bye = true;
                 write_message(&mut writer, &Message::Bye).await?;

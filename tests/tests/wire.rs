@@ -113,13 +113,13 @@ fn a_source_says_of_a_target_of_another_version_what_both_are_and_what_to_do() {
 
 /// What the records on a stream say that they may be applied beside, as far as whole heads of them were heard.
 fn beside(mut heard: &[u8]) -> Vec<u16> {
-    let mut found = Vec::new();
+    let mut all = Vec::new();
     while let Some(bytes) = heard.first_chunk::<HEAD_BYTES>() {
         let head = Head::parse(bytes).unwrap();
-        found.push(u16::from_le_bytes([bytes[6], bytes[7]]));
+        all.push(u16::from_le_bytes([bytes[6], bytes[7]]));
         heard = heard.get(HEAD_BYTES + head.header_len() + head.payload_len()..).unwrap_or_default();
     }
-    found
+    all
 }
 
 // claim: A222, A279
@@ -143,10 +143,10 @@ fn a_target_from_before_is_not_told_what_records_may_be_applied_beside() {
         let mut mount = rig.program();
         let outcome = rig.mounted(mount.arg("mount").args(&words));
         outcome.ok();
-        let beside = beside(&came.recv_timeout(PATIENCE).unwrap());
-        assert!(beside.len() > 2, "{features:?}: {beside:?}");
-        let told = beside.iter().any(|beside| *beside > 0);
-        assert_eq!(told, knows, "{features:?}: {beside:?}");
+        let said = beside(&came.recv_timeout(PATIENCE).unwrap());
+        assert!(said.len() > 2, "{features:?}: {said:?}");
+        let told = said.iter().any(|beside| *beside > 0);
+        assert_eq!(told, knows, "{features:?}: {said:?}");
         rig.kill_source();
     }
 }

@@ -17,6 +17,7 @@ mod resolve;
 mod root;
 mod run;
 pub mod set_file;
+mod stream;
 mod watch;
 
 pub use plan::SourcePlan;

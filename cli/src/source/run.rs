@@ -5,6 +5,7 @@ use super::feed::{FirstAnswer, SourceFeed};
 use super::lanes::SourceLanes;
 use super::local::LocalDialer;
 use super::memory::Memory;
+use super::stream::StreamThread;
 use super::watch::SourceDaemon;
 use crate::args::target_name::TargetPlace;
 use crate::control::server::Server;
@@ -56,7 +57,7 @@ pub fn run(plan: &SourcePlan, ready: &Ready) -> Result<(), Failure> {
     let runtime =
         Runtime::new().map_err(|e| Failure::io(Code::System, "cannot start the threads of the source daemon", &e))?;
     let srm = start_srm(plan)?;
-    let Attached { warning, local, reach } = attach(plan, &runtime, keyring, &srm)?;
+    let Attached { warning, local, reach, stream } = attach(plan, &runtime, keyring, &srm)?;
     let daemon = SourceDaemon::new(Arc::clone(&srm), plan, reach);
     let control = Server::start(&plan.socket(), Arc::clone(&daemon) as Arc<_>)?;
     let mounted = fsi::mount(Arc::clone(&srm), &mount_options(plan))
@@ -76,6 +77,9 @@ pub fn run(plan: &SourcePlan, ready: &Ready) -> Result<(), Failure> {
     }
     if let Some(target) = local {
         runtime.block_on(target.shutdown());
+    }
+    if let Some(stream) = stream {
+        stream.end();
     }
     runtime.shutdown_timeout(LAST);
     tracing::info!(event = "ended", "unmounted");
@@ -137,6 +141,7 @@ struct Attached {
     warning: Option<String>,
     local: LocalTarget,
     reach: Option<Reach>,
+    stream: Option<StreamThread>,
 }
 
 /// Connects to the target, if there is to be one.
@@ -145,9 +150,9 @@ fn attach(plan: &SourcePlan, runtime: &Runtime, keyring: Keyring, srm: &Arc<Srm>
         let warning = Some("no target: nothing is replicated (state bypass)".to_owned());
         return Ok(Attached { warning, ..Attached::default() });
     };
-    let feed = connect(plan, runtime, srm, dialers);
+    let (feed, stream) = connect(plan, runtime, srm, dialers)?;
     let warning = judge(plan, feed.first_answer(plan.connect_timeout + GREETING))?;
-    Ok(Attached { warning, local, reach })
+    Ok(Attached { warning, local, reach, stream: Some(stream) })
 }
 
 /// How the target is reached; `None` where there is none.
@@ -185,7 +190,12 @@ fn dialers(plan: &SourcePlan, runtime: &Runtime, keyring: Keyring) -> Result<Opt
 }
 
 /// Starts the session that keeps the target up to date, and what opens lanes beside it.
-fn connect(plan: &SourcePlan, runtime: &Runtime, srm: &Arc<Srm>, dialers: Dialers) -> Arc<SourceFeed> {
+fn connect(
+    plan: &SourcePlan,
+    runtime: &Runtime,
+    srm: &Arc<Srm>,
+    dialers: Dialers,
+) -> Result<(Arc<SourceFeed>, StreamThread), Failure> {
     let wake = Arc::new(Notify::new());
     let waker = Arc::clone(&wake);
     srm.on_wake(move || waker.notify_one());
@@ -198,11 +208,11 @@ fn connect(plan: &SourcePlan, runtime: &Runtime, srm: &Arc<Srm>, dialers: Dialer
             tracing::error!(event = "state", %error, "which replica this source has could not be written down");
         }
     });
-    runtime.spawn(session::run(Arc::clone(&feed) as Arc<dyn Feed>, dialers.session, wake));
+    let stream = StreamThread::start(session::run(Arc::clone(&feed) as Arc<dyn Feed>, dialers.session, wake))?;
     let (wake, woken) = watch::channel(0);
     srm.lanes().on_wake(move || wake.send_modify(|n| *n += 1));
     runtime.spawn(lane::run(Arc::new(SourceLanes(Arc::clone(srm))), dialers.lanes, woken, lane::IDLE));
-    feed
+    Ok((feed, stream))
 }
 
 /// What the first answer of the target means for the mount: go on, go on with a warning, or not at all.
