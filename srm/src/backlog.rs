@@ -130,6 +130,8 @@ impl Backlog {
             backlog.sent = next.prev();
         }
         backlog.store = Some(Store { journal, reader: None });
+        // How old the oldest is is asked before any of it is sent.
+        backlog.load()?;
         Ok(backlog)
     }
 
@@ -213,6 +215,18 @@ impl Backlog {
     /// The newest number that a target can have.
     pub fn sent(&self) -> SeqNo {
         self.sent
+    }
+
+    /// The number that is sent next.
+    pub fn next_to_send(&self) -> SeqNo {
+        self.cursor
+    }
+
+    /// What is queued and not in flight: operations, bytes, and when the oldest of them was numbered, where that is in memory.
+    pub fn unsent(&self) -> (u64, u64, Option<u64>) {
+        let index = usize::try_from(self.cursor.since(self.oldest)).unwrap_or(usize::MAX);
+        let stamp = self.frames.get(index).map(|queued| queued.stamp);
+        (self.next.get() - self.cursor.get(), self.bytes - self.in_flight_bytes, stamp)
     }
 
     /// Everything up to `applied` is done with. Numbers that were never given out are ignored. An error: the journal cannot be read.
