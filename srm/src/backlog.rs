@@ -130,8 +130,10 @@ impl Backlog {
             backlog.sent = next.prev();
         }
         backlog.store = Some(Store { journal, reader: None });
-        // How old the oldest is is asked before any of it is sent.
-        backlog.load()?;
+        if resumed {
+            // How old the oldest is may be asked before any of it is sent.
+            backlog.load()?;
+        }
         Ok(backlog)
     }
 

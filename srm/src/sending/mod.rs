@@ -111,12 +111,11 @@ impl Core {
     fn unsent(&self) -> Amount {
         let (operations, bytes, stamp) = self.backlog.unsent();
         let oldest = [stamp, self.absorbed_since].into_iter().flatten().min();
-        let age = |stamp| sys::now_ns().saturating_sub(stamp);
-        Amount {
-            operations: operations + self.absorbed,
-            bytes: bytes + self.absorbed_bytes,
-            since: oldest.map(|stamp| machine::steady_ns().saturating_sub(age(stamp))),
-        }
+        let operations = operations + self.absorbed;
+        // Of what is not in memory nobody knows the age without reading it.
+        let age = oldest.map_or(0, |stamp| sys::now_ns().saturating_sub(stamp));
+        let since = (operations > 0).then(|| machine::steady_ns().saturating_sub(age));
+        Amount { operations, bytes: bytes + self.absorbed_bytes, since }
     }
 
     /// What is to be seen of it.

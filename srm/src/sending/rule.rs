@@ -29,7 +29,7 @@ impl Rule {
     /// How long it is from this minute of the day to the next beginning of the window, in minutes: 1 to 1440.
     pub(super) fn opens_in(self, minute: u32) -> Option<u32> {
         let Self::Window(from, _) = self else { return None };
-        Some(match (from + DAY - minute % DAY) % DAY {
+        Some(match (from % DAY + DAY - minute % DAY) % DAY {
             0 => DAY,
             rest => rest,
         })
