@@ -75,7 +75,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        for wrong in ["", "later", "8-18", "25:00-26:00", "08:00-08:00", "size=0", "size=many", "age=0s", "age=soon", "speed=3"] {
+        for wrong in
+            ["", "later", "8-18", "25:00-26:00", "08:00-08:00", "size=0", "size=many", "age=0s", "age=soon", "speed=3"]
+        {
             let told = rule(wrong).unwrap_err();
             let value = wrong.rsplit('=').next().unwrap();
             assert!(told.contains(value), "{wrong}: {told}");

@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn nothing_is_held_where_an_application_would_wait_for_it() {
         for mode in ["sync", "near", "remote"] {
-            for line in ["--send size=1MiB", "--send age=5m", "--send 22:00-06:00", "--send age=5m --send 22:00-06:00"] {
+            for line in ["--send size=1MiB", "--send age=5m", "--send 22:00-06:00", "--send age=5m --send 22:00-06:00"]
+            {
                 let told = asked(&format!("/s /m --target /r/ --commit {mode} {line}")).unwrap_err().message;
                 assert!(told.contains("--send") && told.contains(mode) && told.contains("--commit real"), "{told}");
             }

@@ -108,9 +108,9 @@ impl Control for SourceDaemon {
             return Err(Failure::usage(text));
         }
         if let Some(wanted) = wanted {
-            self.srm
-                .set_send_rules(wanted)
-                .map_err(|refused| Failure::usage(format!("{refused}; 'replfs commit MNT real' or local comes first")))?;
+            self.srm.set_send_rules(wanted).map_err(|refused| {
+                Failure::usage(format!("{refused}; 'replfs commit MNT real' or local comes first"))
+            })?;
             let rules: Vec<_> = wanted.iter().copied().map(send::shown).collect();
             tracing::info!(event = "send", ?rules, "when is sent was changed");
         }

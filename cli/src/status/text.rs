@@ -159,7 +159,13 @@ pub fn send_in_words(status: &SendStatus) -> String {
     if !status.holding {
         return text + "; nothing is held";
     }
-    let _ = write!(text, "; held: {} operations, {}, for {}", status.operations, bytes(status.bytes), millis(status.millis));
+    let _ = write!(
+        text,
+        "; held: {} operations, {}, for {}",
+        status.operations,
+        bytes(status.bytes),
+        millis(status.millis)
+    );
     let rest = status.rules.iter().filter_map(|rule| match rule {
         Rule::SizeBytes(size) => Some(size.saturating_sub(status.bytes)),
         _ => None,

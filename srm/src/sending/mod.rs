@@ -41,9 +41,11 @@ pub struct Meanwhile<'a> {
 
 impl Drop for Meanwhile<'_> {
     fn drop(&mut self) {
-        self.srm.change_sending(|core| {
-            if self.of_a_user { core.sending.end_waiting() } else { core.sending.end_working() }
-        });
+        self.srm.change_sending(
+            |core| {
+                if self.of_a_user { core.sending.end_waiting() } else { core.sending.end_working() }
+            },
+        );
     }
 }
 

@@ -135,8 +135,9 @@ impl Srm {
         };
         tracing::info!(event = "verify-begin", number, path = %options.path, repair = options.repair, "comparing source and target");
         let srm = Arc::clone(self);
-        let started =
-            std::thread::Builder::new().name("verify".to_owned()).spawn(move || Run::new(srm, number, options, asked).work());
+        let started = std::thread::Builder::new()
+            .name("verify".to_owned())
+            .spawn(move || Run::new(srm, number, options, asked).work());
         started.map(|_| number).map_err(|error| {
             self.verify_ended(VerifyState::Failed);
             VerifyRefused::Thread(error.to_string())

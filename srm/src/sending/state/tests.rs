@@ -136,7 +136,8 @@ fn a_window_is_open_for_everything_and_closed_for_everything_after_it() {
 
 #[test]
 fn only_windows_hold_a_repair() {
-    for (rules, held) in [(&[Rule::SizeBytes(1000)][..], false), (&[NIGHT], true), (&[Rule::AgeMs(9000), NIGHT], true)] {
+    for (rules, held) in [(&[Rule::SizeBytes(1000)][..], false), (&[NIGHT], true), (&[Rule::AgeMs(9000), NIGHT], true)]
+    {
         let mut rig = Rig::new(rules);
         rig.queue(1);
         (rig.queue.clean, rig.queue.repair) = (false, true);
