@@ -296,6 +296,7 @@ fn a_backlog_that_is_full_of_what_is_held_is_given_up_for_what_changed() {
     for _ in 0..20 {
         file.write_all_at(&random.bytes(1 << 20), 0).unwrap();
     }
+    drop(file);
     fs::rename(rig.mnt().join("first"), rig.mnt().join("second")).unwrap();
     let status = rig.wait_status("changes to be remembered", |s| s.target().held.entries > 0);
     let target = status.target();
