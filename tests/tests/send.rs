@@ -26,8 +26,7 @@ fn not_now() -> String {
 
 /// A rig that has mirrored an empty SRC, and holds what changes from now on.
 fn held_by(commit: Commit, setup: Setup, rules: &[&str]) -> Rig {
-    let mut words = Vec::new();
-    rules.iter().for_each(|rule| words.extend(["--send", rule]));
+    let words: Vec<_> = rules.iter().flat_map(|rule| ["--send", rule]).collect();
     let mut rig = Rig::prepare(commit, setup.option(&words));
     rig.mount();
     // Also where a window is not open: somebody waits for it.
@@ -209,6 +208,18 @@ fn who_waits_for_the_target_waits_for_no_rule() {
         rig.unmount();
         rig.assert_replica_equals(&src);
     }
+}
+
+// claim: A274
+#[test]
+fn an_unmount_waits_for_the_mirror_and_not_for_its_window() {
+    let mut rig = Rig::prepare(Commit::Real, Setup::default().option(&["--send", &not_now()]));
+    fs::write(rig.src().join("file"), vec![7; 300_000]).unwrap();
+    rig.mount();
+    rig.wait_status("the mirror to be held", |s| s.target().send.holding && s.target().mirror_due);
+    let src = rig.src();
+    rig.unmount();
+    rig.assert_replica_equals(&src);
 }
 
 // claim: A274

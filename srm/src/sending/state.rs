@@ -43,6 +43,7 @@ pub(crate) struct Moved {
 
 /// See the module.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent facts, each named where it stands
 pub(crate) struct Sending {
     rules: Vec<Rule>,
     /// A window is open.
