@@ -95,7 +95,8 @@ fn nothing_is_sent_until_a_size_is_reached_and_then_all_is() {
         assert!(!rig.replica().join(format!("small{round}-0")).exists());
         let shown = rig.replfs("status", &[]).stdout;
         assert!(shown.contains("  send     size=1.0 MiB; held: ") && shown.contains(" more\n"), "{shown}");
-        fs::write(rig.mnt().join(format!("large{round}")), vec![2; 2 << 20]).unwrap();
+        // One operation, and the last.
+        fs::write(rig.mnt().join(format!("enough{round}")), vec![2; 500 << 10]).unwrap();
         assert_arrives(&rig);
     }
     rig.finish();
@@ -154,7 +155,7 @@ fn a_first_mirror_waits_for_the_window_and_stops_when_it_closes() {
     let setup = Setup::default().linked().option(&["--send", &window, "--limit", "1MiB", "--lanes", "4"]);
     let mut rig = Rig::prepare(Commit::Real, setup);
     let bytes = Random::new(1).bytes(2 << 20);
-    for n in 0..6 {
+    for n in 0..12 {
         fs::write(rig.src().join(format!("file{n}")), &bytes).unwrap();
     }
     rig.mount();
@@ -173,6 +174,9 @@ fn a_first_mirror_waits_for_the_window_and_stops_when_it_closes() {
     let status = rig.status();
     let target = status.target();
     assert!(target.send.holding && target.state == "accumulating" && target.passes == 0, "{target:#?}");
+    // At most what each lane had in hand comes after it has closed.
+    let sent = rig.link().bytes_there();
+    assert!(sent < 18 << 20, "{sent} bytes of 24 MiB were sent");
     rig.replfs("limit", &[&mnt(&rig), "none"]).ok();
     send(&rig, &["now"]);
     assert_arrives(&rig);
@@ -290,7 +294,10 @@ fn what_is_held_survives_a_lost_connection_and_a_killed_target() {
     rig.wait_status("another connection", |s| s.target().reconnects > 0);
     fs::write(rig.mnt().join("later"), vec![7; 300_000]).unwrap();
     assert_held(&rig, before);
-    fs::write(rig.mnt().join("enough"), vec![7; 9 << 20]).unwrap();
+    // Operations of some hundred KiB each, the last of which is the one that is enough.
+    for n in 0..15 {
+        fs::write(rig.mnt().join(format!("more{n}")), vec![7; 500_000]).unwrap();
+    }
     assert_arrives(&rig);
     rig.finish();
 }
@@ -324,15 +331,16 @@ fn a_backlog_that_is_full_of_what_is_held_is_given_up_for_what_changed() {
 // claim: A275
 #[test]
 fn a_backlog_that_is_full_waits_for_the_size_all_the_same() {
-    let rig = held_by(Commit::Real, Setup::default().option(&["--backlog", "8MiB"]), &["size=64MiB"]);
+    let rig = held_by(Commit::Real, Setup::default().option(&["--backlog", "8MiB"]), &["size=20MiB"]);
     let mut random = Random::new(4);
-    for n in 0..40 {
-        fs::write(rig.mnt().join(format!("file{n}")), random.bytes(1 << 20)).unwrap();
+    for n in 0..30 {
+        fs::write(rig.mnt().join(format!("file{n}")), random.bytes(500_000)).unwrap();
     }
     let status = rig.wait_status("changes to be remembered", |s| s.target().held.entries > 0);
     assert!(status.target().send.holding, "{:#?}", status.target());
-    for n in 40..70 {
-        fs::write(rig.mnt().join(format!("file{n}")), random.bytes(1 << 20)).unwrap();
+    // The last is the one that is enough.
+    for n in 30..42 {
+        fs::write(rig.mnt().join(format!("file{n}")), random.bytes(500_000)).unwrap();
     }
     assert_arrives(&rig);
     rig.finish();
