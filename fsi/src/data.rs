@@ -50,6 +50,9 @@ impl Durable {
     }
 }
 
+/// A write that is waited for is carried out and sent in such pieces.
+const PIECE_BYTES: usize = 256 << 10;
+
 /// How a write comes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
@@ -129,36 +132,69 @@ impl Fs {
         if data.is_empty() {
             return Ok(Done { value: 0, ticket: Ticket::NONE });
         }
-        let fd = file.fd.as_fd();
         self.preheat(file);
         let names = self.tree.names().read();
         let lock = file.node.lock.lock();
         self.srm.heat_content(&names, &file.node);
+        // What somebody waits for is on its way while the rest is being written.
+        let whole = durable != Durable::No || written_back || !self.srm.is_waited_for();
+        let manner = Manner { kills, durable, written_back };
+        let mut done = Done { value: 0, ticket: Ticket::NONE };
+        for piece in data.chunks(if whole { data.len() } else { PIECE_BYTES }) {
+            match self.write_piece(caller, &names, file, offset + u64::from(done.value), piece, manner) {
+                Ok(next) => {
+                    done = Done { value: done.value + next.value, ticket: next.ticket };
+                    if (next.value as usize) < piece.len() {
+                        break;
+                    }
+                }
+                Err(failed) if done.value == 0 => return Err(failed),
+                // As any write that comes to the end of the room: the next one is told.
+                Err(failed) => {
+                    done.ticket = if failed.ticket == Ticket::NONE { done.ticket } else { failed.ticket };
+                    break;
+                }
+            }
+        }
+        drop(lock);
+        drop(names);
+        durable.make(file.fd.as_fd()).map_err(|error| Failed { error, ticket: done.ticket })?;
+        Ok(done)
+    }
+
+    /// One record's part of a write; the caller holds both locks.
+    fn write_piece(
+        &self,
+        caller: Caller,
+        names: &Names,
+        file: &OpenFile,
+        offset: u64,
+        data: &[u8],
+        Manner { kills, durable, written_back }: Manner,
+    ) -> Result<Done<u32>, Failed> {
+        let fd = file.fd.as_fd();
         let before = self.perm_before(fd)?;
         let op = |place, mtime, mode| Op::Write { place, offset, mtime, mode, durable: durable != Durable::No };
         let first = |place| op(place, srm::now(), None);
-        let proposed = if written_back { None } else { self.propose(&names, &file.node, data, first)? };
+        let proposed = if written_back { None } else { self.propose(names, &file.node, data, first)? };
         let asked = proposed.is_some();
         let result = writing_as(caller.ids(), || rustix::io::pwrite(fd, data, offset)).and_then(|done| Ok(done?));
-        let decided = self.decided(&names, proposed, result);
+        let decided = self.decided(names, proposed, result);
         if let (Err(error), false) = (&decided, asked) {
-            self.refused(&names, file, before, (offset, data.len() as u64), error);
+            self.refused(names, file, before, (offset, data.len() as u64), error);
         }
         let (written, mut proposed) = decided?;
         if written < data.len() {
-            self.srm.put_back(&names, proposed.take());
+            self.srm.put_back(names, proposed.take());
         }
         let ticket = if before.is_none() && !kills && self.srm.is_bypassed() {
             Ticket::NONE
         } else {
             let stat = attr::stat(fd)?;
             let mode = self.killed(&file.node, fd, &stat, kills.then_some(caller), before);
-            self.record(&names, &file.node, &stat, &data[..written], |place| op(place, attr::mtime(&stat), mode))
+            self.record(names, &file.node, &stat, &data[..written], |place| op(place, attr::mtime(&stat), mode))
         };
         drop(proposed);
-        drop(lock);
-        drop(names);
-        durable.make(fd).map_err(|error| Failed { error, ticket })?;
         // A request carries at most 1 MiB.
         let value = u32::try_from(written).unwrap_or(u32::MAX);
         Ok(Done { value, ticket })

@@ -99,6 +99,11 @@ impl Batch {
         self.small.len() >= Self::FULL_BYTES
     }
 
+    /// Takes out what is gathered.
+    pub fn take(&mut self) -> Bytes {
+        self.small.split().freeze()
+    }
+
     /// Writes what is gathered.
     pub async fn write(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         if !self.small.is_empty() {

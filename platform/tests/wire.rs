@@ -50,7 +50,7 @@ fn reading(bytes: &[u8]) -> (Result<Option<Message>, WireError>, usize) {
 
 fn record(payload: usize) -> Vec<u8> {
     let (seq, op) = (SeqNo::new(1), Op::Mark(Mark::Barrier));
-    let record = Record { seq, stamp: 0, tolerant: false, phase: Phase::Plain, op };
+    let record = Record { seq, stamp: 0, tolerant: false, phase: Phase::Plain, beside: 0, op };
     let frame = Frame::encode(&Message::Record(record, Bytes::from(vec![7; payload])));
     [frame.front, frame.payload].concat()
 }

@@ -9,7 +9,7 @@
 //!  3  1  kind
 //!  4  1  codec of the payload (0: as it is)
 //!  5  1  flags of a record (bit 0: tolerant; bit 1: proposed; bit 2: settled)
-//!  6  2  zero
+//!  6  2  of a record: how many of those right before it need not be durable before it is applied; else zero
 //!  8  4  header length in bytes
 //! 12  4  payload length in bytes
 //! 16  8  sequence number, or a piece's number; 0 for what is neither
@@ -101,8 +101,8 @@ enum Kind {
     Busy = 21,
 }
 
-/// Bytes of the head that nothing is in yet.
-const RESERVED: std::ops::Range<usize> = 6..8;
+/// Where a record has [`Record::beside`]; what is no record has nothing there.
+const BESIDE: std::ops::Range<usize> = 6..8;
 
 impl Kind {
     /// Whether frames of this kind have a number of their own.
@@ -148,6 +148,7 @@ impl Kind {
 pub struct Head {
     kind: Kind,
     flags: u8,
+    beside: u16,
     header_len: usize,
     payload_len: usize,
     seq: SeqNo,
@@ -194,7 +195,7 @@ impl Head {
             return Err(FrameError::Flags(bytes[5]));
         }
         let fields = [
-            (bytes[RESERVED] == [0; 2], "reserved place"),
+            (bytes[BESIDE] == [0; 2] || is_record, "place for records beside it"),
             (payload_len == 0 || kind.has_payload(), "payload"),
             (seq == 0 || kind.is_numbered(), "number"),
             (seq <= MAX_NUMBER, "number"),
@@ -207,6 +208,7 @@ impl Head {
         Ok(Self {
             kind,
             flags: bytes[5],
+            beside: u16::from_le_bytes([bytes[BESIDE.start], bytes[BESIDE.start + 1]]),
             header_len,
             payload_len,
             seq: SeqNo::new(seq),
@@ -275,7 +277,8 @@ impl Head {
                 self.is_at(offset_of(&op))?;
                 let tolerant = self.flags & FLAG_TOLERANT != 0;
                 let phase = phase(self.flags)?;
-                Message::Record(Record { seq: self.seq, stamp: self.stamp, tolerant, phase, op }, payload)
+                let (seq, stamp, beside) = (self.seq, self.stamp, self.beside);
+                Message::Record(Record { seq, stamp, tolerant, phase, beside, op }, payload)
             }
             Kind::Ack => Message::Ack(parse(header)?),
             Kind::Answer => Message::Answer(self.seq, parse(header)?),
@@ -382,7 +385,7 @@ impl Frame {
             Message::FetchAck(m) => Self::build(Kind::FetchAck, SeqNo::ZERO, &pack(m)),
             Message::Ask(seq, m) => Self::build(Kind::Ask, *seq, &pack(m)),
             Message::Told(seq, m, payload) => {
-                assemble(Kind::Told, 0, *seq, 0, 0, &pack(m), payload.clone(), crc32c::crc32c(payload))
+                assemble(Kind::Told, (0, 0), *seq, 0, 0, &pack(m), payload.clone(), crc32c::crc32c(payload))
             }
             Message::Lane(m) => Self::build(Kind::Lane, SeqNo::ZERO, &pack(m)),
             Message::LaneAck(m) => Self::build(Kind::LaneAck, SeqNo::ZERO, &pack(m)),
@@ -395,14 +398,15 @@ impl Frame {
 
     /// Encodes a record with its payload.
     pub fn record(record: &Record, payload: Bytes) -> Self {
-        Draft::new(&record.op, payload).in_phase(record.phase).number(record.seq, record.stamp, record.tolerant)
+        let draft = Draft { beside: record.beside, ..Draft::new(&record.op, payload).in_phase(record.phase) };
+        draft.number(record.seq, record.stamp, record.tolerant)
     }
 
     /// Encodes a piece with its number and payload. The payload is not copied.
     pub fn piece(n: u64, op: &PieceOp, payload: Bytes) -> Self {
         let offset = piece_offset(op);
         let crc = crc32c::crc32c(&payload);
-        assemble(Kind::Piece, 0, SeqNo::new(n), offset, 0, &pack(op), payload, crc)
+        assemble(Kind::Piece, (0, 0), SeqNo::new(n), offset, 0, &pack(op), payload, crc)
     }
 
     /// Length of the whole frame in bytes.
@@ -413,7 +417,21 @@ impl Frame {
 
     fn build(kind: Kind, seq: SeqNo, header: &[u8]) -> Self {
         let none = Bytes::new();
-        assemble(kind, 0, seq, 0, 0, header, none, crc32c::crc32c(&[]))
+        assemble(kind, (0, 0), seq, 0, 0, header, none, crc32c::crc32c(&[]))
+    }
+
+    /// The same record for a target that does not know [`Record::beside`] ([`crate::Features::BESIDE`]).
+    #[must_use]
+    pub fn without_beside(self) -> Self {
+        let is_record = self.front.get(3) == Some(&(Kind::Record as u8));
+        if !is_record || self.front[BESIDE] == [0; 2] {
+            return self;
+        }
+        let mut front = self.front.to_vec();
+        front[BESIDE].fill(0);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&front[..CRC_AT]), &front[HEAD_BYTES..]);
+        front[CRC_AT..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
+        Self { front: front.into(), ..self }
     }
 }
 
@@ -426,6 +444,7 @@ pub struct Draft {
     offset: u64,
     word: &'static str,
     phase: Phase,
+    beside: u16,
 }
 
 impl Draft {
@@ -439,7 +458,16 @@ impl Draft {
             offset,
             word: op.word(),
             phase: Phase::Plain,
+            beside: 0,
         }
+    }
+
+    /// The same where this is the newest number of which the application that asked for it to be durable was told so.
+    #[must_use]
+    pub fn after(mut self, synced: SeqNo, seq: SeqNo) -> Self {
+        // More than there is room for: that fewer are said to be beside it is right too.
+        self.beside = u16::try_from(seq.prev().since(synced)).unwrap_or(u16::MAX);
+        self
     }
 
     /// The same in another phase.
@@ -467,14 +495,15 @@ impl Draft {
             Phase::Settled => FLAG_SETTLED,
         };
         let flags = phase | if tolerant { FLAG_TOLERANT } else { 0 };
-        assemble(Kind::Record, flags, seq, self.offset, stamp, &self.header, self.payload, self.payload_crc)
+        let marks = (flags, self.beside);
+        assemble(Kind::Record, marks, seq, self.offset, stamp, &self.header, self.payload, self.payload_crc)
     }
 }
 
 #[allow(clippy::too_many_arguments)] // the fields of the head, in their order
 fn assemble(
     kind: Kind,
-    flags: u8,
+    (flags, beside): (u8, u16),
     seq: SeqNo,
     offset: u64,
     stamp: u64,
@@ -486,7 +515,8 @@ fn assemble(
     let len32 = |len: usize| u32::try_from(len).expect("bounded above");
     let mut front = Vec::with_capacity(HEAD_BYTES + header.len());
     front.extend_from_slice(&MAGIC);
-    front.extend_from_slice(&[VERSION, kind as u8, 0, flags, 0, 0]);
+    front.extend_from_slice(&[VERSION, kind as u8, 0, flags]);
+    front.extend_from_slice(&beside.to_le_bytes());
     front.extend_from_slice(&len32(header.len()).to_le_bytes());
     front.extend_from_slice(&len32(payload.len()).to_le_bytes());
     front.extend_from_slice(&seq.get().to_le_bytes());

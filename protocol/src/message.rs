@@ -37,8 +37,11 @@ impl Features {
     /// source has.
     pub const PACKED: Self = Self(1 << 1);
 
+    /// Records say what they may be applied beside ([`crate::Record::beside`]). A target has it only where the source has.
+    pub const BESIDE: Self = Self(1 << 2);
+
     /// What this build can do.
-    pub const OURS: Self = Self(Self::BUSY.0 | Self::PACKED.0);
+    pub const OURS: Self = Self(Self::BUSY.0 | Self::PACKED.0 | Self::BESIDE.0);
 
     const DEMANDS: u64 = !0 << 32;
 
@@ -66,11 +69,7 @@ impl Features {
     /// What a target of this build answers to a source with these. One that has none is from before there were any, and does not know the field.
     #[must_use]
     pub fn answer(self) -> Self {
-        match (self == Self::default(), self.has(Self::PACKED)) {
-            (true, _) => Self::default(),
-            (false, true) => Self::OURS,
-            (false, false) => Self(Self::OURS.0 & !Self::PACKED.0),
-        }
+        if self == Self::default() { self } else { Self(Self::OURS.0 & self.0 | Self::BUSY.0) }
     }
 
     /// The numbers of the demands among them that this build does not know, for people; `None`: there is none.

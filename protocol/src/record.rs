@@ -431,6 +431,9 @@ pub struct Record {
     pub tolerant: bool,
     /// Whether the source has carried it out, and who was first.
     pub phase: Phase,
+    /// Of so many records right before it no application was told yet that they are durable, where it had asked for that: this one may be applied while the
+    /// target still syncs for those (R11). All before them are to be finished.
+    pub beside: u16,
     /// What.
     pub op: Op,
 }

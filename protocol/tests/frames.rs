@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use replfs_protocol::frame::HEAD_BYTES;
 use replfs_protocol::{
-    Ack, Answer, Ask, At, Attrs, Busy, Content, Ensure, Entry, FailedKind, Features, Fetch, FetchAck, Frame,
+    Ack, Answer, Ask, At, Attrs, Busy, Content, Draft, Ensure, Entry, FailedKind, Features, Fetch, FetchAck, Frame,
     FrameError, Head, Hello, HelloAck, Hole, Incarnation, LaneAck, LaneHello, Mark, Message, Name, NodeId, NodeKind,
     Op, Own, Owner, Page, Pair, PairAck, Phase, PieceAnswer, PieceOp, Place, Position, Record, RefusalCode, Refused,
     RelPath, RenameKind, Replaced, ReplicaId, Seen, SeqNo, StageId, Time, Told, Trouble, TroubleKind, Verdict,
@@ -32,8 +32,14 @@ fn place() -> Place {
 }
 
 fn record(op: Op, payload: &'static [u8]) -> Message {
-    let record =
-        Record { seq: SeqNo::new(42), stamp: 1_700_000_000_000_000_000, tolerant: true, phase: Phase::Plain, op };
+    let record = Record {
+        seq: SeqNo::new(42),
+        stamp: 1_700_000_000_000_000_000,
+        tolerant: true,
+        phase: Phase::Plain,
+        beside: 0,
+        op,
+    };
     Message::Record(record, Bytes::from_static(payload))
 }
 
@@ -163,13 +169,19 @@ fn features(hello: &Hello, welcome: &HelloAck) -> Vec<(&'static str, Message)> {
 fn proposals() -> Vec<(&'static str, Message)> {
     let write = |phase: Phase, payload: &'static [u8]| {
         let op = Op::Write { place: place(), offset: 4096, mtime: time(3), mode: None, durable: false };
-        let record = Record { seq: SeqNo::new(43), stamp: 1_700_000_000_000_000_000, tolerant: false, phase, op };
+        let record =
+            Record { seq: SeqNo::new(43), stamp: 1_700_000_000_000_000_000, tolerant: false, phase, beside: 0, op };
         Message::Record(record, Bytes::from_static(payload))
+    };
+    let beside = |beside| match write(Phase::Plain, b"data") {
+        Message::Record(record, payload) => Message::Record(Record { beside, ..record }, payload),
+        other => other,
     };
     let verdict = |errno, unchanged| Message::Answer(SeqNo::new(43), Answer::Verdict(Verdict { errno, unchanged }));
     vec![
         ("record-proposed", write(Phase::Proposed, b"data")),
         ("record-settled", write(Phase::Settled, b"")),
+        ("record-beside", beside(300)),
         ("answer-verdict-done", verdict(0, false)),
         ("answer-verdict-refused", verdict(28, true)),
     ]
@@ -374,7 +386,7 @@ fn a_frame_says_nothing_that_its_kind_does_not_have() {
         parse(&summed(frame)).unwrap_err()
     };
     for at in 6..8 {
-        assert_eq!(with("record-write", at, 1), FrameError::Field("reserved place"));
+        assert_eq!(with("ack", at, 1), FrameError::Field("place for records beside it"));
     }
     assert_eq!(with("record-write", 5, 8), FrameError::Flags(8));
     assert_eq!(with("ack", 5, 1), FrameError::Flags(1));
@@ -419,9 +431,39 @@ fn demands_that_are_not_known_are_named_and_offers_are_not() {
     assert_eq!(Features::from_bits(1 << 32 | 1 << 63 | 1).unknown_demands().as_deref(), Some("32, 63"));
     assert!(Features::OURS.has(Features::BUSY) && !Features::default().has(Features::BUSY));
     // A target takes blocks from a source that sends them, and says nothing of anything to one that knows no features.
-    let (busy, packed) = (Features::BUSY, Features::PACKED);
-    assert_eq!((busy.answer(), packed.answer()), (busy, busy.and(packed)));
+    let busy = Features::BUSY;
+    assert_eq!(busy.answer(), busy);
+    for feature in [Features::PACKED, Features::BESIDE] {
+        assert_eq!(feature.answer(), busy.and(feature));
+    }
     assert_eq!(Features::default().answer(), Features::default());
+}
+
+#[test]
+fn a_record_for_a_target_that_knows_nothing_beside_it_is_the_same_without() {
+    for (what, message) in samples() {
+        let (frame, wanted) = (
+            Frame::encode(&message),
+            match message {
+                Message::Record(record, payload) => Message::Record(Record { beside: 0, ..record }, payload),
+                other => other,
+            },
+        );
+        let plain = frame.without_beside();
+        let (ours, theirs) = ([&plain.front[..], &plain.payload].concat(), bytes_of(&wanted));
+        assert_eq!(ours, theirs, "{what}");
+    }
+}
+
+#[test]
+fn what_is_beside_a_record_is_what_came_after_the_last_that_was_said_to_be_durable() {
+    let beside = |synced: u64, seq: u64| {
+        let draft = Draft::new(&Op::Mark(Mark::Barrier), Bytes::new()).after(SeqNo::new(synced), SeqNo::new(seq));
+        let frame = draft.number(SeqNo::new(seq), 0, false);
+        u16::from_le_bytes([frame.front[6], frame.front[7]])
+    };
+    assert_eq!([beside(41, 42), beside(40, 42), beside(0, 42), beside(42, 42), beside(99, 42)], [0, 1, 41, 0, 0]);
+    assert_eq!(beside(0, 1 << 20), u16::MAX);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::key::Fingerprint;
 use crate::keyring::Keyring;
 use crate::live::{Live, UNKNOWN};
+use crate::outlet::QuicOutlet;
 use crate::session::{Dial, Streams};
 use crate::tls::OneServer;
 use crate::{ScmError, keyring, socket, tls, transport};
@@ -192,7 +193,7 @@ impl QuicDialer {
         let path = connection.clone();
         Ok(Streams {
             reader: Box::new(recv),
-            writer: Box::new(send),
+            writer: Box::new(QuicOutlet(send)),
             // The server refuses a client's key only after the client believes to be connected.
             why_closed: Box::new(move || judge.refusal(&probe.close_reason()?)),
             // A key that follows another one counts when it was shown: that is done at once, and the other one is done with.

@@ -2,14 +2,15 @@
 //! a while. What is copied is the [`LaneFeed`]'s. Nothing here waits for the session, nor does that wait for anything here.
 
 use crate::ScmError;
+use crate::outlet::{Loader, Outlet};
 use crate::packing::{self, Packing};
 use crate::session::{Dial, Streams};
-use platform::wire::{Batch, read_message, write_message};
+use platform::wire::{read_message, write_message};
 use protocol::{Frame, LaneHello, Message, PieceAnswer, VERSION};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -245,25 +246,20 @@ async fn hear(mut reader: &mut (dyn AsyncRead + Send + Unpin)) -> Result<Message
 async fn send<F: LaneFeed>(
     feed: &F,
     seat: F::Seat,
-    mut writer: &mut (dyn AsyncWrite + Send + Unpin),
+    mut writer: &mut (dyn Outlet + '_),
     mut wake: watch::Receiver<u64>,
     idle: Duration,
 ) -> Result<(), End> {
-    let mut batch = Batch::default();
+    let mut loader = Loader::default();
     let mut busy = Instant::now();
     let mut said = busy;
     loop {
         wake.mark_unchanged();
         while let Some(frame) = feed.next_piece(seat)? {
-            if !batch.push(&frame) {
-                batch.write(&mut writer).await?;
-                writer.write_all(&frame.payload).await?;
-            } else if batch.is_full() {
-                batch.write(&mut writer).await?;
-            }
+            loader.push(frame, &mut *writer).await?;
             said = Instant::now();
         }
-        batch.write(&mut writer).await?;
+        loader.write(&mut *writer).await?;
         writer.flush().await?;
         if !feed.is_idle(seat) {
             busy = Instant::now();

@@ -10,6 +10,7 @@ pub mod keyring;
 pub mod lane;
 pub mod limit;
 mod live;
+pub mod outlet;
 pub mod packing;
 pub mod pair;
 pub mod peers;

@@ -2,7 +2,9 @@
 //! may send soon.
 
 use crate::ScmError;
+use crate::outlet::Outlet;
 use crate::session::{Dial, Streams};
+use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use std::future::Future;
 use std::io;
@@ -110,31 +112,35 @@ impl Dial for LimitedDialer {
 
 /// A stream that waits for its allowance.
 struct Paced {
-    inner: Box<dyn AsyncWrite + Send + Unpin>,
+    inner: Box<dyn Outlet>,
     allowance: Arc<Allowance>,
     pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Paced {
+    /// How many of these bytes may be sent now.
+    fn poll_take(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<usize> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match self.allowance.take(bytes, Instant::now()) {
+                Ok(taken) => return Poll::Ready(taken),
+                Err(at) => self.pause = Some(Box::pin(sleep_until(at))),
+            }
+        }
+    }
 }
 
 impl AsyncWrite for Paced {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let paced = self.get_mut();
-        loop {
-            if let Some(pause) = &mut paced.pause {
-                ready!(pause.as_mut().poll(cx));
-                paced.pause = None;
-            }
-            let taken = match paced.allowance.take(bytes.len(), Instant::now()) {
-                Ok(taken) => taken,
-                Err(at) => {
-                    paced.pause = Some(Box::pin(sleep_until(at)));
-                    continue;
-                }
-            };
-            let written = Pin::new(&mut paced.inner).poll_write(cx, &bytes[..taken]);
-            let sent = if let Poll::Ready(Ok(sent)) = &written { *sent } else { 0 };
-            paced.allowance.give_back(taken - sent);
-            return written;
-        }
+        let taken = ready!(paced.poll_take(cx, bytes.len()));
+        let written = Pin::new(&mut paced.inner).poll_write(cx, &bytes[..taken]);
+        let sent = if let Poll::Ready(Ok(sent)) = &written { *sent } else { 0 };
+        paced.allowance.give_back(taken - sent);
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -146,10 +152,24 @@ impl AsyncWrite for Paced {
     }
 }
 
+impl Outlet for Paced {
+    fn poll_hand(self: Pin<&mut Self>, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<()>> {
+        let paced = self.get_mut();
+        let taken = ready!(paced.poll_take(cx, chunk.len()));
+        let mut part = chunk.slice(..taken);
+        let handed = Pin::new(&mut paced.inner).poll_hand(cx, &mut part);
+        paced.allowance.give_back(part.len());
+        chunk.advance(taken - part.len());
+        handed
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::outlet::Loader;
+    use crate::outlet::tests::{frame, handing, uncopied};
     use std::sync::atomic::{AtomicU64, Ordering};
 
     /// Bytes that are let through in a second by one who always has more, and by one who comes after a pause of a minute.
@@ -174,6 +194,16 @@ mod tests {
             let sent = in_a_second(&allowance, at);
             assert!((RATE - spare..=RATE + spare).contains(&sent), "{sent}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_payload_that_is_paced_is_not_copied() {
+        let payload = frame(300_000);
+        let allowance = Allowance::new(Box::new(|| Some(10 << 20)));
+        let (ours, kept) = handing();
+        let mut paced = Paced { inner: Box::new(ours), allowance, pause: None };
+        Loader::default().push(payload.clone(), &mut paced).await.unwrap();
+        assert_eq!(uncopied(&kept.lock(), &payload.payload), payload.payload.len());
     }
 
     #[test]

@@ -2,18 +2,20 @@
 //! sent and what an answer means is the [`Feed`]'s.
 
 use crate::ScmError;
+use crate::outlet::{Loader, Outlet};
 use crate::packing::{self, Goodput, Packing};
 use platform::killpoint::{self, KillPoint};
-use platform::wire::{Batch, WireError, read_message, write_message};
+use platform::wire::{WireError, read_message, write_message};
 use protocol::{
-    Ack, Answer, Busy, Frame, FrameError, Hello, HelloAck, Message, RefusalCode, Refused, SeqNo, Trouble, VERSION,
+    Ack, Answer, Busy, Features, Frame, FrameError, Hello, HelloAck, Message, RefusalCode, Refused, SeqNo, Trouble,
+    VERSION,
 };
 use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +24,8 @@ const SILENCE: Duration = Duration::from_secs(4);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// What is gathered leaves after this, whether or not anything has come from the target.
+const GATHER: Duration = Duration::from_millis(2);
 /// A target that says no is asked again after this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
@@ -37,6 +41,8 @@ pub trait Feed: Send + Sync + 'static {
     fn hello(&self) -> (Hello, u64);
     /// The target lets the source in. `Err(Some)`: it is not the right one.
     fn welcomed(&self, generation: u64, ack: &HelloAck) -> Result<(), Option<String>>;
+    /// What is there to be sent is better sent with what comes next, which is in a moment.
+    fn gathers(&self) -> bool;
     /// The next frame to send, if there is one and it may be sent now.
     fn next_frame(&self, generation: u64) -> Result<Option<Frame>, Again>;
     /// Everything is sent and applied, and nothing more comes.
@@ -64,7 +70,7 @@ pub struct Streams {
     /// From the target.
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     /// To the target.
-    pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+    pub writer: Box<dyn Outlet>,
     /// Asked when the connection ended: a reason that is no mere loss.
     pub why_closed: Box<dyn Fn() -> Option<ScmError> + Send + Sync>,
     /// Called when the target has let this node in.
@@ -195,9 +201,10 @@ async fn talk(
     }
     tracing::info!(event = "link-up", replica = %ack.replica, software = ack.software, "connected to the target");
     let mut writer = packing::writer(&mut streams.writer, &streams.goodput, packing, "session".to_owned());
+    let sender = Sender { feed, generation, wake, beside: ack.features.has(Features::BESIDE) };
     // Both run to their end or until the other's: neither is ever resumed after it was dropped.
     tokio::select! {
-        end = send(feed, generation, &mut *writer, wake) => end,
+        end = sender.run(&mut *writer) => end,
         end = listen(feed, &mut streams.reader) => end,
     }
 }
@@ -207,46 +214,49 @@ fn other_protocol(error: &ScmError) -> End {
     End::Refused(Refused { code: RefusalCode::Version, text: error.to_string() })
 }
 
-async fn send(feed: &dyn Feed, generation: u64, writer: &mut (dyn AsyncWrite + Send + Unpin), wake: &Notify) -> End {
-    let mut said_bye = false;
-    match send_all(feed, generation, writer, wake, &mut said_bye).await {
-        Ok(end) => end,
-        Err(error) => End::Lost(format!("connection lost: {error}")),
-    }
+/// The half of a connection that sends.
+struct Sender<'a> {
+    feed: &'a dyn Feed,
+    generation: u64,
+    wake: &'a Notify,
+    /// The target knows what records may be applied beside.
+    beside: bool,
 }
 
-async fn send_all(
-    feed: &dyn Feed,
-    generation: u64,
-    mut writer: &mut (dyn AsyncWrite + Send + Unpin),
-    wake: &Notify,
-    said_bye: &mut bool,
-) -> std::io::Result<End> {
-    let mut batch = Batch::default();
-    loop {
+impl Sender<'_> {
+    async fn run(&self, writer: &mut (dyn Outlet + '_)) -> End {
+        match self.send_all(writer).await {
+            Ok(end) => end,
+            Err(error) => End::Lost(format!("connection lost: {error}")),
+        }
+    }
+
+    async fn send_all(&self, mut writer: &mut (dyn Outlet + '_)) -> std::io::Result<End> {
+        let mut loader = Loader::default();
+        let (mut said_bye, mut overdue) = (false, false);
         loop {
-            match feed.next_frame(generation) {
-                Err(Again) => return Ok(End::Again),
-                Ok(None) => break,
-                Ok(Some(frame)) => {
-                    if !batch.push(&frame) {
-                        batch.write(&mut writer).await?;
-                        writer.write_all(&frame.payload).await?;
-                    } else if batch.is_full() {
-                        batch.write(&mut writer).await?;
-                    }
-                }
+            let gathers = !overdue && self.feed.gathers();
+            while !gathers {
+                let frame = match self.feed.next_frame(self.generation) {
+                    Err(Again) => return Ok(End::Again),
+                    Ok(None) => break,
+                    Ok(Some(frame)) if self.beside => frame,
+                    Ok(Some(frame)) => frame.without_beside(),
+                };
+                loader.push(frame, &mut *writer).await?;
             }
-        }
-        batch.write(&mut writer).await?;
-        writer.flush().await?;
-        killpoint::pass(KillPoint::Sent);
-        if !*said_bye && feed.wants_bye() {
-            *said_bye = true;
-            write_message(&mut writer, &Message::Bye).await?;
-        }
-        if timeout(HEARTBEAT, wake.notified()).await.is_err() {
-            write_message(&mut writer, &Message::Heartbeat).await?;
+            loader.write(&mut *writer).await?;
+            writer.flush().await?;
+            killpoint::pass(KillPoint::Sent);
+            if !said_bye && self.feed.wants_bye() {
+                said_bye = true;
+                write_message(&mut writer, &Message::Bye).await?;
+            }
+            let waited = timeout(if gathers { GATHER } else { HEARTBEAT }, self.wake.notified()).await;
+            overdue = gathers && waited.is_err();
+            if waited.is_err() && !gathers {
+                write_message(&mut writer, &Message::Heartbeat).await?;
+            }
         }
     }
 }

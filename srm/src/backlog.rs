@@ -224,13 +224,6 @@ impl Backlog {
         self.cursor
     }
 
-    /// What is queued and not in flight: operations, bytes, and when the oldest of them was numbered, where that is in memory.
-    pub fn unsent(&self) -> (u64, u64, Option<u64>) {
-        let index = usize::try_from(self.cursor.since(self.oldest)).unwrap_or(usize::MAX);
-        let stamp = self.frames.get(index).map(|queued| queued.stamp);
-        (self.next.get() - self.cursor.get(), self.bytes - self.in_flight_bytes, stamp)
-    }
-
     /// Everything up to `applied` is done with. Numbers that were never given out are ignored. An error: the journal cannot be read.
     pub fn acknowledge(&mut self, applied: SeqNo) -> Result<(), ReadError> {
         while self.oldest <= applied && self.oldest < self.next {
@@ -364,6 +357,27 @@ impl Backlog {
     /// Operations queued.
     pub fn operations(&self) -> u64 {
         self.next.get() - self.oldest.get()
+    }
+
+    /// Operations that are sent and not applied.
+    pub fn in_flight(&self) -> u64 {
+        self.cursor.since(self.oldest)
+    }
+
+    /// Operations that are queued and not sent.
+    pub fn unsent(&self) -> u64 {
+        self.next.since(self.cursor)
+    }
+
+    /// Bytes that are queued and not sent.
+    pub fn unsent_bytes(&self) -> u64 {
+        self.bytes - self.in_flight_bytes
+    }
+
+    /// When the oldest of those was numbered, as below, where it is in memory.
+    pub fn oldest_unsent_stamp(&self) -> Option<u64> {
+        let index = usize::try_from(self.cursor.since(self.oldest)).ok()?;
+        self.frames.get(index).map(|queued| queued.stamp)
     }
 
     /// When the oldest queued operation was numbered: nanoseconds since 1970 on the source's clock.

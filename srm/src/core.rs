@@ -23,17 +23,31 @@ use protocol::{Answer, Draft, Incarnation, Mark, Op, Phase, Position, ReplicaId,
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 /// What a submitted operation waits for: a number, or nothing where it was absorbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a ticket is committed, or the application is never answered"]
-pub struct Ticket(pub(crate) Option<SeqNo>);
+pub struct Ticket {
+    pub(crate) seq: Option<SeqNo>,
+    /// The application asked for what it did to be durable.
+    pub(crate) syncs: bool,
+}
 
 impl Ticket {
     /// Waits for nothing.
-    pub const NONE: Self = Self(None);
+    pub const NONE: Self = Self { seq: None, syncs: false };
+
+    pub(crate) fn of(seq: SeqNo) -> Self {
+        Self { seq: Some(seq), syncs: false }
+    }
+
+    /// The same of an operation that asks for durability.
+    pub(crate) fn syncing(self, syncs: bool) -> Self {
+        Self { syncs: syncs && self.seq.is_some(), ..self }
+    }
 }
 
 /// What is known of the connection.
@@ -52,6 +66,8 @@ pub(crate) enum Link {
 #[allow(clippy::struct_excessive_bools)] // independent facts, each named where it stands
 pub(crate) struct Core {
     pub backlog: Backlog,
+    /// The newest number of which an application that asked for it to be durable was answered (R11).
+    pub synced: Arc<AtomicU64>,
     pub gate: Gate<Arc<Node>>,
     pub replies: Replies,
     /// Replies that the clock thread gives because their mode degraded under somebody's lock.
@@ -189,6 +205,7 @@ impl Core {
     pub fn new(config: &Config, lanes: Arc<Lanes>) -> io::Result<Self> {
         Ok(Self {
             backlog: Backlog::new(config.backlog_bytes),
+            synced: Arc::default(),
             gate: Gate::Due,
             replies: Replies::default(),
             released: Vec::new(),
@@ -255,6 +272,8 @@ impl Core {
         let tolerant = matches!(self.gate, Gate::Pass(_));
         let word = if draft.phase() == Phase::Proposed { "propose" } else { draft.word() };
         let (now, before) = (sys::now_ns(), self.backlog.bytes());
+        let synced = SeqNo::new(self.synced.load(Ordering::SeqCst));
+        let draft = draft.after(synced, self.backlog.newest().next());
         let (bound, full) = match self.backlog.push(draft, now, tolerant) {
             Ok(seq) => {
                 // A clock that is put back makes nothing younger.

@@ -21,6 +21,9 @@ const WINDOW: Window = Window { bytes: 8 << 20, operations: 8192 };
 /// Recovered from a degraded mode when no more than this many operations are behind.
 const CAUGHT_UP_OPERATIONS: u64 = 64;
 
+/// So much is not held back to be sent with what comes next.
+const GATHERED_BYTES: u64 = 64 << 10;
+
 /// A target that is long at a record says so once a second: what it said so long ago does not hold any more.
 const SLOW_HOLDS: Duration = Duration::from_secs(3);
 
@@ -42,6 +45,17 @@ pub enum Rejected {
 /// The connection has to begin anew: the run of numbers it greeted with is over.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Restart;
+
+impl Core {
+    /// See [`Srm::gathers`].
+    pub fn gathers(&self) -> bool {
+        matches!(self.gate, Gate::Clean)
+            && matches!(self.commit.mode, CommitMode::Real | CommitMode::Local)
+            && !self.closing
+            && self.backlog.in_flight() > 0
+            && self.backlog.unsent_bytes() < GATHERED_BYTES
+    }
+}
 
 impl Srm {
     /// How long to wait before greeting; zero most of the time.
@@ -67,7 +81,7 @@ impl Srm {
             adopt: self.config.adopt,
             retry_ms: self.config.retry_after.map(|bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX)),
             // Whoever packs what is sent adds that he does.
-            features: Features::BUSY,
+            features: Features::BUSY.and(Features::BESIDE),
             set: self.set().digest(),
         };
         (hello, core.generation)
@@ -166,6 +180,12 @@ impl Srm {
         }
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// Whether what is queued is better sent with what comes next: nobody waits for it, something is on its way whose acknowledgement is a good moment, and it
+    /// is little. An idle line sends at once, a busy one packs.
+    pub fn gathers(&self) -> bool {
+        self.core.lock().gathers()
     }
 
     /// The next frame to send; `None` while there is nothing, no room in the window, or a rule that holds it.

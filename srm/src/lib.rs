@@ -342,6 +342,13 @@ impl Srm {
         assert!(first, "the connection is attached once");
     }
 
+    /// Something more is queued. Who sends looks at it again at once, or when it is his time.
+    fn wake_for(&self, core: &Core) {
+        if !core.gathers() || core.backlog.unsent() <= 1 {
+            self.wake();
+        }
+    }
+
     fn wake(&self) {
         if let Some(wake) = self.wake.get() {
             wake();

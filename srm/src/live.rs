@@ -11,6 +11,7 @@ use platform::machine;
 use platform::tree::{Names, Node};
 use protocol::{At, Draft, Name, Op, Phase, Place};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The file that was read from is not clean on the target: the bytes are to be shipped instead (R9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,7 @@ impl Srm {
         let len = payload.len();
         let op = make(nowhere(node));
         let touch = Touch::of(&op, len);
+        let syncs = matches!(op, Op::Fsync { .. } | Op::Write { durable: true, .. });
         let settles = self.has_proposals() && self.core.lock().settles_node(Node::id(node));
         let (phase, payload) = if settles { (Phase::Settled, &[][..]) } else { (Phase::Plain, payload) };
         match self.membership(node, &op, len) {
@@ -98,7 +100,7 @@ impl Srm {
                 let mut core = self.core.lock();
                 core.count(draft.word());
                 core.written_bytes += len as u64;
-                self.send(&mut core, node, draft, touch, len, nameless)
+                self.send(&mut core, node, draft, touch, len, nameless).syncing(syncs)
             }
             // Also of one that was left out of the set, of which the target keeps nothing.
             Reach::Absorbed | Reach::Nameless if !node.has_name() && self.is_removed(names, node) => {
@@ -178,8 +180,8 @@ impl Srm {
             && let Some(seq) = core.push(draft)
         {
             core.tell(|held| held.queued_touch(node, touch, nameless));
-            self.wake();
-            return Ticket(Some(seq));
+            self.wake_for(core);
+            return Ticket::of(seq);
         }
         self.changed.notify_all();
         if nameless {
@@ -193,7 +195,7 @@ impl Srm {
     pub(crate) fn queue(&self, core: &mut Core, draft: Draft, len: usize) -> Ticket {
         if let Some(seq) = core.push(draft) {
             self.wake();
-            return Ticket(Some(seq));
+            return Ticket::of(seq);
         }
         self.changed.notify_all();
         core.absorb(len)
@@ -279,12 +281,20 @@ impl Srm {
     /// Answers the application when its commit mode says so. All locks are dropped before.
     pub fn commit(&self, ticket: Ticket, reply: impl FnOnce() + Send + 'static) {
         let mut core = self.core.lock();
+        let synced = ticket.seq.filter(|_| ticket.syncs).map(|seq| (Arc::clone(&core.synced), seq));
+        let reply = move || {
+            // Before the application hears of it: what it does afterwards is not to overtake this on the target.
+            if let Some((synced, seq)) = synced {
+                synced.fetch_max(seq.get(), Ordering::SeqCst);
+            }
+            reply();
+        };
         // Also what is not sent: it is to survive all the same.
         if core.commit.mode == CommitMode::Local {
             drop(core);
             return self.wait_for_disk(Box::new(reply));
         }
-        if let Some(seq) = ticket.0
+        if let Some(seq) = ticket.seq
             && core.waits()
         {
             let needed = core.needed(seq);
@@ -295,6 +305,11 @@ impl Srm {
         }
         drop(core);
         reply();
+    }
+
+    /// Whether replies wait for the target now.
+    pub fn is_waited_for(&self) -> bool {
+        self.core.lock().waits()
     }
 
     /// Answers at once, whatever the mode: for the kernel's own writing back of mapped pages, which must not wait for a

@@ -366,8 +366,8 @@ impl Srm {
             if !settles {
                 core.tell(hold);
             }
-            self.wake();
-            return Ticket(Some(seq));
+            self.wake_for(core);
+            return Ticket::of(seq);
         }
         self.changed.notify_all();
         if settles && matches!(core.gate, Gate::Held(_)) {

@@ -19,6 +19,7 @@ use protocol::{Draft, Mark, Op, RelPath};
 use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -123,6 +124,8 @@ fn try_open(core: &mut Core, config: &JournalConfig, limit_bytes: u64) -> Result
     core.incarnation = stand.incarnation;
     core.applied = core.backlog.oldest().prev();
     core.durable = core.applied;
+    // Of which of these applications were told that they are durable is not known.
+    core.synced.store(core.backlog.newest().get(), Ordering::SeqCst);
     core.note_stand(Some(since));
     let proposed =
         Proposed { paths: left.left.iter().flat_map(|(paths, _)| paths.clone()).collect(), unknown: left.unknown };

@@ -122,6 +122,7 @@ pub(crate) fn open(target: &Target, hello: &Hello, peer: &Peer) -> Result<Home, 
     home.keeps_images = target.keeps_images();
     home.limits = target.limits_of(peer, &hello.name);
     home.quota = Quota::new(&hello.name, home.limits);
+    home.finish_syncs().map_err(fail)?;
     Ok(home)
 }
 

@@ -215,6 +215,24 @@ impl Home {
         })
     }
 
+    /// Before a source is told what is applied: what a process that was killed had not synced yet, though it was asked to, is durable now, or damage is noted.
+    pub fn finish_syncs(&self) -> io::Result<()> {
+        let Some(state) = self.state().filter(|state| state.syncing != 0) else { return Ok(()) };
+        if let Err(error) = self.make_durable() {
+            tracing::error!(name = %self.name, "the disk lost writes: {}", error.text);
+            self.damaged(state.applied)?;
+        }
+        self.synced()
+    }
+
+    /// Nothing that was asked to be durable is not.
+    pub fn synced(&self) -> io::Result<()> {
+        if self.state().is_none_or(|state| state.syncing == 0) {
+            return Ok(());
+        }
+        self.book.lock().change(|state| state.syncing = 0)
+    }
+
     /// Makes durable what is applied now. Answers the durable position.
     pub fn make_durable(&self) -> Result<u64, SyncError> {
         let mut durable = self.durable.lock();

@@ -40,6 +40,7 @@ mod status;
 #[doc(hidden)]
 pub mod stepped;
 mod sync;
+mod syncs;
 mod undo;
 mod worker;
 

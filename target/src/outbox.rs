@@ -47,6 +47,8 @@ pub(crate) struct Outbox {
     alive_ms: AtomicU64,
     /// What the applier is at, and since when.
     at: Mutex<Option<(SeqNo, Instant)>>,
+    /// What is synced beside it for longest, and since when.
+    syncing: Mutex<Option<(SeqNo, Instant)>>,
     /// The source understands `Busy`.
     says_busy: bool,
 }
@@ -65,6 +67,7 @@ impl Outbox {
             began: Instant::now(),
             alive_ms: AtomicU64::new(0),
             at: Mutex::new(None),
+            syncing: Mutex::new(None),
             says_busy,
         }
     }
@@ -147,9 +150,16 @@ impl Outbox {
         self.alive();
     }
 
-    /// What the applier has been at for long.
+    /// What is synced beside the applier, and is the oldest of it.
+    pub fn syncing(&self, oldest: Option<(SeqNo, Instant)>) {
+        *self.syncing.lock() = oldest;
+    }
+
+    /// What the applier has been at for long, or is being synced beside it.
     fn busy(&self) -> Option<Busy> {
-        let (seq, since) = self.at.lock().filter(|(_, since)| self.says_busy && since.elapsed() >= LONG)?;
+        let (at, syncing) = (*self.at.lock(), *self.syncing.lock());
+        let long = |(_, since): &(SeqNo, Instant)| self.says_busy && since.elapsed() >= LONG;
+        let (seq, since) = [syncing, at].into_iter().flatten().find(long)?;
         Some(Busy { seq, for_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX) })
     }
 

@@ -55,17 +55,29 @@ pub(crate) struct State {
     pub coherent: bool,
     /// The damage is that the machine lost power, and no other.
     pub power_lost: bool,
+    /// The oldest record that asked for durability and may not be durable although those behind it are applied; zero for none.
+    pub syncing: u64,
 }
 
 impl State {
     /// At the beginning of a run of numbers, with nothing known of the replica.
     pub fn start(boot: Boot, incarnation: Incarnation, applied: u64) -> Self {
-        Self { boot, incarnation, applied, applying: 0, inodes: [0; 2], damage: 0, coherent: false, power_lost: false }
+        Self {
+            boot,
+            incarnation,
+            applied,
+            applying: 0,
+            inodes: [0; 2],
+            damage: 0,
+            coherent: false,
+            power_lost: false,
+            syncing: 0,
+        }
     }
 
-    /// The same without what only matters while a record is being applied.
+    /// The same without what only matters while a record is being applied or synced.
     pub fn at_rest(&self) -> Self {
-        Self { applying: 0, inodes: [0; 2], ..*self }
+        Self { applying: 0, inodes: [0; 2], syncing: 0, ..*self }
     }
 
     pub fn encode(&self, generation: u64) -> [u8; SLOT_BYTES] {
@@ -76,7 +88,7 @@ impl State {
         out[32..48].copy_from_slice(&self.incarnation.to_bytes());
         let [from, to] = self.inodes;
         let (coherent, power_lost) = (u64::from(self.coherent), u64::from(self.power_lost));
-        let numbers = [self.applied, self.applying, from, to, self.damage, coherent, power_lost];
+        let numbers = [self.applied, self.applying, from, to, self.damage, coherent, power_lost, self.syncing];
         for (place, number) in out[48..CRC_AT].chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
@@ -107,6 +119,7 @@ impl State {
                 damage: number(80),
                 coherent: number(88) != 0,
                 power_lost: number(96) != 0,
+                syncing: number(104),
             };
             (number(8), state)
         })
@@ -190,6 +203,7 @@ mod tests {
         state.inodes = [11, 12];
         state.damage = 4;
         state.coherent = true;
+        state.syncing = 3;
         state
     }
 

@@ -135,6 +135,12 @@ impl Queue {
         }
     }
 
+    /// Whether the record that waits first may be applied while the one before it is synced.
+    pub fn next_is_beside(&self) -> bool {
+        let inner = self.inner.lock();
+        matches!(inner.items.front(), Some(Item::Record { record, .. }) if record.beside > 0)
+    }
+
     /// The first records that wait, with the bytes of their payloads.
     pub fn waiting(&self, most: usize) -> Vec<(Op, u64)> {
         let inner = self.inner.lock();
@@ -218,8 +224,14 @@ mod tests {
     use std::sync::Arc;
 
     fn item(bytes: usize) -> Item {
-        let record =
-            Record { seq: SeqNo::new(1), stamp: 0, tolerant: false, phase: Phase::Plain, op: Op::Mark(Mark::Barrier) };
+        let record = Record {
+            seq: SeqNo::new(1),
+            stamp: 0,
+            tolerant: false,
+            phase: Phase::Plain,
+            beside: 0,
+            op: Op::Mark(Mark::Barrier),
+        };
         Item::Record { record, payload: Bytes::from(vec![0; bytes]), starts: false }
     }
 

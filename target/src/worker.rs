@@ -10,6 +10,7 @@ use crate::passed::{Passed, is_unseen, may_be_left};
 use crate::queue::{Item, Popped, Queue};
 use crate::status::Facts;
 use crate::sync::Syncer;
+use crate::syncs::{Job as SyncJob, Syncs, Waited};
 use bytes::Bytes;
 use platform::killpoint::{self, KillPoint};
 use platform::machine::{self, Disk};
@@ -54,6 +55,8 @@ pub(crate) struct Worker {
     job: Job,
     applier: Applier,
     syncer: Arc<Syncer>,
+    /// What is made durable beside the records behind it.
+    syncs: Arc<Syncs>,
     passed: Passed,
     /// Nothing was applied in this session yet.
     untouched: bool,
@@ -111,7 +114,8 @@ impl Worker {
         let applier = Applier::new(job.home.clone(), job.facts.clone());
         let damaged = job.resumed && job.home.state().is_some_and(|state| state.damage != 0);
         let passed = Passed::new(job.retry, if damaged { job.newest } else { 0 });
-        Self { job, applier, syncer, passed, untouched: true, acked: machine::now(), saved_ahead: 0 }
+        let syncs = Syncs::new(job.outbox.clone());
+        Self { job, applier, syncer, syncs, passed, untouched: true, acked: machine::now(), saved_ahead: 0 }
     }
 
     /// Before the first record.
@@ -125,6 +129,15 @@ impl Worker {
 
     /// After the last one.
     pub fn end(&self) {
+        let noted = if self.syncs.end() {
+            self.job.home.synced()
+        } else {
+            // Nobody is left who tries again.
+            self.job.home.damaged(self.syncs.oldest())
+        };
+        if let Err(e) = noted {
+            self.job.facts.error(format!("cannot write the position: {}", crate::error::text(&e)));
+        }
         // After a take-over the next session syncs; waiting for the disk here would only hold it up.
         if !self.job.queue.is_cancelled() && !self.job.home.is_durable() {
             // An error is in the status.
@@ -161,6 +174,10 @@ impl Worker {
 
     /// What waits first is done, or what is due where nothing comes for so long. `None`: the session is over.
     pub fn step(&mut self, wait: Duration) -> Flow {
+        if let Some(failed) = self.syncs.failed() {
+            self.sync_again(&failed)?;
+            self.job.outbox.at_rest();
+        }
         match self.job.queue.pop(wait) {
             Popped::Item(Item::Record { record, payload, starts }, more) => {
                 let flow = self.record(&record, &payload, starts);
@@ -173,6 +190,7 @@ impl Worker {
             }
             Popped::Item(Item::Bye, _) => {
                 self.job.outbox.at(SeqNo::ZERO);
+                self.finish_syncs(u64::MAX)?;
                 self.bye();
                 self.job.outbox.at_rest();
                 Some(())
@@ -203,6 +221,12 @@ impl Worker {
     fn record(&mut self, record: &Record, payload: &Bytes, starts: bool) -> Flow {
         let mut starts = starts;
         let mut verdict = None;
+        let seq = record.seq.get();
+        // What its application had heard to be durable is so before anything that it did then (R11).
+        let alone = starts || record.phase != Phase::Plain || matches!(record.op, Op::Mark(_));
+        let beside = if alone { 0 } else { u64::from(record.beside) };
+        self.finish_syncs((seq - 1).saturating_sub(beside))?;
+        self.applier.leaves_syncs = !alone && self.leaves_syncs();
         let outcome = if record.phase == Phase::Proposed {
             self.job.outbox.at(record.seq);
             verdict = Some(self.judge(record, payload, &mut starts));
@@ -211,9 +235,12 @@ impl Worker {
         } else {
             self.insist(record, may_be_left(&record.op), |worker| worker.attempt(record, payload, &mut starts))?
         };
-        let seq = record.seq.get();
+        let unsynced = self.applier.take_unsynced();
         let damage = match outcome {
             Ok(answer) => {
+                if let Some(unsynced) = unsynced {
+                    self.syncs.begin(SyncJob { record: record.clone(), unsynced });
+                }
                 if let Some(answer) = answer {
                     self.job.outbox.post(Message::Answer(record.seq, answer));
                 }
@@ -224,9 +251,11 @@ impl Worker {
         killpoint::pass(KillPoint::TargetApplied);
         // The effect is there: what is left is to say so, however often that takes.
         let repaired = self.ends_repair(&record.op);
+        let syncing = self.syncs.oldest();
         let coherent = self.insist(record, false, |worker| {
             machine::disk(Disk::TargetNote)?;
             Ok(worker.job.home.applied(seq, |state| {
+                state.syncing = syncing;
                 if record.op == Op::Mark(Mark::Incoherent) {
                     state.coherent = false;
                 } else if repaired {
@@ -254,10 +283,41 @@ impl Worker {
         if coherent && record.op == Op::Mark(Mark::Coherent) {
             self.forget_image();
         }
-        self.job.outbox.applied(seq);
+        self.syncs.applied(seq);
         if record.op == Op::Mark(Mark::Barrier) {
             self.syncer.now();
         }
+        Some(())
+    }
+
+    /// Whether what the next record asks to be durable is left to threads of its own: somebody else's record waits that need not wait for it. For one
+    /// application alone that would only be a longer way.
+    fn leaves_syncs(&self) -> bool {
+        !machine::is_simulated() && self.job.queue.next_is_beside() && self.syncs.has_room()
+    }
+
+    /// Waits until all up to this number that asked for it is durable.
+    fn finish_syncs(&mut self, seq: u64) -> Flow {
+        loop {
+            match self.syncs.wait(seq, IDLE) {
+                Waited::Done => return Some(()),
+                Waited::Failed(failed) => self.sync_again(&failed)?,
+                Waited::NotYet if self.job.queue.is_cancelled() => return None,
+                Waited::NotYet => {}
+            }
+        }
+    }
+
+    /// A sync that failed beside other records goes the way of every record that cannot be carried out.
+    fn sync_again(&mut self, failed: &SyncJob) -> Flow {
+        let SyncJob { record, unsynced } = failed;
+        let outcome = self.insist(record, may_be_left(&record.op), |_| Ok(unsynced.sync()?))?;
+        if let Err(left) = outcome
+            && let Some(seq) = self.leave(record, left)
+        {
+            self.insist(record, false, |worker| Ok(worker.job.home.damaged(seq)?))?.ok();
+        }
+        self.syncs.finished(record.seq.get());
         Some(())
     }
 
@@ -371,6 +431,7 @@ impl Worker {
         if *starts {
             home.start(self.job.incarnation, seq - 1)?;
             self.job.outbox.begin();
+            self.syncs.restart();
             self.job.facts.position(home.position(), false);
             *starts = false;
         }

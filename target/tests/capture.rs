@@ -47,7 +47,10 @@ fn session_script() -> Vec<Message> {
     let mut record = |phase, tolerant, op, payload: &'static [u8]| {
         seq += 1;
         let stamp = 1_700_000_000_000_000_000 + seq;
-        Message::Record(Record { seq: SeqNo::new(seq), stamp, tolerant, phase, op }, Bytes::from_static(payload))
+        Message::Record(
+            Record { seq: SeqNo::new(seq), stamp, tolerant, phase, beside: 0, op },
+            Bytes::from_static(payload),
+        )
     };
     let ensure = |text: &str, node, kind, size, content| {
         let time = attrs(0o644).mtime;

@@ -187,7 +187,8 @@ impl Drop for Daemon {
 }
 
 fn frame(seq: u64, op: &Op, payload: &[u8]) -> Frame {
-    let record = Record { seq: SeqNo::new(seq), stamp: 0, tolerant: false, phase: Phase::Plain, op: op.clone() };
+    let record =
+        Record { seq: SeqNo::new(seq), stamp: 0, tolerant: false, phase: Phase::Plain, beside: 0, op: op.clone() };
     Frame::record(&record, Bytes::copy_from_slice(payload))
 }
 

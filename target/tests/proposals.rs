@@ -18,7 +18,7 @@ const LATER: Time = Time { secs: T.secs + 7, nanos: 3 };
 /// Sends one operation in a phase, and waits until it is dealt with; the verdict on a proposal.
 async fn send(source: &mut Source, phase: Phase, op: Op, payload: &[u8]) -> Option<Verdict> {
     source.seq += 1;
-    let record = Record { seq: SeqNo::new(source.seq), stamp: 0, tolerant: false, phase, op };
+    let record = Record { seq: SeqNo::new(source.seq), stamp: 0, tolerant: false, phase, beside: 0, op };
     send_record(source, record, payload).await;
     source.applied(source.seq).await;
     assert_eq!(source.troubles, [], "no trouble");
@@ -143,7 +143,7 @@ async fn only_operations_can_be_proposed() {
     ] {
         let rig = Rig::new();
         let mut source = rig.connect().await;
-        let record = Record { seq: SeqNo::new(1), stamp: 0, tolerant: false, phase, op };
+        let record = Record { seq: SeqNo::new(1), stamp: 0, tolerant: false, phase, beside: 0, op };
         send_record(&mut source, record, payload).await;
         let Refused { code, text } = source.refused().await;
         assert_eq!(code, RefusalCode::Protocol, "{text}");

@@ -215,7 +215,8 @@ async fn two_sources_have_a_directory_each() {
     let other = Hello { name: name("other"), ..hello(1) };
     let (answer, _reader, mut writer, _served) = greet(&rig.target, "SHA256:other", other).await;
     assert!(matches!(answer, Message::HelloAck(_)));
-    let record = Record { seq: SeqNo::new(1), stamp: 0, tolerant: false, phase: Phase::Plain, op: create(2, "f") };
+    let record =
+        Record { seq: SeqNo::new(1), stamp: 0, tolerant: false, phase: Phase::Plain, beside: 0, op: create(2, "f") };
     write_message(&mut writer, &Message::Record(record, Bytes::new())).await.unwrap();
     one.ok(create(2, "mine")).await;
     let file = rig.dir.path().join("root/other/f");
@@ -302,7 +303,7 @@ async fn frames_that_do_not_parse_end_the_connection_and_touch_nothing() {
     source.ok(create(2, "f")).await;
     source.hang_up().await;
     let before = snapshot(&rig.tree());
-    let record = |op| Record { seq: SeqNo::new(2), stamp: 0, tolerant: false, phase: Phase::Plain, op };
+    let record = |op| Record { seq: SeqNo::new(2), stamp: 0, tolerant: false, phase: Phase::Plain, beside: 0, op };
     let good = |op, payload: &'static [u8]| {
         let frame = Frame::record(&record(op), Bytes::from_static(payload));
         [&frame.front[..], &frame.payload[..]].concat()

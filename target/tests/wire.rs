@@ -19,7 +19,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 type Ends = (ReadHalf<DuplexStream>, WriteHalf<DuplexStream>);
 
 fn frame_of(seq: u64, op: Op, payload: &'static [u8]) -> Vec<u8> {
-    let record = Record { seq: SeqNo::new(seq), stamp: 5, tolerant: false, phase: Phase::Plain, op };
+    let record = Record { seq: SeqNo::new(seq), stamp: 5, tolerant: false, phase: Phase::Plain, beside: 0, op };
     let frame = Frame::encode(&Message::Record(record, Bytes::from_static(payload)));
     [frame.front, frame.payload].concat()
 }

@@ -1,7 +1,8 @@
 //! Peers that speak another version, or nonsense: over real QUIC, with the key of the other side of a rig, against the real daemons.
 #![allow(clippy::unwrap_used)]
 
-use protocol::{Features, Hello, HelloAck, Message, Op, RefusalCode, Refused, ReplicaId, SeqNo, VERSION};
+use protocol::frame::HEAD_BYTES;
+use protocol::{Features, Head, Hello, HelloAck, Message, Op, RefusalCode, Refused, ReplicaId, SeqNo, VERSION};
 use replfs_tests::command::Outcome;
 use replfs_tests::peer::{ALPN, FakeTarget, Peer, bytes_in_version, hello};
 use replfs_tests::rig::{Commit, NAME, Rig, Setup};
@@ -110,6 +111,46 @@ fn a_source_says_of_a_target_of_another_version_what_both_are_and_what_to_do() {
     );
 }
 
+/// What the records on a stream say that they may be applied beside, as far as whole heads of them were heard.
+fn beside(mut heard: &[u8]) -> Vec<u16> {
+    let mut found = Vec::new();
+    while let Some(bytes) = heard.first_chunk::<HEAD_BYTES>() {
+        let head = Head::parse(bytes).unwrap();
+        found.push(u16::from_le_bytes([bytes[6], bytes[7]]));
+        heard = heard.get(HEAD_BYTES + head.header_len() + head.payload_len()..).unwrap_or_default();
+    }
+    found
+}
+
+// claim: A222, A279
+#[test]
+fn a_target_from_before_is_not_told_what_records_may_be_applied_beside() {
+    for (features, knows) in [(Features::default(), false), (Features::BUSY, false), (Features::BESIDE, true)] {
+        let mut rig = Rig::prepare(Commit::Real, Setup::default());
+        for number in 0..20 {
+            fs::write(rig.src().join(format!("file{number}")), "content").unwrap();
+        }
+        let target = FakeTarget::listen(&rig.target_state(), ALPN);
+        let replica = ReplicaId::from_bytes([7; 16]);
+        let (clean, empty, damaged, power_lost) = (false, true, false, false);
+        let (software, position) = ("9.9.9".to_owned(), None);
+        let ack =
+            HelloAck { version: VERSION, software, replica, position, clean, empty, damaged, power_lost, features };
+        let came = target.heard_after(bytes_in_version(&Message::HelloAck(ack), VERSION), 1000);
+        let mut words = rig.mount_words();
+        let to = words.iter().position(|word| word == "--target").unwrap() + 1;
+        words[to] = target.address.to_string();
+        let mut mount = rig.program();
+        let outcome = rig.mounted(mount.arg("mount").args(&words));
+        outcome.ok();
+        let beside = beside(&came.recv_timeout(PATIENCE).unwrap());
+        assert!(beside.len() > 2, "{features:?}: {beside:?}");
+        let told = beside.iter().any(|beside| *beside > 0);
+        assert_eq!(told, knows, "{features:?}: {beside:?}");
+        rig.kill_source();
+    }
+}
+
 // claim: A222
 #[test]
 fn offers_that_are_not_known_are_passed_over_and_demands_are_named() {
@@ -119,7 +160,8 @@ fn offers_that_are_not_known_are_passed_over_and_demands_are_named() {
     let refused = refusal(&mut peer);
     assert!(refused.code == RefusalCode::Version && refused.text.contains("feature 63"), "{refused:?}");
     assert!(refused.text.contains("9.9.9") && refused.text.contains("same release"), "{refused:?}");
-    for (features, answered) in [(0, 0), (1, 1), (0xffff_fffd, 1), (0xffff_fffe, 3), (0xffff_ffff, 3)] {
+    for (features, answered) in [(0, 0), (1, 1), (0xffff_fff9, 1), (0xffff_fffd, 5), (0xffff_fffa, 3), (0xffff_ffff, 7)]
+    {
         let mut peer = as_source(&rig);
         peer.say(&Message::Hello(Hello { features: Features::from_bits(features), set: Some([6; 16]), ..hello() }));
         match peer.hear().unwrap() {
@@ -151,8 +193,14 @@ fn nonsense_and_what_is_old_changes_nothing_and_keeps_nobody_out() {
         path: protocol::RelPath::new(b"file").unwrap(),
         parent_mtime: protocol::Time { secs: 1, nanos: 0 },
     };
-    let record =
-        protocol::Record { seq: SeqNo::new(1), stamp: 0, tolerant: true, phase: protocol::Phase::Plain, op: write };
+    let record = protocol::Record {
+        seq: SeqNo::new(1),
+        stamp: 0,
+        tolerant: true,
+        phase: protocol::Phase::Plain,
+        beside: 0,
+        op: write,
+    };
     let good = bytes_in_version(&Message::Record(record, protocol_bytes()), 1);
     for round in 0..60 {
         let mut bad = good.clone();

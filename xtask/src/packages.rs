@@ -28,7 +28,7 @@ const NEEDED: [(&str, &str); 19] = [
 ];
 
 /// The same, for those who name them only.
-const NAMED: [(&str, &str); 10] = [
+const NAMED: [(&str, &str); 11] = [
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
     ("psql", "postgresql"),
@@ -39,6 +39,7 @@ const NAMED: [(&str, &str); 10] = [
     ("glusterfs", "glusterfs-client"),
     ("lsyncd", "lsyncd"),
     ("inotifywait", "inotify-tools"),
+    ("perf", "linux-perf"),
 ];
 
 /// Installs what is missing, as root on Debian or Ubuntu; anywhere else says what to install. `these`: the programs needed,

@@ -42,6 +42,18 @@ pub fn build_release() -> Result<PathBuf> {
     Ok(output.join("release/replfs"))
 }
 
+/// The binary that `REPLFS_BIN` names, or else the optimized one, built; rigs of this process use it from now on. To be called before there
+/// is a second thread.
+pub fn optimized() -> Result<PathBuf> {
+    let binary = match std::env::var_os("REPLFS_BIN") {
+        Some(given) => PathBuf::from(given),
+        None => build_release()?,
+    };
+    // SAFETY: no other thread runs yet that could read the environment.
+    unsafe { std::env::set_var("REPLFS_BIN", &binary) };
+    Ok(binary)
+}
+
 /// Where a program is in `PATH` or the directories for administration, which the `PATH` of ordinary users lacks.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -79,6 +79,10 @@ impl Feed for SourceFeed {
         }
     }
 
+    fn gathers(&self) -> bool {
+        self.srm.gathers()
+    }
+
     fn next_frame(&self, generation: u64) -> Result<Option<Frame>, Again> {
         self.srm.next_frame(generation).map_err(|_| Again)
     }

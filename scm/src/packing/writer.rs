@@ -1,6 +1,8 @@
 //! The writer that makes blocks of what a stream sends.
 
 use super::Packing;
+use crate::outlet::Outlet;
+use bytes::{Buf, Bytes};
 use platform::pack::Packer;
 use protocol::MAX_BLOCK_BYTES;
 use std::io;
@@ -19,11 +21,11 @@ pub type Goodput = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 
 /// The writer for what comes after the greeting: one that packs, where that is agreed.
 pub(crate) fn writer<'a>(
-    inner: &'a mut (dyn AsyncWrite + Send + Unpin),
+    inner: &'a mut (dyn Outlet + 'a),
     goodput: &'a Goodput,
     packing: Option<&'a Arc<Packing>>,
     name: String,
-) -> Box<dyn AsyncWrite + Send + Unpin + 'a> {
+) -> Box<dyn Outlet + 'a> {
     match packing.filter(|packing| packing.is_agreed()) {
         None => Box::new(inner),
         Some(packing) => Box::new(PackedWriter::new(inner, goodput, packing, name)),
@@ -32,7 +34,7 @@ pub(crate) fn writer<'a>(
 
 /// Makes a block of what is written at once: a batch, or a payload. What goes plain is not copied.
 struct PackedWriter<'a> {
-    inner: &'a mut (dyn AsyncWrite + Send + Unpin),
+    inner: &'a mut (dyn Outlet + 'a),
     goodput: &'a Goodput,
     packing: &'a Packing,
     name: String,
@@ -46,6 +48,14 @@ struct PackedWriter<'a> {
     block: Option<Block>,
 }
 
+/// What becomes of bytes, and of how many.
+enum Begun {
+    /// They are in a block, and leave with what is written next, or with the flush.
+    Packed(usize),
+    /// They are to follow as they are.
+    Plain(usize),
+}
+
 /// The block that is being sent.
 struct Block {
     begun: Instant,
@@ -55,12 +65,7 @@ struct Block {
 }
 
 impl<'a> PackedWriter<'a> {
-    fn new(
-        inner: &'a mut (dyn AsyncWrite + Send + Unpin),
-        goodput: &'a Goodput,
-        packing: &'a Packing,
-        name: String,
-    ) -> Self {
+    fn new(inner: &'a mut (dyn Outlet + 'a), goodput: &'a Goodput, packing: &'a Packing, name: String) -> Self {
         let mut packer = Packer::new(packing.mode);
         packing.streams.lock().insert(name.clone(), packer.choice().now());
         Self {
@@ -114,6 +119,19 @@ impl<'a> PackedWriter<'a> {
         }
     }
 
+    /// Goes on with the block that is being sent, or begins one of these bytes.
+    fn poll_begun(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<Begun>> {
+        ready!(self.poll_ahead(cx))?;
+        if self.plain == 0 {
+            let raw = &bytes[..bytes.len().min(MAX_BLOCK_BYTES)];
+            if self.begin(raw) {
+                return Poll::Ready(Ok(Begun::Packed(raw.len())));
+            }
+            ready!(self.poll_ahead(cx))?;
+        }
+        Poll::Ready(Ok(Begun::Plain(bytes.len().min(self.plain))))
+    }
+
     /// Writes what is ahead of everything else.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.packer.block().len() {
@@ -138,16 +156,11 @@ impl AsyncWrite for PackedWriter<'_> {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        ready!(writer.poll_ahead(cx))?;
-        if writer.plain == 0 {
-            let raw = &bytes[..bytes.len().min(MAX_BLOCK_BYTES)];
-            if writer.begin(raw) {
-                // It leaves with what is written next, or with the flush.
-                return Poll::Ready(Ok(raw.len()));
-            }
-            ready!(writer.poll_ahead(cx))?;
-        }
-        let polled = Pin::new(&mut *writer.inner).poll_write(cx, &bytes[..bytes.len().min(writer.plain)]);
+        let plain = match ready!(writer.poll_begun(cx, bytes))? {
+            Begun::Packed(bytes) => return Poll::Ready(Ok(bytes)),
+            Begun::Plain(bytes) => bytes,
+        };
+        let polled = Pin::new(&mut *writer.inner).poll_write(cx, &bytes[..plain]);
         let Poll::Ready(wrote) = polled else {
             writer.note(false);
             return Poll::Pending;
@@ -171,6 +184,35 @@ impl AsyncWrite for PackedWriter<'_> {
     }
 }
 
+impl Outlet for PackedWriter<'_> {
+    fn poll_hand(self: Pin<&mut Self>, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<()>> {
+        let writer = self.get_mut();
+        if chunk.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(writer.poll_begun(cx, chunk))? {
+            Begun::Packed(bytes) => {
+                chunk.advance(bytes);
+                Poll::Ready(Ok(()))
+            }
+            Begun::Plain(bytes) => {
+                let mut part = chunk.slice(..bytes);
+                let polled = Pin::new(&mut *writer.inner).poll_hand(cx, &mut part);
+                if polled.is_pending() {
+                    writer.note(false);
+                    return Poll::Pending;
+                }
+                ready!(polled)?;
+                let handed = bytes - part.len();
+                chunk.advance(handed);
+                writer.plain -= handed;
+                writer.note(true);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
 impl Drop for PackedWriter<'_> {
     fn drop(&mut self) {
         self.packing.streams.lock().remove(&self.name);
@@ -181,6 +223,8 @@ impl Drop for PackedWriter<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::outlet::Loader;
+    use crate::outlet::tests::{Kept, frame, uncopied};
     use crate::packing::Packed;
     use platform::pack::{Mode, Unpacker};
     use protocol::Features;
@@ -236,11 +280,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_payload_that_goes_plain_is_not_copied() {
+        let payload = frame(600_000);
+        let goodput: Goodput = Box::new(|| None);
+        let mut kept = Kept::default();
+        let mut loader = Loader::default();
+        // Without a word of what the path carries nothing is packed.
+        let packing = agreed(Mode::Auto);
+        let mut to = writer(&mut kept, &goodput, Some(&packing), "session".to_owned());
+        loader.push(payload.clone(), &mut *to).await.unwrap();
+        to.flush().await.unwrap();
+        drop(to);
+        assert_eq!(uncopied(&kept, &payload.payload), payload.payload.len());
+    }
+
+    #[tokio::test]
     async fn without_agreement_everything_goes_as_it_is() {
         let old = Packing::new(Mode::Lz4);
         old.agree(Features::BUSY);
         let off = agreed(Mode::Off);
-        assert_eq!((off.offer(Features::BUSY), old.offer(Features::BUSY)), (Features::BUSY, Features::OURS));
+        let both = Features::BUSY.and(Features::PACKED);
+        assert_eq!((off.offer(Features::BUSY), old.offer(Features::BUSY)), (Features::BUSY, both));
         for packing in [old, off] {
             let (arrived, back) = sent(&packing, &writes(), Some(1000)).await;
             assert!(back == writes().concat() && arrived == back.len() && packing.now() == Packed::default());

@@ -124,7 +124,8 @@ impl<H: Handle> Held<H> {
             }
         }
         let mut files = std::mem::take(&mut self.files);
-        files.retain(|_, (node, _)| self.is_there(node));
+        // Of one without a known name the target may have it under one that nobody has looked up: only that one's note says what changed.
+        files.retain(|_, (node, _)| self.is_there(node) || node.links().is_empty());
         self.files = files;
         let mut linked = std::mem::take(&mut self.linked);
         linked.retain(|_, node| !node.links().iter().all(|(dir, _)| self.is_inside(dir)));

@@ -349,6 +349,24 @@ fn a_marked_directory_that_is_deleted_or_moves_is_no_more_or_moves() {
 }
 
 #[test]
+fn what_changed_of_a_file_whose_only_known_name_went_is_not_forgotten_with_the_directory_it_was_in() {
+    let mut bench = Bench::new(12);
+    let root = bench.root.clone();
+    let dir = bench.there(&root, "d");
+    let file = bench.there(&dir, "f");
+    bench.held.touched(&file, Touch::Data(0..4096)).unwrap();
+    // Another name is left, which nobody has looked up.
+    remove(&file, &dir, "f");
+    bench.held.unnamed(&dir, &name("f"), &file, false, false).unwrap();
+    for number in 0..50 {
+        bench.make(&dir, &number.to_string());
+    }
+    let (_, rest) = bench.reshape();
+    assert_eq!(rest.folded.iter().map(Handle::id).collect::<Vec<_>>(), [dir.id()]);
+    assert!(rest.files.iter().any(|(node, dirt)| node.id() == file.id() && !dirt.data.is_empty()), "{:?}", rest.files);
+}
+
+#[test]
 fn an_answer_does_not_outlive_the_look_that_asked_for_it() {
     let root = node(1);
     let text = name("a");

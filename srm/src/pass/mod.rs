@@ -332,7 +332,7 @@ impl Srm {
     /// Queues a record of a pass.
     fn queue_of_pass(&self, core: &mut Core, draft: Draft) -> Option<SeqNo> {
         let before = core.backlog.bytes();
-        let seq = self.queue(core, draft, 0).0?;
+        let seq = self.queue(core, draft, 0).seq?;
         core.share.queued(seq, core.backlog.bytes() - before);
         Some(seq)
     }

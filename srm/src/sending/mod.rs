@@ -111,13 +111,12 @@ impl Core {
 
     /// What is queued and was not sent, and what is remembered.
     fn unsent(&self) -> Amount {
-        let (operations, bytes, stamp) = self.backlog.unsent();
-        let oldest = [stamp, self.absorbed_since].into_iter().flatten().min();
-        let operations = operations + self.absorbed;
+        let oldest = [self.backlog.oldest_unsent_stamp(), self.absorbed_since].into_iter().flatten().min();
+        let operations = self.backlog.unsent() + self.absorbed;
         // Of what is not in memory nobody knows the age without reading it.
         let age = oldest.map_or(0, |stamp| sys::now_ns().saturating_sub(stamp));
         let since = (operations > 0).then(|| machine::steady_ns().saturating_sub(age));
-        Amount { operations, bytes: bytes + self.absorbed_bytes, since }
+        Amount { operations, bytes: self.backlog.unsent_bytes() + self.absorbed_bytes, since }
     }
 
     /// What is to be seen of it.

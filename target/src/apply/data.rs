@@ -8,6 +8,7 @@ use rustix::fs::{FallocateFlags, FileType};
 use rustix::io::Errno;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 /// Piece in which bytes are copied or zeroed where the kernel does not do it.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -25,10 +26,7 @@ impl Applier {
         let after = (after.0, self.keep_mode(fd.as_fd(), after.1)?);
         write_all(fd.as_fd(), payload, offset)?;
         self.after_data(fd.as_fd(), after)?;
-        if durable {
-            rustix::fs::fdatasync(&fd)?;
-        }
-        Ok(())
+        if durable { self.sync(fd, true) } else { Ok(()) }
     }
 
     /// What follows data that is there already.
@@ -91,13 +89,15 @@ impl Applier {
         match FileType::from_raw_mode(attr::stat(&node)?.st_mode) {
             FileType::RegularFile => {
                 let fd = self.file(place)?;
-                if data_only { rustix::fs::fdatasync(fd)? } else { rustix::fs::fsync(fd)? }
+                self.sync(fd, data_only)
             }
-            FileType::Directory => rustix::fs::fsync(dir::reopen(node.as_fd())?)?,
+            FileType::Directory => {
+                let fd = Arc::new(dir::reopen(node.as_fd())?);
+                self.sync(fd, false)
+            }
             // These have no content of their own to make durable.
-            _ => {}
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The source has closed an orphan.

@@ -30,12 +30,13 @@ use crate::aside::Aside;
 use crate::home::Home;
 use crate::limits::Limits;
 use crate::status::Facts;
+use crate::syncs::Unsynced;
 use bytes::Bytes;
 use descriptors::{Files, Parents};
 use list::Listing;
 use protocol::{Answer, At, Mark, Name, Op, Phase, Place, Record, RelPath};
 use rustix::fs::AtFlags;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Applies records to one replica.
@@ -49,6 +50,10 @@ pub(crate) struct Applier {
     /// Owners can be set, for all that is known before it is tried.
     root: bool,
     limits: Limits,
+    /// What a record asks to be durable is left to the worker.
+    pub leaves_syncs: bool,
+    /// What was left to it.
+    unsynced: Option<Unsynced>,
 }
 
 /// How a record that changes names is to be applied.
@@ -68,7 +73,23 @@ impl Applier {
         let aside = Aside::new(home.clone());
         let root = rustix::process::geteuid().is_root();
         let limits = home.limits;
-        Self { home, facts, files: Files::default(), parents: Parents::default(), aside, listing: None, root, limits }
+        let (files, parents) = (Files::default(), Parents::default());
+        Self { home, facts, files, parents, aside, listing: None, root, limits, leaves_syncs: false, unsynced: None }
+    }
+
+    /// What the last record asked to be durable and is not, where that is left to the worker.
+    pub fn take_unsynced(&mut self) -> Option<Unsynced> {
+        self.unsynced.take()
+    }
+
+    /// Makes durable, or leaves it.
+    fn sync(&mut self, file: Arc<OwnedFd>, data_only: bool) -> Result<(), Fault> {
+        let unsynced = Unsynced { file, data_only };
+        if self.leaves_syncs {
+            self.unsynced = Some(unsynced);
+            return Ok(());
+        }
+        Ok(unsynced.sync()?)
     }
 
     /// Whether doing a record again, after nobody knows how much of it was done, needs to know that it was begun.

@@ -189,7 +189,7 @@ impl Source {
     }
 
     pub async fn send_as(&mut self, seq: u64, tolerant: bool, op: Op, payload: &[u8]) {
-        let record = Record { seq: SeqNo::new(seq), stamp: 0, tolerant, phase: Phase::Plain, op };
+        let record = Record { seq: SeqNo::new(seq), stamp: 0, tolerant, phase: Phase::Plain, beside: 0, op };
         let message = Message::Record(record, Bytes::copy_from_slice(payload));
         write_message(&mut self.writer, &message).await.unwrap();
     }

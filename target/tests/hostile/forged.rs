@@ -76,7 +76,7 @@ async fn refused(pipe: Pipe, bytes: &[u8], what: &str) {
 }
 
 fn record(op: Op, payload: Vec<u8>) -> Message {
-    let record = Record { seq: SeqNo::new(1), stamp: 0, tolerant: true, phase: Phase::Plain, op };
+    let record = Record { seq: SeqNo::new(1), stamp: 0, tolerant: true, phase: Phase::Plain, beside: 0, op };
     Message::Record(record, Bytes::from(payload))
 }
 

@@ -12,7 +12,7 @@ fn frame(message: &Message) -> Vec<u8> {
 }
 
 fn record(seq: u64, op: Op, payload: &'static [u8]) -> Vec<u8> {
-    let record = Record { seq: SeqNo::new(seq), stamp: 0, tolerant: false, phase: Phase::Plain, op };
+    let record = Record { seq: SeqNo::new(seq), stamp: 0, tolerant: false, phase: Phase::Plain, beside: 0, op };
     frame(&Message::Record(record, payload.into()))
 }
 

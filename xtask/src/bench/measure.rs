@@ -77,10 +77,9 @@ pub fn measure(scene: &mut Scene, case: &Case, rounds: Rounds) -> Result<Measure
         if round >= rounds.least && start.elapsed() > rounds.share {
             break;
         }
-        let sides = if round % 2 == 0 { [Side::Bare, Side::Mount] } else { [Side::Mount, Side::Bare] };
         let mut pair = Pair::default();
         let mut doubt = None;
-        for side in sides {
+        for side in Side::order(round) {
             let (rate, unit) = unit(scene, case, side, rounds.scale).with_context(|| format!("{side:?}"))?;
             measured.unit = unit;
             match side {

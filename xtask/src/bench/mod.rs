@@ -9,11 +9,14 @@ mod disk;
 mod effort;
 mod fixture;
 mod floors;
+mod link;
 mod machine;
 mod measure;
 mod options;
 mod peers;
 mod postgres;
+mod profile;
+mod quic;
 mod report;
 mod scene;
 mod state;
@@ -30,11 +33,15 @@ use report::{Report, Row};
 use scene::Scene;
 use state::State;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Measures what was asked for; whether nothing broke and, with `--check`, no floor was missed.
 pub fn run(options: &Options) -> Result<bool> {
     let all = cases::all();
+    if options.list && options.link {
+        link::list();
+        return Ok(true);
+    }
     if options.list {
         for case in &all {
             println!("{:<24} {}", case.name, case.about);
@@ -46,6 +53,12 @@ pub fn run(options: &Options) -> Result<bool> {
     if let Some(asked) = &options.peers {
         return peers::run(options, asked, before.as_ref());
     }
+    if options.profile {
+        return profile::run(options);
+    }
+    if options.link {
+        return link::run(options, before.as_ref());
+    }
     let cases = options.chosen(&all)?;
     test::require_fuse()?;
     packages::require(&["sqlite3", "tar", "mount"])?;
@@ -53,12 +66,7 @@ pub fn run(options: &Options) -> Result<bool> {
         // They take up room, but they do not change what is measured.
         eprintln!("xtask: {error:#}");
     }
-    let binary = match std::env::var_os("REPLFS_BIN") {
-        Some(given) => PathBuf::from(given),
-        None => run::build_release()?,
-    };
-    // SAFETY: no other thread runs yet that could read the environment.
-    unsafe { std::env::set_var("REPLFS_BIN", &binary) };
+    let binary = run::optimized()?;
     signals::note();
 
     let mut report = Report::begin(Machine::here(&binary, options.in_memory), today(), options.scale());

@@ -19,6 +19,12 @@ pub struct Options {
     /// Beside other ways of having a replica, W1 to W9 at their reference size, in namespaces of its own [default: all of them]
     #[arg(long, value_name = "PEER,...", value_delimiter = ',', num_args = 0.., conflicts_with_all = ["state", "commit"])]
     pub peers: Option<Vec<Kind>>,
+    /// Beside bare QUIC: what is promised of the link, and what replication takes of the processors
+    #[arg(long, conflicts_with_all = ["state", "commit", "peers", "in_memory"])]
+    pub link: bool,
+    /// What both daemons spend their time with while an application writes, seen by perf; with --save as flame graphs too
+    #[arg(long, conflicts_with_all = ["state", "commit", "peers", "in_memory", "link", "json", "compare", "check", "rounds", "list"])]
+    pub profile: bool,
     /// Only these states [default: all]
     #[arg(long, value_name = "STATE,...", value_delimiter = ',')]
     state: Vec<Asked>,

@@ -32,6 +32,13 @@ pub enum Side {
     Mount,
 }
 
+impl Side {
+    /// Who is first in a round and who second: that alternates.
+    pub fn order(round: usize) -> [Self; 2] {
+        if round.is_multiple_of(2) { [Self::Bare, Self::Mount] } else { [Self::Mount, Self::Bare] }
+    }
+}
+
 /// A journal in memory alone: what it has no room for is waited for, as it is without one.
 const MEMORY_JOURNAL: [&str; 2] = ["--journal-size", "0"];
 

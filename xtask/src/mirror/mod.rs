@@ -14,7 +14,6 @@ use clap::Args;
 use peers::Peers;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 
 /// The words after `bench-mirror`.
 #[derive(Args)]
@@ -44,12 +43,7 @@ pub fn run(options: &Options) -> Result<bool> {
     test::require_fuse()?;
     packages::require(&["rsync", "sshd", "ssh"])?;
     test::remove_leftovers()?;
-    let binary = match std::env::var_os("REPLFS_BIN") {
-        Some(given) => PathBuf::from(given),
-        None => run::build_release()?,
-    };
-    // SAFETY: no other thread runs yet that could read the environment.
-    unsafe { std::env::set_var("REPLFS_BIN", &binary) };
+    let binary = run::optimized()?;
     let mut text = format!("# Mirror beside rsync, {}\n\n{}\n", today(), Machine::here(&binary, false));
     let about = "Both ends on this machine, over 127.0.0.1, alternating, caches warm; medians. Bytes are those of the protocol, without what \
         ssh, QUIC, TCP and UDP put around them.";

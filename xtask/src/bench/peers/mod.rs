@@ -15,7 +15,7 @@ mod replfs;
 mod report;
 mod round;
 mod row;
-mod spent;
+pub mod spent;
 mod stream;
 mod unit;
 mod watched;
@@ -71,12 +71,7 @@ fn outside(options: &Options, kinds: &[Kind], before: Option<&compare::Run>) -> 
         // They take up room, but they do not change what is measured.
         eprintln!("xtask: {error:#}");
     }
-    let binary = match std::env::var_os("REPLFS_BIN") {
-        Some(given) => PathBuf::from(given),
-        None => run::build_release()?,
-    };
-    // SAFETY: no other thread runs yet that could read the environment.
-    unsafe { std::env::set_var("REPLFS_BIN", &binary) };
+    let binary = run::optimized()?;
     let ground = Ground::new(&binary)?;
     fs::write(ground.file(LEFT_OUT), serde_json::to_string(&left_out)?)?;
     signals::note();

@@ -1,12 +1,8 @@
 //! How fast a bare quinn stream is here: what is still to be sent when an application ends may take as long as one.
 
+use crate::bench::quic::{Ends, Manner, NAME};
 use anyhow::{Context, Result};
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Endpoint, ServerConfig, VarInt};
-use rustls::RootCertStore;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use quinn::{Endpoint, VarInt};
 use std::time::{Duration, Instant};
 
 /// What is sent.
@@ -14,9 +10,6 @@ const BYTES: usize = 256 << 20;
 
 /// In pieces of so many.
 const PIECE: usize = 64 << 10;
-
-/// The name in the certificate.
-const NAME: &str = "bench";
 
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,13 +21,11 @@ pub fn rate() -> Result<f64> {
 }
 
 async fn measured() -> Result<f64> {
-    let key = rcgen::KeyPair::generate()?;
-    let certificate = rcgen::CertificateParams::new(vec![NAME.to_owned()])?.self_signed(&key)?.der().clone();
-    let server = server(certificate.clone(), PrivatePkcs8KeyDer::from(key.serialize_der()).into())?;
+    let ends = Ends::new()?;
+    let server = ends.server(Manner::Plain)?;
     let at = server.local_addr()?;
     let received = tokio::spawn(receive(server));
-    let client = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into())?;
-    let connection = client.connect_with(trusting(&certificate)?, at, NAME)?.await?;
+    let connection = ends.client(Manner::Plain)?.connect(at, NAME)?.await?;
     let mut stream = connection.open_uni().await?;
     let piece = vec![0x5a; PIECE];
     let start = Instant::now();
@@ -55,20 +46,4 @@ async fn receive(server: Endpoint) -> Result<()> {
     let mut buffer = vec![0; PIECE];
     while stream.read(&mut buffer).await?.is_some() {}
     Ok(())
-}
-
-fn server(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Result<Endpoint> {
-    let config = ServerConfig::with_single_cert(vec![certificate], key)?;
-    Ok(Endpoint::server(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?)
-}
-
-fn trusting(certificate: &CertificateDer<'static>) -> Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?)))
 }

@@ -1,0 +1,60 @@
+//! What travels together, and what is sent before all of it is there (C4).
+#![allow(clippy::unwrap_used)]
+
+use replfs_tests::rig::{Commit, Rig, Setup};
+use replfs_tests::seed::Random;
+use std::fs::{self, File};
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+const WRITERS: u64 = 8;
+const APPENDS: u64 = 250;
+
+// claim: A280
+#[test]
+fn on_a_line_that_is_busy_what_nobody_waits_for_leaves_together() {
+    let rig = Rig::with(Commit::Real, Setup::default().linked());
+    rig.settle();
+    rig.link().delay(Duration::from_millis(20));
+    let before = (rig.link().forwarded(), rig.status().target().operations.values().sum::<u64>());
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let mnt = rig.mnt();
+            scope.spawn(move || {
+                let mut file = File::create(mnt.join(format!("log{writer}"))).unwrap();
+                for line in 0..APPENDS {
+                    writeln!(file, "writer {writer}, line {line}").unwrap();
+                }
+            });
+        }
+    });
+    rig.settle();
+    let records = rig.status().target().operations.values().sum::<u64>() - before.1;
+    let datagrams = rig.link().forwarded() - before.0;
+    println!("{records} records in {datagrams} datagrams, both ways");
+    assert!(records >= WRITERS * APPENDS, "each append is a record: {records}");
+    assert!(datagrams < records / 2, "{datagrams} datagrams for {records} records");
+    rig.finish();
+}
+
+// claim: A280
+#[test]
+fn a_large_write_that_is_waited_for_goes_in_pieces_and_another_one_whole() {
+    // The kernel makes two requests of it where its buffer begins within a page.
+    for (commit, records) in [(Commit::Sync, 4..=5), (Commit::Real, 1..=2)] {
+        let rig = Rig::with(commit, Setup::default());
+        let file = rig.mnt().join("file");
+        fs::write(&file, "one").unwrap();
+        rig.settle();
+        let before = rig.status().target().operations["write"];
+        let bytes = Random::new(1).bytes(1 << 20);
+        let file = File::options().write(true).open(&file).unwrap();
+        assert_eq!((&file).write(&bytes).unwrap(), bytes.len());
+        drop(file);
+        rig.settle();
+        let sent = rig.status().target().operations["write"] - before;
+        assert!(records.contains(&sent), "{commit:?}: {sent}");
+        rig.finish();
+    }
+}
