@@ -28,6 +28,7 @@ mod progress;
 mod reach;
 mod restore;
 mod roll_back;
+mod send;
 mod serve;
 mod set;
 mod source;
@@ -78,6 +79,7 @@ fn run(command: Command, flags: MountFlags) -> Result<(), Failure> {
         Command::Bypass(args) => bypass::run(&args),
         Command::Commit(args) => commit::run(&args),
         Command::Limit(args) => limit::run(&args),
+        Command::Send(args) => send::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::RollBack(args) => roll_back::run(&args),
         Command::Mirror(args) => mirror::run(&args),

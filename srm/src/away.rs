@@ -88,6 +88,7 @@ impl Core {
         self.questions.retain(|seq, _| *seq <= newest);
         self.flags.given_up(newest);
         self.marks = crate::commit::Marks::default();
+        self.sending.cut(newest);
         self.generation += 1;
         true
     }

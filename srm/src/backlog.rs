@@ -130,6 +130,10 @@ impl Backlog {
             backlog.sent = next.prev();
         }
         backlog.store = Some(Store { journal, reader: None });
+        if resumed {
+            // How old the oldest is may be asked before any of it is sent.
+            backlog.load()?;
+        }
         Ok(backlog)
     }
 
@@ -213,6 +217,11 @@ impl Backlog {
     /// The newest number that a target can have.
     pub fn sent(&self) -> SeqNo {
         self.sent
+    }
+
+    /// The number that is sent next.
+    pub fn next_to_send(&self) -> SeqNo {
+        self.cursor
     }
 
     /// Everything up to `applied` is done with. Numbers that were never given out are ignored. An error: the journal cannot be read.
@@ -363,6 +372,12 @@ impl Backlog {
     /// Bytes that are queued and not sent.
     pub fn unsent_bytes(&self) -> u64 {
         self.bytes - self.in_flight_bytes
+    }
+
+    /// When the oldest of those was numbered, as below, where it is in memory.
+    pub fn oldest_unsent_stamp(&self) -> Option<u64> {
+        let index = usize::try_from(self.cursor.since(self.oldest)).ok()?;
+        self.frames.get(index).map(|queued| queued.stamp)
     }
 
     /// When the oldest queued operation was numbered: nanoseconds since 1970 on the source's clock.

@@ -1,9 +1,9 @@
-//! The thread that watches time: a mode degrades when the target does not answer, and replies that were released under
-//! somebody's lock go out.
+//! The thread that watches time: a mode degrades when the target does not answer, what was held for a time is let go, and replies that were
+//! released under somebody's lock go out.
 
 use crate::Srm;
 use crate::core::Link;
-use platform::machine;
+use platform::{machine, sys};
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -51,9 +51,17 @@ impl Srm {
             core.release_replies();
             tracing::warn!(event = "degraded", "the target does not answer; changes are queued and not waited for");
         }
+        if core.sending.has_windows() {
+            core.sending.tell_time(sys::minute_of_day());
+        }
+        let moved = core.look_at_sending();
         let due = std::mem::take(&mut core.released);
         let stopped = core.stopped;
         drop(core);
+        if moved.let_go {
+            self.wake();
+            self.changed.notify_all();
+        }
         for reply in due {
             reply();
         }

@@ -13,6 +13,7 @@ use crate::map::{Gate, Held, Lost, Pass, Scope, Touch};
 use crate::pass::Share;
 use crate::remote::Remote;
 use crate::replies::{Replies, Reply};
+use crate::sending::Sending;
 use crate::stand::StandFile;
 use crate::status::CommitMode;
 use bytes::Bytes;
@@ -87,6 +88,8 @@ pub(crate) struct Core {
     /// Where the replica is not a prefix.
     pub incoherent: Incoherent,
     pub commit: Commit,
+    /// What may be sent now, and what is held.
+    pub sending: Sending,
     /// What `near` measures by.
     pub marks: Marks,
     pub degraded: bool,
@@ -217,6 +220,7 @@ impl Core {
             coherent_at: None,
             incoherent: Incoherent::default(),
             commit: config.commit,
+            sending: Sending::default(),
             marks: Marks::default(),
             degraded: false,
             remote: Remote::default(),
@@ -274,6 +278,7 @@ impl Core {
             Ok(seq) => {
                 // A clock that is put back makes nothing younger.
                 self.marks.numbered(seq, self.backlog.bytes() - before, machine::steady_ns());
+                self.count_held(self.backlog.bytes() - before);
                 *self.sent_operations.entry(word).or_default() += 1;
                 return Some(seq);
             }
@@ -319,6 +324,7 @@ impl Core {
         self.absorbed += 1;
         self.absorbed_bytes += bytes as u64;
         self.absorbed_since.get_or_insert_with(sys::now_ns);
+        self.count_held(bytes as u64);
         Ticket::NONE
     }
 
@@ -444,6 +450,11 @@ impl Core {
         self.lanes.end_generation();
         self.generation += 1;
         self.release_replies();
+    }
+
+    /// Content beside the stream stands still, or goes on.
+    pub fn hold_lanes(&self, hold: bool) {
+        self.lanes.hold(hold);
     }
 
     /// The replica turned out not to be what it should be.

@@ -106,8 +106,8 @@ impl Srm {
         }
         core.replica = Some(ack.replica);
         let mut pass = None;
-        if matches!(core.gate, Gate::Due) && core.bypass {
-            // Switching on again begins the connection anew.
+        if matches!(core.gate, Gate::Due) && (core.bypass || !core.sending.lets_repair()) {
+            // Switching on again, or what lets go of it, begins the connection anew.
             core.link = Link::Up;
             core.connections += 1;
             return Ok(());
@@ -188,11 +188,18 @@ impl Srm {
         self.core.lock().gathers()
     }
 
-    /// The next frame to send; `None` while there is nothing, or no room in the window.
+    /// The next frame to send; `None` while there is nothing, no room in the window, or a rule that holds it.
     pub fn next_frame(&self, generation: u64) -> Result<Option<Frame>, Restart> {
         let mut core = self.core.lock();
+        let moved = core.look_at_sending();
+        if moved.let_go {
+            self.changed.notify_all();
+        }
         if core.generation != generation {
             return Err(Restart);
+        }
+        if core.is_held_back() {
+            return Ok(None);
         }
         let frame = match core.backlog.take(WINDOW) {
             Ok(frame) => frame,

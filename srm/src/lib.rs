@@ -2,7 +2,7 @@
 //!
 //! `backlog`, `commit`, `incoherent`, `replies` and `map` are pure; `core` holds them together under one lock; `away` gives a queue up for what it changed; `live` and `names` take what the FUSE
 //! layer did; `feed` is what a connection to the target pulls from and reports to, `lanes` what those beside it do; `pass`
-//! repairs; `remote` asks the target first; `said` is what a target may say; `verify` compares; `clock` watches time; `stand`, `held_file` and `restart` let the next daemon go on where this one was killed,
+//! repairs; `remote` asks the target first; `said` is what a target may say; `sending` holds what is queued until a rule lets go of it; `verify` compares; `clock` watches time; `stand`, `held_file` and `restart` let the next daemon go on where this one was killed,
 //! and `hot` where the machine lost power. `stepped` is for the simulator: all of it without its threads.
 //!
 //! Lock order: namespace, nodes (`platform::tree`), then the core, then the lanes. The core is held for moments and never while anything
@@ -36,6 +36,7 @@ mod replies;
 mod restart;
 mod room;
 pub mod said;
+pub mod sending;
 pub mod set;
 mod stand;
 pub mod status;

@@ -72,7 +72,11 @@ impl Srm {
             Gate::Clean if !core.flags.is_empty() => Try::All,
             _ => return,
         };
-        let able = matches!(core.link, Link::Up) && !core.bypass && !core.stopped;
+        let let_go = match what {
+            Try::Probe => core.sending.is_open(),
+            Try::All => core.sending.lets_repair(),
+        };
+        let able = matches!(core.link, Link::Up) && !core.bypass && !core.stopped && let_go;
         if !able || !core.flags.take_due(machine::now()) {
             return;
         }

@@ -156,6 +156,7 @@ impl Srm {
         }
         let waits_for_nothing = !matches!(core.link, Link::Up)
             || core.halted.is_some()
+            || core.is_held_back()
             || matches!(core.gate, Gate::Due | Gate::Held(_))
             || machine::since(core.progress_at) >= self.config.degrade_after;
         let (admitted, used) = (self.room.admitted.load(Ordering::Relaxed), core.backlog.used_bytes());

@@ -1,6 +1,7 @@
 //! What the source shows of itself and its target (W2): numbers and states, for people and programs. Formatting is
 //! the command line's.
 
+use crate::sending::Rule;
 use crate::verify::VerifyStatus;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -109,7 +110,7 @@ pub enum TargetState {
     Setup,
     /// Everything travels as it happens.
     Connected,
-    /// The target is away; changes are kept, or remembered as "mirror due".
+    /// The target is away, or a rule holds what is for it; changes are kept, or remembered as "mirror due".
     Accumulating,
     /// Source and target are being compared and what differs is sent, beside what happens.
     Mirroring,
@@ -155,6 +156,23 @@ pub struct Held {
     pub entries: u64,
     /// Bytes of changed ranges.
     pub bytes: u64,
+}
+
+/// What is held until a rule lets go of it (S4).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendStatus {
+    /// The rules, of which each lets go; none: everything is sent at once.
+    pub rules: Vec<Rule>,
+    /// Something is held by them now.
+    pub holding: bool,
+    /// Operations that are, queued or remembered.
+    pub operations: u64,
+    /// Bytes of those, as they travel.
+    pub bytes: u64,
+    /// Age of the oldest of those in milliseconds.
+    pub millis: u64,
+    /// In so many milliseconds time alone lets go of them; none: it never does, or nothing is held for a time.
+    pub opens_in_ms: Option<u64>,
 }
 
 /// What a target takes long over.
@@ -210,6 +228,9 @@ pub struct TargetStatus {
     pub operations: BTreeMap<String, u64>,
     /// Bytes sent, frames included.
     pub sent_bytes: u64,
+    /// What is held until a rule lets go of it.
+    #[serde(default)]
+    pub send: SendStatus,
     /// Bytes per second that may be sent to it now; none: as many as there are.
     #[serde(default)]
     pub limit: Option<u64>,

@@ -6,6 +6,7 @@ use crate::core::{Core, Link};
 use crate::flags::Flag;
 use crate::map::Gate;
 use crate::pass;
+use crate::sending::NotHeld;
 use crate::status::{CommitMode, Flagged, FsiStatus, Held, JournalArea, Lag, SourceStatus, TargetState, TargetStatus};
 use crate::{MIN_BACKLOG_BYTES, Srm};
 use bytes::Bytes;
@@ -122,6 +123,7 @@ impl Srm {
             (Link::Down(_), _) | (Link::Up, Gate::Due | Gate::Held(_)) => TargetState::Accumulating,
             (Link::Up, _) if core.halted.is_some() => TargetState::Accumulating,
             (Link::Up, _) if core.blocked.is_some() => TargetState::Blocked,
+            (Link::Up, _) if core.waits_for_a_rule() => TargetState::Accumulating,
             (Link::Up, Gate::Clean) if core.is_coherent() || !core.flags.is_empty() => TargetState::Connected,
             (Link::Up, Gate::Pass(_) | Gate::Clean) => TargetState::Mirroring,
         };
@@ -151,6 +153,7 @@ impl Srm {
             sent_bytes: core.sent_bytes,
             pass: pass::progress(&core),
             held,
+            send: core.send_status(),
             limit: None,
             packed_from_bytes: 0,
             packed_bytes: 0,
@@ -194,6 +197,7 @@ impl Srm {
             return Err(left(&self.core.lock()));
         }
         let deadline = Instant::now() + timeout;
+        let _sent_meanwhile = self.let_go_meanwhile();
         loop {
             if self.core.lock().bypass {
                 return Err(left(&self.core.lock()));
@@ -233,9 +237,10 @@ impl Srm {
     }
 
     /// Asks for another commit mode, or other bounds, from now on. A mode that waits and finds the target far behind is degraded
-    /// until that has caught up; what waits in a mode that does not is answered.
-    pub fn set_commit_mode(&self, commit: Commit) {
+    /// until that has caught up; what waits in a mode that does not is answered. An error: rules hold what a mode that waits would wait for.
+    pub fn set_commit_mode(&self, commit: Commit) -> Result<(), NotHeld> {
         let mut core = self.core.lock();
+        NotHeld::check(commit.mode, core.sending.rules())?;
         let waited = core.commit.mode.waits();
         core.commit = commit;
         self.note_mode(commit.mode);
@@ -248,6 +253,7 @@ impl Srm {
         tracing::info!(event = "commit", mode = %commit.mode, strict = commit.strict, "another commit mode is asked for");
         drop(core);
         self.changed.notify_all();
+        Ok(())
     }
 
     /// Switches replication off or on again (S16). Off: what was changed before is still sent, what is changed from now on is
@@ -280,7 +286,12 @@ impl Srm {
     /// No more operations come: once everything is sent and applied, the connection says goodbye.
     pub fn close(&self) {
         self.note_held(true);
-        self.core.lock().closing = true;
+        let mut core = self.core.lock();
+        core.closing = true;
+        // Until the end.
+        core.sending.begin_waiting();
+        let _woken_below = core.look_at_sending();
+        drop(core);
         self.wake();
         self.changed.notify_all();
     }
@@ -290,6 +301,7 @@ impl Srm {
     /// but the end of the mount.
     pub fn drain(&self, timeout: Duration) -> Result<(), Left> {
         let deadline = Instant::now() + timeout;
+        let _sent_meanwhile = self.let_go_meanwhile();
         let mut core = self.core.lock();
         loop {
             if core.finished || (self.config.bypassed && core.closing) {

@@ -3,6 +3,7 @@
 use super::{StateArgs, units};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use srm::sending::is_within;
 use std::ffi::OsString;
 use std::fmt;
 
@@ -21,18 +22,14 @@ pub struct Limit {
 impl Limit {
     /// Whether it holds at this minute of the day.
     pub fn holds(&self, minute: u32) -> bool {
-        match self.window {
-            None => true,
-            Some((from, to)) if from <= to => (from..to).contains(&minute),
-            Some((from, to)) => minute >= from || minute < to,
-        }
+        self.window.is_none_or(|window| is_within(window, minute))
     }
 }
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some((from, to)) = self.window {
-            write!(f, "{:02}:{:02}-{:02}:{:02}=", from / 60, from % 60, to / 60, to % 60)?;
+        if let Some(window) = self.window {
+            write!(f, "{}=", units::clock(window))?;
         }
         match self.rate {
             None => f.write_str("none"),
@@ -54,14 +51,7 @@ pub fn limit(text: &str) -> Result<Limit, String> {
 }
 
 fn window(text: &str, whole: &str) -> Result<(u32, u32), String> {
-    let minute = |clock: &str| {
-        let (hours, minutes) = clock.split_once(':')?;
-        let (hours, minutes): (u32, u32) = (hours.trim().parse().ok()?, minutes.trim().parse().ok()?);
-        (hours * 60 + minutes <= 24 * 60 && minutes < 60).then_some(hours * 60 + minutes)
-    };
-    text.split_once('-')
-        .and_then(|(from, to)| Some((minute(from)?, minute(to)?)))
-        .filter(|(from, to)| from != to)
+    units::window(text)
         .ok_or_else(|| format!("limit '{whole}' has no time of day that can be read; write it as in 08:00-18:00=2MiB"))
 }
 

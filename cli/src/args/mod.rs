@@ -9,6 +9,7 @@ pub mod mount_options;
 mod parse;
 pub mod peers;
 mod restore;
+pub mod send;
 pub mod set;
 mod target;
 pub mod target_name;
@@ -50,6 +51,8 @@ pub enum Command {
     Commit(commit::CommitArgs),
     /// Show or change how fast a mount may send, also by time of day
     Limit(limit::LimitArgs),
+    /// Show or change when a mount sends: at once, or once a size, an age or a time of day is reached
+    Send(send::SendArgs),
     /// Switch replication off or on again; what changes meanwhile is remembered and brought over when it is on again
     Bypass(BypassArgs),
     /// Bring a replica, or some PATHs of it, from a target to DIR

@@ -5,6 +5,7 @@ use super::target::KeepImage;
 use super::{StateArgs, units};
 use clap::Args;
 use platform::pack::Mode;
+use srm::sending::Rule;
 use srm::status::CommitMode;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -127,6 +128,12 @@ pub struct ReplicationArgs {
     /// limit' changes it while mounted [default: none]
     #[arg(long, value_name = "[HH:MM-HH:MM=]RATE", value_parser = super::limit::limit)]
     pub limit: Vec<super::limit::Limit>,
+    /// When what changes is sent, with commit=real or local: now; size=SIZE, once so many bytes are queued; age=TIME, once the oldest of it is so old;
+    /// HH:MM-HH:MM, at that time of day, on this machine's clock. May be repeated, and each lets go of what is held. A comparison of source and
+    /// target waits for a time of day only; 'replfs sync', 'replfs verify', 'replfs mirror' and an unmount wait for none. 'replfs send' changes it
+    /// while mounted [default: now]
+    #[arg(long, value_name = "RULE", value_parser = super::send::rule)]
+    pub send: Vec<Rule>,
     /// How what is sent to a target on the network is packed: off; lz4, or zstd:N at level N of 1 to 19 (zstd: 1), all that
     /// shrinks; auto, where the line is slower than packing, by whichever of the two takes less time, and not what does not shrink
     #[arg(long, value_name = "HOW", default_value = "off")]

@@ -116,6 +116,22 @@ pub fn percent(text: &str) -> Result<u8, String> {
     }
 }
 
+/// A time of day: `HH:MM-HH:MM`, as minutes of the day; the second may be that of the next day.
+pub fn window(text: &str) -> Option<(u32, u32)> {
+    let minute = |clock: &str| {
+        let (hours, minutes) = clock.split_once(':')?;
+        let (hours, minutes): (u32, u32) = (hours.trim().parse().ok()?, minutes.trim().parse().ok()?);
+        (hours < 24 && minutes < 60 || hours == 24 && minutes == 0).then_some(hours * 60 + minutes)
+    };
+    let (from, to) = text.split_once('-')?;
+    Some((minute(from)?, minute(to)?)).filter(|(from, to)| from != to)
+}
+
+/// Such a time of day as it is written.
+pub fn clock((from, to): (u32, u32)) -> String {
+    format!("{:02}:{:02}-{:02}:{:02}", from / 60, from % 60, to / 60, to % 60)
+}
+
 /// Digits and what follows them.
 fn split(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

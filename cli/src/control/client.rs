@@ -49,6 +49,7 @@ impl Client {
             | Request::Bypass { .. }
             | Request::Commit(_)
             | Request::Limit { .. }
+            | Request::Send { .. }
             | Request::Verify { .. }
             | Request::VerifyStop
             | Request::PeersChanged => Duration::ZERO,

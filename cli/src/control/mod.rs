@@ -11,7 +11,8 @@ use crate::cage::Confined;
 use crate::exit::Failure;
 use serde::{Deserialize, Serialize};
 use srm::OnRemove;
-use srm::status::{CommitMode, NearChange, SourceStatus};
+use srm::sending::Rule;
+use srm::status::{CommitMode, NearChange, SendStatus, SourceStatus};
 use srm::verify::VerifyOptions;
 use std::time::Duration;
 use target::TargetStatus;
@@ -38,6 +39,11 @@ pub enum Request {
     Limit {
         /// Instead of all that held before.
         wanted: Option<Vec<Limit>>,
+    },
+    /// When does it send, from now on where that is given?
+    Send {
+        /// Instead of all rules that held before.
+        wanted: Option<Vec<Rule>>,
     },
     /// Compare by content and send what differs; answered when that has begun.
     Mirror {
@@ -107,6 +113,8 @@ pub enum Response {
         /// What was asked for.
         limits: Vec<Limit>,
     },
+    /// To [`Request::Send`]: the rules, and what they hold.
+    Sends(SendStatus),
     /// To [`Request::SetReload`]: what changed, a rule a line.
     Changes {
         /// With `+` or `-` before them.
@@ -209,6 +217,11 @@ pub trait Control: Send + Sync + 'static {
     /// How fast it may send now, and at what times; first changed to this.
     fn limit(&self, _wanted: Option<Vec<Limit>>) -> Result<(Option<u64>, Vec<Limit>), Failure> {
         Err(Failure::usage("this daemon is a target; how fast it is sent to is limited at the mount"))
+    }
+
+    /// When it sends, and what is held; first changed to this.
+    fn send(&self, _wanted: Option<&[Rule]>) -> Result<SendStatus, Failure> {
+        Err(Failure::usage("this daemon is a target; when it is sent to is said at the mount"))
     }
 
     /// Begins to compare these paths, or everything, by content.

@@ -165,6 +165,9 @@ pub(crate) fn answer(line: &[u8], control: &dyn Control) -> Response {
             let limits = control.limit(wanted);
             return limits.map_or_else(Response::Failed, |(now, limits)| Response::Limits { now, limits });
         }
+        Request::Send { wanted } => {
+            return control.send(wanted.as_deref()).map_or_else(Response::Failed, Response::Sends);
+        }
         Request::Mirror { paths, lanes, timeout_ms } => {
             control.mirror(&paths, lanes, Duration::from_millis(timeout_ms))
         }

@@ -10,6 +10,7 @@ use crate::reach::{self, Found, Trust};
 use crate::state::Places;
 use protocol::Name;
 use scm::invite::Invitation;
+use srm::sending::NotHeld;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -39,6 +40,8 @@ impl Asked {
         if replication.backlog < srm::MIN_BACKLOG_BYTES {
             return Err(Failure::usage("the backlog is too small; give at least 8MiB"));
         }
+        NotHeld::check(replication.commit, &replication.send)
+            .map_err(|refused| Failure::usage(format!("--send: {refused}; mount with --commit real or local")))?;
         let places = Places::find(&replication.state)?;
         let (src, given) = (crate::paths::absolute(&args.src), replication.name.as_deref().and_then(|n| n.to_str()));
         let ours = |place: &scm::peers::TargetPlace| match given {
@@ -47,6 +50,9 @@ impl Asked {
         };
         let Found { place: target, trust, dir } = reach::find(&places, &text, replication.target_key.as_deref(), ours)?;
         let is_local = matches!(target, TargetPlace::Local(_));
+        if matches!(target, TargetPlace::None) && !replication.send.is_empty() {
+            return Err(Failure::usage("a mount without a target sends nothing; leave --send out"));
+        }
         if replication.keep_image == KeepImage::Auto && !is_local {
             return Err(Failure::usage(
                 "--keep-image is for a target that is a directory; give it to 'replfs target' there",
@@ -180,6 +186,20 @@ mod tests {
         assert!(asked(&format!("/s /m --target host --target-key {KEY}")).unwrap().trust.is_some());
         assert!(asked("/s /m --target host --target-key SHA256:abc").unwrap_err().message.contains("SHA256:abc"));
         assert!(asked(&format!("/s /m --target /r/ --target-key {KEY}")).is_err());
+    }
+
+    #[test]
+    fn nothing_is_held_where_an_application_would_wait_for_it() {
+        for mode in ["sync", "near", "remote"] {
+            for line in ["--send size=1MiB", "--send age=5m", "--send 22:00-06:00", "--send age=5m --send 22:00-06:00"]
+            {
+                let told = asked(&format!("/s /m --target /r/ --commit {mode} {line}")).unwrap_err().message;
+                assert!(told.contains("--send") && told.contains(mode) && told.contains("--commit real"), "{told}");
+            }
+            assert!(asked(&format!("/s /m --target /r/ --commit {mode} --send now")).is_ok());
+        }
+        assert!(asked("/s /m --target /r/ --commit local --send age=5m --send 22:00-06:00").is_ok());
+        assert!(asked("/s /m --target none --commit real --send age=5m").unwrap_err().message.contains("--send"));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub fn begin(srm: &Arc<Srm>, paths: &[Vec<u8>], lanes: Option<u8>, timeout: Dura
         return Err(failed(Failure::usage("this mount has no target, so there is nothing to mirror to")));
     }
     let deadline = Instant::now().checked_add(timeout);
+    // Who asks for it waits for it.
+    let _sent_meanwhile = srm.let_go_meanwhile();
     loop {
         let rest = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
         match srm.wait_until_ready(rest) {
@@ -45,6 +47,7 @@ pub fn begin(srm: &Arc<Srm>, paths: &[Vec<u8>], lanes: Option<u8>, timeout: Dura
         }
         let names = srm.tree().names().write();
         if srm.look_again(&names, &again, false) {
+            srm.let_go();
             return Ok(());
         }
     }

@@ -16,6 +16,7 @@ use crate::reach::{self, Trust};
 use crate::state::Places;
 use protocol::Name;
 use scm::packing::Packing;
+use srm::sending::Rule;
 use srm::set::Set;
 use srm::status::NearBounds;
 use srm::{Commit, JournalConfig};
@@ -57,6 +58,8 @@ pub struct SourcePlan {
     pub journal: Option<JournalConfig>,
     /// Connections at most that copy files beside the ordered one.
     pub lanes: usize,
+    /// When it sends what is queued.
+    pub send: Vec<Rule>,
     /// How fast it may send; `None` where no network is between.
     pub limits: Option<Arc<Limits>>,
     /// How what is sent is packed; `None` where no network is between.
@@ -161,6 +164,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         backlog_bytes: replication.backlog,
         journal,
         lanes: replication.lanes.into(),
+        send: replication.send.clone(),
         limits,
         packing,
         adopt: replication.adopt,

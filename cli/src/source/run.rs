@@ -127,6 +127,8 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
     let srm =
         Srm::start(Arc::new(tree), config).map_err(|e| system("cannot start the threads of the source daemon", &e))?;
     srm.lanes().set_limit(plan.lanes);
+    // Before anything can be sent.
+    srm.set_send_rules(&plan.send).map_err(|refused| Failure::usage(refused.to_string()))?;
     if let Some(every) = plan.verify_every {
         srm.verify_every(every, plan.verify_rate)
             .map_err(|e| system("cannot start the threads of the source daemon", &e))?;

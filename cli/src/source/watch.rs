@@ -3,12 +3,15 @@
 use super::limits::Limits;
 use super::{SetFile, SourcePlan};
 use crate::args::limit::Limit;
+use crate::args::send;
 use crate::control::{CommitRequest, Control, Left, SetInForce, Status, Unfinished};
 use crate::exit::{Code, Failure};
 use crate::reach::Reach;
 use parking_lot::Mutex;
 use scm::packing::Packing;
+use srm::sending::Rule;
 use srm::set::changes;
+use srm::status::SendStatus;
 use srm::verify::{VerifyOptions, VerifyRefused};
 use srm::{Commit, OnRemove, Srm};
 use std::os::unix::ffi::OsStrExt;
@@ -99,14 +102,32 @@ impl Control for SourceDaemon {
         Ok((limits.now(), limits.all()))
     }
 
+    fn send(&self, wanted: Option<&[Rule]>) -> Result<SendStatus, Failure> {
+        if self.srm.is_bypassed() {
+            let text = "this mount has no target, so there is nothing to send; mount it with --target";
+            return Err(Failure::usage(text));
+        }
+        if let Some(wanted) = wanted {
+            self.srm.set_send_rules(wanted).map_err(|refused| {
+                Failure::usage(format!("{refused}; 'replfs commit MNT real' or local comes first"))
+            })?;
+            let rules: Vec<_> = wanted.iter().copied().map(send::shown).collect();
+            tracing::info!(event = "send", ?rules, "when is sent was changed");
+        }
+        Ok(self.srm.send_status())
+    }
+
     fn commit(&self, request: CommitRequest) -> Result<(), Unfinished> {
         if self.srm.is_bypassed() {
             let text = "this mount has no target, so there is nothing to wait for; mount it with --target";
             return Err(Unfinished::Failed(Failure::usage(text)));
         }
         let near = request.near.over(self.srm.commit_mode().near);
-        self.srm.set_commit_mode(Commit { mode: request.mode, near, strict: request.strict });
-        Ok(())
+        let commit = Commit { mode: request.mode, near, strict: request.strict };
+        self.srm.set_commit_mode(commit).map_err(|refused| {
+            let text = format!("{refused}; 'replfs send MNT now' lets go of it and holds nothing any more");
+            Unfinished::Failed(Failure::usage(text))
+        })
     }
 
     fn mirror(&self, paths: &[Vec<u8>], lanes: Option<u8>, timeout: Duration) -> Result<(), Unfinished> {

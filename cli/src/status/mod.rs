@@ -4,7 +4,7 @@ mod replicas;
 mod text;
 pub mod units;
 
-pub use text::mode;
+pub use text::{mode, send_in_words};
 
 use crate::args::StatusArgs;
 use crate::control::client::no_such_mount;

@@ -1,7 +1,9 @@
 //! The status of a source for people: most important first, numbers with units.
 
 use super::units::{bytes, kinds, line, millis, total};
-use srm::status::{CommitMode, Slow, SourceStatus, TargetState, TargetStatus};
+use crate::args::send;
+use srm::sending::Rule;
+use srm::status::{CommitMode, SendStatus, Slow, SourceStatus, TargetState, TargetStatus};
 use srm::verify::{VerifyState, VerifyStatus};
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -87,6 +89,9 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
     if target.lanes > 0 {
         line!(out, "  lanes    {} open", target.lanes);
     }
+    if !target.send.rules.is_empty() {
+        line!(out, "  send     {}", send_in_words(&target.send));
+    }
     if let Some(limit) = target.limit {
         line!(out, "  limit    {}/s", bytes(limit));
     }
@@ -142,6 +147,42 @@ fn flagged_of(out: &mut String, target: &TargetStatus) {
     if target.flagged_count > shown as u64 {
         line!(out, "    ... 'replfs status --json' shows more");
     }
+}
+
+/// When is sent, and what is held: `22:00-06:00; held: 12 operations, 3.0 MiB, for 0:10:00; goes in 2:00:00`.
+pub fn send_in_words(status: &SendStatus) -> String {
+    if status.rules.is_empty() {
+        return "now".to_owned();
+    }
+    let rules: Vec<_> = status.rules.iter().copied().map(send::shown).collect();
+    let mut text = rules.join(" or ");
+    if !status.holding {
+        return text + "; nothing is held";
+    }
+    let _ = write!(
+        text,
+        "; held: {} operations, {}, for {}",
+        status.operations,
+        bytes(status.bytes),
+        millis(status.millis)
+    );
+    let rest = status.rules.iter().filter_map(|rule| match rule {
+        Rule::SizeBytes(size) => Some(size.saturating_sub(status.bytes)),
+        _ => None,
+    });
+    match (status.opens_in_ms, rest.min()) {
+        (Some(time), Some(rest)) => {
+            let _ = write!(text, "; goes in {}, or with {} more", millis(time), bytes(rest));
+        }
+        (Some(time), None) => {
+            let _ = write!(text, "; goes in {}", millis(time));
+        }
+        (None, Some(rest)) => {
+            let _ = write!(text, "; goes with {} more", bytes(rest));
+        }
+        (None, None) => {}
+    }
+    text
 }
 
 /// When applications are answered.
@@ -250,6 +291,7 @@ mod tests {
                 reconnects: 0,
                 operations,
                 sent_bytes: 3 << 20,
+                send: SendStatus::default(),
                 limit: None,
                 packed_from_bytes: 0,
                 packed_bytes: 0,
@@ -355,6 +397,26 @@ source   data: /srv/data on /mnt/data (process 77)
         assert!(out.contains("  verify   number 3 of .: running for "), "{out}");
         assert!(out.contains("; 1 differ, 1 mended\n    rotten a/b: other content, mended\n"), "{out}");
         assert!(out.contains("shows more\n    before: number 2 ended "), "{out}");
+    }
+
+    #[test]
+    fn what_is_held_is_shown_with_what_lets_go_of_it() {
+        let held = SendStatus {
+            rules: vec![Rule::SizeBytes(64 << 20), Rule::AgeMs(600_000)],
+            holding: true,
+            operations: 12,
+            bytes: 3 << 20,
+            millis: 123_000,
+            opens_in_ms: Some(477_000),
+        };
+        let text = shown(|t| t.send = held.clone());
+        let line = "  send     size=64.0 MiB or age=0:10:00; held: 12 operations, 3.0 MiB, for 0:02:03; goes in 0:07:57, or with 61.0 MiB more\n";
+        assert!(text.contains(line), "{text}");
+        let window = SendStatus { rules: vec![Rule::Window(1320, 360)], opens_in_ms: Some(7_200_000), ..held.clone() };
+        assert!(send_in_words(&window).ends_with("for 0:02:03; goes in 2:00:00"));
+        let idle = SendStatus { holding: false, ..window };
+        assert_eq!(send_in_words(&idle), "22:00-06:00; nothing is held");
+        assert!(!shown(|_| {}).contains("send   "));
     }
 
     #[test]

@@ -64,9 +64,10 @@ struct Seen {
     clock: i64,
 }
 
-/// Both sides are the same, and the connection stands.
+/// Both sides are the same, or will be with what is on its way, and the connection stands.
 fn is_possible(core: &Core) -> bool {
-    core.is_coherent() && matches!(core.link, Link::Up) && !core.stopped
+    let all_goes = core.sending.lets_go(core.backlog.newest());
+    core.is_coherent() && matches!(core.link, Link::Up) && !core.stopped && all_goes
 }
 
 impl Srm {

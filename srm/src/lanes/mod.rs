@@ -92,6 +92,13 @@ impl Lanes {
         assert!(first, "the connections are attached once");
     }
 
+    /// Nothing is sent from now on, and no lane opened, or both is again (S4). What is under way stays so.
+    pub fn hold(&self, hold: bool) {
+        if std::mem::replace(&mut self.state.lock().held, hold) != hold {
+            self.wake();
+        }
+    }
+
     /// Whether the session that lanes belong to is being served.
     pub fn link(&self, up: bool) {
         self.state.lock().link(up);

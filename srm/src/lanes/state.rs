@@ -44,6 +44,8 @@ struct Stage {
 pub(super) struct State {
     pub limit: usize,
     pub link_up: bool,
+    /// A rule holds what is queued.
+    pub held: bool,
     pub incarnation: Option<Incarnation>,
     pub lanes: [Lane; MAX_LANES as usize],
     /// Counts how often whoever waits was told that there are no lanes.
@@ -70,6 +72,7 @@ impl State {
         Self {
             limit,
             link_up: false,
+            held: false,
             incarnation: None,
             lanes: Default::default(),
             given_up: 0,
@@ -185,7 +188,7 @@ impl State {
     /// open have as much under way as they may.
     pub fn next_lane(&mut self) -> Option<(usize, u64)> {
         self.more_wanted = false;
-        self.incarnation.filter(|_| self.link_up)?;
+        self.incarnation.filter(|_| self.link_up && !self.held)?;
         let left = self.lanes.iter().position(|lane| lane.stand == Stand::Closed && !lane.under_way.is_empty());
         let lane = left.or_else(|| self.one_more())?;
         self.tickets += 1;
@@ -194,7 +197,7 @@ impl State {
     }
 
     fn one_more(&self) -> Option<usize> {
-        self.queue.front()?;
+        self.queue.front().filter(|_| !self.held)?;
         let within = &self.lanes[..self.limit];
         // One at a time: the one that comes may be enough.
         let busy = within.iter().all(|lane| match lane.stand {
@@ -234,7 +237,7 @@ impl State {
 
     /// The next piece for a lane: its number, itself.
     pub fn take(&mut self, lane: usize) -> Option<&Piece> {
-        if lane >= self.limit || self.is_full(&self.lanes[lane]) {
+        if self.held || lane >= self.limit || self.is_full(&self.lanes[lane]) {
             return None;
         }
         let mut piece = self.queue.pop_front()?;

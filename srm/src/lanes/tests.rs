@@ -323,3 +323,27 @@ fn without_any_lane_who_waits_is_told_so() {
     assert!(text.contains("no answer"), "{text}");
     assert_eq!(pool.next_lane(), None, "nothing is left to send");
 }
+
+#[test]
+fn what_is_held_waits_and_what_is_under_way_is_answered() {
+    let pool = pool(2);
+    let copy = start(&pool, |lanes| {
+        lanes.data(PASS, STAGE, 0, chunk(1)).unwrap();
+        lanes.data(PASS, STAGE, 1 << 20, chunk(2)).unwrap();
+        lanes.settle(PASS, STAGE)
+    });
+    let seat = lane(eventually(|| (pool.state.lock().outstanding(STAGE) == 2).then_some(&pool)));
+    let (n, ..) = take(&pool, seat).unwrap();
+    pool.hold(true);
+    assert_eq!(take(&pool, seat), None);
+    answer(&pool, seat, n, PieceAnswer::Done);
+    // It closes because nothing is copied over it.
+    pool.ended(seat);
+    assert_eq!(pool.next_lane(), None);
+    assert!(!copy.is_finished());
+    pool.hold(false);
+    let seat = lane(&pool);
+    let (n, ..) = take(&pool, seat).unwrap();
+    answer(&pool, seat, n, PieceAnswer::Done);
+    assert_eq!(copy.join().unwrap(), Ok(()));
+}

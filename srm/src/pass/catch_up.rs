@@ -24,6 +24,7 @@ impl Srm {
             && !core.catching_up
             && !core.flags.stuck
             && !core.stopped
+            && core.sending.is_open()
             && matches!(core.link, Link::Up)
             && core.backlog.bytes() <= core.backlog.limit_bytes() / 4
             // A journal's room is given back in larger pieces.

@@ -29,6 +29,7 @@ fn is_ready(core: &Core) -> bool {
     core.is_coherent()
         && matches!(core.link, Link::Up)
         && !core.bypass
+        && core.sending.lets_repair()
         && core.backlog.bytes() + ROOM_BYTES <= core.backlog.limit_bytes()
 }
 
@@ -67,7 +68,8 @@ impl Run {
             }
             self.srm.changed.wait_for(&mut core, LOOK_AGAIN);
             // A full backlog is nothing to show.
-            let away = !core.is_coherent() || !matches!(core.link, Link::Up) || core.bypass;
+            let held = !core.sending.lets_repair();
+            let away = !core.is_coherent() || !matches!(core.link, Link::Up) || core.bypass || held;
             drop(core);
             if away && !waits {
                 waits = true;

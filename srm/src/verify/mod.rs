@@ -63,6 +63,9 @@ pub enum VerifyRefused {
     /// The target is not there, or does not have everything.
     #[error("the target is {0}; verify once 'replfs status' shows it as connected")]
     Away(&'static str),
+    /// A rule holds what is for the target, and nobody asked for it.
+    #[error("nothing is sent now; it begins when a window of time opens")]
+    Held,
     /// One runs.
     #[error("verification {0} runs already; wait for it, or end it with 'replfs verify MNT --stop'")]
     Running(u64),
@@ -97,9 +100,16 @@ struct State {
 }
 
 impl Srm {
-    /// Begins a verification; at most one runs at a time. Its number.
+    /// Begins a verification that somebody asked for; at most one runs at a time. Its number. Nothing is held meanwhile (S4).
     pub fn verify(self: &Arc<Self>, options: VerifyOptions) -> Result<u64, VerifyRefused> {
+        self.begin_verify(options, true)
+    }
+
+    fn begin_verify(self: &Arc<Self>, options: VerifyOptions, asked: bool) -> Result<u64, VerifyRefused> {
         self.can_verify()?;
+        if !asked && !self.core.lock().sending.lets_repair() {
+            return Err(VerifyRefused::Held);
+        }
         self.check_path(&options.path)?;
         let number = {
             let mut state = self.verifier.state.lock();
@@ -125,8 +135,9 @@ impl Srm {
         };
         tracing::info!(event = "verify-begin", number, path = %options.path, repair = options.repair, "comparing source and target");
         let srm = Arc::clone(self);
-        let started =
-            std::thread::Builder::new().name("verify".to_owned()).spawn(move || Run::new(srm, number, options).work());
+        let started = std::thread::Builder::new()
+            .name("verify".to_owned())
+            .spawn(move || Run::new(srm, number, options, asked).work());
         started.map(|_| number).map_err(|error| {
             self.verify_ended(VerifyState::Failed);
             VerifyRefused::Thread(error.to_string())

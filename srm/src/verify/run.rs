@@ -48,10 +48,12 @@ pub(super) struct Run {
     /// What differs and is to be mended.
     pub suspects: Vec<Suspect>,
     budget: Budget,
+    /// Somebody asked for it.
+    asked: bool,
 }
 
 impl Run {
-    pub fn new(srm: Arc<Srm>, number: u64, options: VerifyOptions) -> Self {
+    pub fn new(srm: Arc<Srm>, number: u64, options: VerifyOptions, asked: bool) -> Self {
         let budget = Budget::new(options.rate, Instant::now());
         Self {
             srm,
@@ -63,13 +65,16 @@ impl Run {
             doubts: VecDeque::new(),
             suspects: Vec::new(),
             budget,
+            asked,
         }
     }
 
     /// Verifies, to the end or until it is stopped.
     pub fn work(mut self) {
-        let outcome = self.all();
         let srm = Arc::clone(&self.srm);
+        let sent_meanwhile = if self.asked { srm.let_go_meanwhile() } else { srm.work_meanwhile() };
+        let outcome = self.all();
+        drop(sent_meanwhile);
         drop(self);
         // Nodes that only the verification knew.
         srm.tree.sweep();

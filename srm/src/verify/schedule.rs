@@ -48,7 +48,7 @@ impl Srm {
     /// Whether one runs now.
     fn verify_by_itself(self: &Arc<Self>, rate: Option<u64>) -> bool {
         let options = VerifyOptions { path: RelPath::root(), repair: false, sample: 100, rate };
-        match self.verify(options) {
+        match self.begin_verify(options, false) {
             Ok(_) | Err(VerifyRefused::Running(_)) => true,
             Err(refused) => {
                 tracing::debug!(event = "verify-later", %refused, "verification is due and cannot begin yet");

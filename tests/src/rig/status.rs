@@ -129,6 +129,8 @@ pub struct Target {
     pub reconnects: u64,
     /// Bytes sent, frames included.
     pub sent_bytes: u64,
+    /// What is held until a rule lets go of it.
+    pub send: Send,
     /// Bytes that were to be sent to a target that takes them packed.
     pub packed_from_bytes: u64,
     /// What they were then.
@@ -147,6 +149,23 @@ pub struct Target {
     pub flagged: Vec<Flagged>,
     /// How many places that are.
     pub flagged_count: u64,
+}
+
+/// What is held until a rule lets go of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Send {
+    /// The rules.
+    pub rules: Vec<serde_json::Value>,
+    /// Something is held.
+    pub holding: bool,
+    /// Operations that are.
+    pub operations: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Age of the oldest.
+    pub millis: u64,
+    /// When time alone lets go of them.
+    pub opens_in_ms: Option<u64>,
 }
 
 /// What the target is long at.
