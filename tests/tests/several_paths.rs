@@ -76,7 +76,7 @@ fn random(seed: u64, len: usize) -> Vec<u8> {
 type Cut = fn(&Link);
 
 fn costs_nothing(commit: Commit, cut: Cut) {
-    let mut two = Two::start(commit, Setup::default());
+    let two = Two::start(commit, Setup::default());
     let status = two.rig.status();
     let paths = &status.target().paths;
     assert!(paths[0].session && !paths[1].session, "the first is preferred: {paths:?}");
@@ -133,7 +133,7 @@ fn a_path_that_carries_one_way_only_is_left() {
 // claim: A277
 #[test]
 fn an_idle_connection_leaves_a_dead_path_too() {
-    let mut two = Two::start(Commit::Sync, Setup::default());
+    let two = Two::start(Commit::Sync, Setup::default());
     two.links[0].cut();
     let status = two.wait("the session on the second path", |paths| paths[1].session);
     assert!(status.target().state == "connected" && status.target().reconnects == 0, "{status:?}");
@@ -202,7 +202,7 @@ fn a_mirror_goes_on_while_paths_come_and_go() {
 // claim: A277
 #[test]
 fn all_paths_cut_are_a_lost_link() {
-    let mut two = Two::start(Commit::Real, Setup::default());
+    let two = Two::start(Commit::Real, Setup::default());
     for link in &two.links {
         link.cut();
     }

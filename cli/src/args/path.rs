@@ -13,7 +13,9 @@ pub fn path(text: &str) -> Result<Path, String> {
     let target = match target.map(TargetPlace::parse).transpose().map_err(|failure| failure.message)? {
         None => None,
         Some(TargetPlace::Remote { host, port }) => Some((host, port)),
-        Some(_) => return Err(format!("path '{text}': what follows '=' is where the target is over this path, HOST[:PORT]")),
+        Some(_) => {
+            return Err(format!("path '{text}': what follows '=' is where the target is over this path, HOST[:PORT]"));
+        }
     };
     Ok(Path { local, target })
 }

@@ -173,8 +173,8 @@ fn dialers(plan: &SourcePlan, runtime: &Runtime, keyring: Keyring) -> Result<Opt
             Ok(Some((Dialers { lanes: Arc::clone(&session), session }, Some(target), None)))
         }
         (TargetPlace::Remote { host, port }, Some(trust)) => {
-            let reach = Reach::new((host.clone(), *port), trust, &plan.places, keyring, plan.connect_timeout)
-                .over(&plan.paths);
+            let reach =
+                Reach::new((host.clone(), *port), trust, &plan.places, keyring, plan.connect_timeout).over(&plan.paths);
             let dialer = reach.dialer.clone();
             runtime.spawn(dialer.clone().look_after_paths());
             let mut dialers = Dialers { lanes: Arc::new(dialer.for_lanes()), session: Arc::new(dialer) };

@@ -10,7 +10,14 @@ pub(super) fn paths_of(out: &mut String, target: &TargetStatus) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     for path in &target.paths {
-        line!(out, "  path     {} to {}: {}, {} sent", path.local, path.target, stand(path, now), bytes(path.sent_bytes));
+        line!(
+            out,
+            "  path     {} to {}: {}, {} sent",
+            path.local,
+            path.target,
+            stand(path, now),
+            bytes(path.sent_bytes)
+        );
     }
 }
 

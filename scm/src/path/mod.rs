@@ -1,5 +1,5 @@
 //! Several network paths to one target (C6): what a path is, and what is known of those that a mount has. Which one a connection should be on is the
-//! [`table`]'s; connections are made in [`dial`], followed and moved in [`tend`]. What travels over them is not known here.
+//! `table`'s; connections are made in `dial`, followed and moved in `tend`. What travels over them is not known here.
 
 mod dial;
 mod socket;
@@ -236,7 +236,20 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_refused() {
-        for text in ["", "300.1.1.1", "1.2.3", "eth0:1", "a b", "a/b", "fe80::1", "0.0.0.0", "::", "224.0.0.1", "sixteen-bytes-it", "eth\u{e4}"] {
+        for text in [
+            "",
+            "300.1.1.1",
+            "1.2.3",
+            "eth0:1",
+            "a b",
+            "a/b",
+            "fe80::1",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "sixteen-bytes-it",
+            "eth\u{e4}",
+        ] {
             assert!(text.parse::<Local>().is_err(), "{text}");
         }
     }

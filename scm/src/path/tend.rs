@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 /// How often a connection is looked at.
 const TICK: Duration = Duration::from_millis(50);
-/// A path fails that leaves what was sent unanswered for so long, or for four round trips, but at most for [`MOST_QUIET`].
+/// A path fails that leaves what was sent unanswered for so long, or for four round trips, but at most for `MOST_QUIET`.
 const QUIET: Duration = Duration::from_millis(500);
 const MOST_QUIET: Duration = Duration::from_millis(1500);
 /// A connection that moved is answered within this time, or begins anew.
