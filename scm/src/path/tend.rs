@@ -2,7 +2,7 @@
 //! goes on over another one. It is the same connection then (QUIC's migration), so nothing that was sent is lost or sent in another order.
 
 use super::Paths;
-use quinn::{Connection, ConnectionError, ConnectionStats, Endpoint, VarInt};
+use quinn::{Connection, ConnectionError, ConnectionStats, Endpoint};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +15,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// A path fails that leaves what was sent unanswered for so long, or for four round trips, but at most for `MOST_QUIET`.
 const QUIET: Duration = Duration::from_millis(500);
 const MOST_QUIET: Duration = Duration::from_millis(1500);
-/// A connection that moved is answered within this time, or begins anew.
-const MOVED_WITHIN: Duration = Duration::from_millis(1500);
 
 /// Which path a connection is on; it counts there.
 pub(super) struct Seat {
@@ -56,7 +54,7 @@ impl Drop for Tended {
 /// Follows a connection, to whose target `logical` is the address.
 pub(super) fn begin(seat: Seat, endpoint: Endpoint, connection: Connection, logical: SocketAddr) -> Tended {
     let pulse = Pulse::of(&connection.stats());
-    let tender = Tender { seat, endpoint, connection, logical, pulse, since: None, moved: None };
+    let tender = Tender { seat, endpoint, connection, logical, pulse, since: None };
     Tended(tokio::spawn(tender.follow()).abort_handle())
 }
 
@@ -68,8 +66,6 @@ struct Tender {
     pulse: Pulse,
     /// Since when it wants to be on another path.
     since: Option<Instant>,
-    /// When it moved, until it is answered there.
-    moved: Option<Instant>,
 }
 
 impl Tender {
@@ -96,16 +92,14 @@ impl Tender {
         let paths = Arc::clone(&self.seat.paths);
         if self.pulse.beats(&stats, passed) {
             paths.heard(on);
-            self.moved = None;
         }
         if !paths.several() {
             return;
         }
-        let fails = self.pulse.quiet >= bound(stats.path.rtt);
-        if fails && self.moved.is_some_and(|at| now.saturating_duration_since(at) >= MOVED_WITHIN) {
-            tracing::warn!(event = "path-not-taken", path = %paths.all[on].local, "a connection did not get over to this path, and begins anew");
-            self.connection.close(VarInt::from_u32(0), b"begin anew");
-        } else if fails || paths.is_dead(on) {
+        // Where others are answered it is not the path: what was sent waits behind theirs, or this connection did not get over when it moved, and ends as one that is lost.
+        let recently = now.checked_sub(QUIET).unwrap_or(now);
+        let fails = self.pulse.quiet >= bound(stats.path.rtt) && !paths.was_heard_since(on, recently);
+        if fails || paths.is_dead(on) {
             let since = *self.since.get_or_insert(now);
             paths.ask((0..paths.all.len()).filter(|n| *n != on), since);
             let there = paths.table.lock().away(on, lane, since);
@@ -113,14 +107,14 @@ impl Tender {
                 if fails {
                     paths.died(on, &format!("nothing was answered over it for {} ms", self.pulse.quiet.as_millis()));
                 }
-                self.go(on, to, addr, now);
+                self.go(on, to, addr);
             }
         } else if let Some(to) = paths.better(on, lane) {
             let since = *self.since.get_or_insert(now);
             paths.ask(std::iter::once(to), since);
             let there = paths.table.lock().goes(on, to, lane, since, now);
             if let Some(addr) = there {
-                self.go(on, to, addr, now);
+                self.go(on, to, addr);
             }
         } else {
             self.since = None;
@@ -128,11 +122,10 @@ impl Tender {
     }
 
     /// From now on everything travels over path `to`, where the target is at `addr`.
-    fn go(&mut self, on: usize, to: usize, addr: SocketAddr, now: Instant) {
+    fn go(&mut self, on: usize, to: usize, addr: SocketAddr) {
         let paths = &self.seat.paths;
         self.seat.on.store(to, Ordering::Relaxed);
-        // Where that fails it is moved away from there again: it is not answered.
-        (self.since, self.moved) = (None, Some(now));
+        self.since = None;
         self.pulse.restart();
         let moved = paths.way(to, addr, self.logical).and_then(|way| self.endpoint.rebind_abstract(way));
         match moved {
