@@ -1,6 +1,7 @@
 //! Source Communications Manager: keys, QUIC connections authenticated on both ends, the session that carries what a
 //! [`session::Feed`] has to say, the lanes beside it ([`lane::LaneFeed`]), and the network paths under both ([`path`]). It knows the protocol and nothing of files.
 
+mod answer;
 pub mod client;
 pub mod door;
 pub mod fetch;

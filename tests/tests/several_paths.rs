@@ -5,10 +5,12 @@
 use replfs_tests::command::{self, Outcome};
 use replfs_tests::link::Link;
 use replfs_tests::rig::status::{Path, Source};
+use replfs_tests::rig::watchdog::kill;
 use replfs_tests::rig::{Commit, Rig, Setup};
 use replfs_tests::seed::Random;
-use replfs_tests::wait::PATIENCE;
+use replfs_tests::wait::{PATIENCE, until};
 use replfs_tests::weather::Weather;
+use rustix::process::Signal;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -130,6 +132,70 @@ fn in_remote_a_path_that_is_cut_fails_no_call() {
 fn a_path_that_carries_one_way_only_is_left() {
     costs_nothing(Commit::Sync, Link::deafen);
     costs_nothing(Commit::Sync, Link::silence);
+}
+
+fn for_a_while(length: Duration) {
+    let begun = Instant::now();
+    until("some time to go by", PATIENCE, || (begun.elapsed() >= length).then_some(()));
+}
+
+// claim: A277
+#[test]
+fn whoever_is_stopped_for_a_moment_loses_neither_path_nor_connection() {
+    let two = Two::start(Commit::Sync, Setup::default());
+    let (source, target) = (two.rig.source_pid(), two.rig.target_pid());
+    for pid in [target, source] {
+        kill(pid, Signal::STOP);
+        for_a_while(Duration::from_millis(1500));
+        kill(pid, Signal::CONT);
+        fs::write(two.rig.mnt().join(format!("after{pid}")), "x").unwrap();
+        two.rig.settle();
+    }
+    let status = two.rig.status();
+    let target = status.target();
+    assert!(target.reconnects == 0 && !two.rig.whole_source_log().contains("link-down"), "{}", two.rig.source_log());
+    assert!(target.paths.iter().any(|path| path.state == "alive"), "{target:?}");
+    two.rig.finish();
+}
+
+/// A target that listens on all its addresses is reached at 127.0.0.1, and over the second path at another one.
+fn moves_to_another_address(listen: &str, second: impl Fn(u16) -> (String, Option<Link>)) {
+    let mut rig = Rig::bare(Commit::Sync, Setup::default());
+    let allow = rig.key(&rig.source_state());
+    rig.start_target_allowing(Some(&allow), listen);
+    let port = rig.target_address().port();
+    let link = Link::to(([127, 0, 0, 1], port).into()).unwrap();
+    let first = format!("127.0.0.2={}", link.address());
+    let (second, _link) = second(port);
+    let outcome = rig.try_mount(&["--path", &first, "--path", &second]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    rig.wait_status("both alive", |source| source.target().paths.iter().all(|path| path.state == "alive"));
+    link.cut();
+    rig.wait_status("the session on the second path", |source| source.target().paths[1].session);
+    fs::write(rig.mnt().join("second"), random(6, MIB)).unwrap();
+    rig.settle();
+    link.mend();
+    rig.wait_status("the session on the first", |source| source.target().paths[0].session);
+    fs::write(rig.mnt().join("first"), random(4, MIB)).unwrap();
+    rig.settle();
+    assert_eq!(rig.status().target().reconnects, 0, "{}", rig.source_log());
+    rig.finish();
+}
+
+// claim: A277
+#[test]
+fn a_target_with_two_addresses_answers_from_the_one_it_was_asked_at() {
+    moves_to_another_address("0.0.0.0:0", |port| {
+        // This link takes answers from there only.
+        let link = Link::to(([127, 0, 0, 4], port).into()).unwrap();
+        (format!("127.0.0.3={}", link.address()), Some(link))
+    });
+}
+
+// claim: A277
+#[test]
+fn a_connection_moves_between_ipv4_and_ipv6() {
+    moves_to_another_address("[::]:0", |port| (format!("::1=[::1]:{port}"), None));
 }
 
 // claim: A277

@@ -75,9 +75,8 @@ impl AsyncUdpSocket for Way {
     ) -> Poll<io::Result<usize>> {
         let received = ready!(self.inner.poll_recv(cx, bufs, meta))?;
         for meta in meta.iter_mut().take(received) {
-            if (meta.addr.ip(), meta.addr.port()) == (self.real.ip(), self.real.port()) {
-                meta.addr = self.logical;
-            }
+            // A target may answer from another address than the one it was asked at. Whoever else sends here does not have the connection's keys.
+            meta.addr = self.logical;
         }
         Poll::Ready(Ok(received))
     }

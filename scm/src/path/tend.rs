@@ -143,29 +143,30 @@ fn bound(rtt: Duration) -> Duration {
     (rtt * 4).clamp(QUIET, MOST_QUIET)
 }
 
-/// Whether what is sent is answered. Counted are frames that the other side has to acknowledge at once, and acknowledgements: so a path that carries one
-/// way only does not pass for one that lives.
+/// Whether what is sent is answered. Looked at are frames that the other side has to acknowledge at once, and the round trip, which is another one (to the
+/// nanosecond) whenever something new was acknowledged: so a path that carries one way only does not pass for one that lives. What arrives says less, and
+/// so do acknowledgements: they are repeated beside whatever is sent.
 #[derive(Debug)]
 struct Pulse {
     asked: u64,
-    answered: u64,
+    trip: Duration,
     /// For how long what was sent after the last answer has been unanswered.
     quiet: Duration,
 }
 
 impl Pulse {
     fn of(stats: &ConnectionStats) -> Self {
-        Self { asked: asked(stats), answered: stats.frame_rx.acks, quiet: Duration::ZERO }
+        Self { asked: asked(stats), trip: stats.path.rtt, quiet: Duration::ZERO }
     }
 
     /// Looks after so much time. `true`: there was an answer.
     fn beats(&mut self, stats: &ConnectionStats, passed: Duration) -> bool {
-        self.beat(asked(stats), stats.frame_rx.acks, passed)
+        self.beat(asked(stats), stats.path.rtt, passed)
     }
 
-    fn beat(&mut self, asked: u64, answered: u64, passed: Duration) -> bool {
-        if answered != self.answered {
-            *self = Self { asked, answered, quiet: Duration::ZERO };
+    fn beat(&mut self, asked: u64, trip: Duration, passed: Duration) -> bool {
+        if trip != self.trip {
+            *self = Self { asked, trip, quiet: Duration::ZERO };
             return true;
         }
         if asked != self.asked {
@@ -190,26 +191,28 @@ fn asked(stats: &ConnectionStats) -> u64 {
 mod tests {
     use super::*;
 
+    const TRIP: Duration = Duration::from_micros(90);
+
     #[test]
     fn what_nobody_was_asked_nobody_owes_an_answer_to() {
-        let mut pulse = Pulse { asked: 3, answered: 2, quiet: Duration::ZERO };
+        let mut pulse = Pulse { asked: 3, trip: TRIP, quiet: Duration::ZERO };
         for _ in 0..100 {
-            assert!(!pulse.beat(3, 2, TICK));
+            assert!(!pulse.beat(3, TRIP, TICK));
         }
         assert_eq!(pulse.quiet, Duration::ZERO);
         for _ in 0..10 {
-            assert!(!pulse.beat(4, 2, TICK));
+            assert!(!pulse.beat(4, TRIP, TICK));
         }
         assert_eq!(pulse.quiet, QUIET);
-        assert!(pulse.beat(5, 3, TICK));
+        assert!(pulse.beat(5, 2 * TRIP, TICK));
         assert_eq!(pulse.quiet, Duration::ZERO);
     }
 
     #[test]
     fn a_process_that_was_stopped_does_not_take_its_path_for_dead() {
-        let mut pulse = Pulse { asked: 0, answered: 0, quiet: Duration::ZERO };
-        assert!(!pulse.beat(1, 0, Duration::from_secs(60)));
-        assert!(pulse.quiet < bound(Duration::ZERO));
+        let mut pulse = Pulse { asked: 0, trip: TRIP, quiet: Duration::ZERO };
+        assert!(!pulse.beat(1, TRIP, Duration::from_secs(60)));
+        assert!(pulse.quiet < bound(TRIP));
     }
 
     #[test]
