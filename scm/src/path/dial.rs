@@ -1,5 +1,6 @@
 //! Making connections over paths, and finding out which of them live. A path lives when the target answers over it and shows the right key.
 
+use super::socket::Attempt;
 use super::tend::{self, Seat};
 use super::{Local, Paths, shown};
 use crate::ScmError;
@@ -86,7 +87,10 @@ impl QuicDialer {
                     continue;
                 }
             };
-            match self.handshake(addr, way, target.clone()).await {
+            let attempt = Attempt::on(&way);
+            let made = self.handshake(addr, way, target.clone()).await;
+            attempt.over();
+            match made {
                 Ok(made) => return Ok((made, addr)),
                 Err(error) => last = error,
             }
@@ -132,8 +136,13 @@ async fn look_after(dialer: QuicDialer, paths: Arc<Paths>, n: usize) {
             }
             // What a connection says meanwhile counts more.
             _ if paths.was_heard_since(n, began) => {}
-            Ok(Err(error)) => paths.died(n, &error.to_string()),
-            Err(_) => paths.died(n, &format!("no answer within {} s", TRY_WITHIN.as_secs())),
+            Ok(Err(error)) => failed(&paths, n, &error.to_string()),
+            Err(_) => failed(&paths, n, &format!("no answer within {} s", TRY_WITHIN.as_secs())),
         }
     }
+}
+
+fn failed(paths: &Paths, n: usize, reason: &str) {
+    tracing::debug!(event = "path-tried", path = %paths.all[n].local, reason, "a path was tried in vain");
+    paths.died(n, reason);
 }

@@ -7,7 +7,7 @@ mod table;
 mod tend;
 
 use parking_lot::Mutex;
-use quinn::AsyncUdpSocket;
+use socket::Way;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -152,11 +152,11 @@ impl Paths {
     }
 
     /// A socket on path `n` to the target at `real`, which the connection knows as `logical`.
-    fn way(&self, n: usize, real: SocketAddr, logical: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    fn way(&self, n: usize, real: SocketAddr, logical: SocketAddr) -> io::Result<Arc<Way>> {
         let socket = socket::bind(&self.all[n].local, real)?;
         let runtime = quinn::default_runtime().ok_or_else(|| io::Error::other("no async runtime"))?;
         let inner = runtime.wrap_udp_socket(socket)?;
-        Ok(Arc::new(socket::Way::new(inner, real, logical, Arc::clone(&self.sent[n]))))
+        Ok(Arc::new(Way::new(inner, real, logical, Arc::clone(&self.sent[n]))))
     }
 
     /// The target answered over path `n` from `addr`, with the right key.
@@ -180,6 +180,8 @@ impl Paths {
     /// Nothing gets over path `n`.
     fn died(&self, n: usize, reason: &str) {
         if self.table.lock().died(n, reason, Instant::now(), now_ms()) {
+            // Who tries it waits as for one that lives.
+            self.wanted[n].notify_one();
             tracing::warn!(event = "path-down", path = %self.all[n].local, reason, "a path to the target is dead; it is tried again by itself");
         }
     }

@@ -10,7 +10,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 /// Takes a free port on a path for datagrams to `remote`.
@@ -41,11 +41,37 @@ pub(super) struct Way {
     logical: SocketAddr,
     /// Bytes sent over this path.
     sent: Arc<AtomicU64>,
+    /// Nothing leaves any more.
+    mute: AtomicBool,
+}
+
+/// Silences the socket of a connection that is given up while it is made, unless [`Self::over`] is called. QUIC would answer whatever still comes with its farewell, and a
+/// target that sends such strangers away (a retry) would answer that: for seconds, as fast as the line is.
+pub(super) struct Attempt(Option<Arc<Way>>);
+
+impl Attempt {
+    /// One begins on this socket.
+    pub fn on(way: &Arc<Way>) -> Self {
+        Self(Some(Arc::clone(way)))
+    }
+
+    /// It has come to an end.
+    pub fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(way) = &self.0 {
+            way.mute.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Way {
     pub fn new(inner: Arc<dyn AsyncUdpSocket>, real: SocketAddr, logical: SocketAddr, sent: Arc<AtomicU64>) -> Self {
-        Self { inner, real, logical, sent }
+        Self { inner, real, logical, sent, mute: AtomicBool::new(false) }
     }
 }
 
@@ -61,6 +87,9 @@ impl AsyncUdpSocket for Way {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if self.mute.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         // The source address is this socket's own: the connection remembers one of another path.
         self.inner.try_send(&Transmit { destination: self.real, src_ip: None, ..transmit.clone() })?;
         self.sent.fetch_add(transmit.contents.len() as u64, Ordering::Relaxed);
