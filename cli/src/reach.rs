@@ -10,6 +10,7 @@ use scm::client::{Known, Pinned, QuicDialer};
 use scm::invite::Invitation;
 use scm::key::Fingerprint;
 use scm::keyring::{Keyring, Keys};
+use scm::path::Paths;
 use scm::peers::{Peer, PeerTarget, Store};
 use std::path::Path;
 use std::sync::Arc;
@@ -99,6 +100,8 @@ pub struct Reach {
     peer: Option<Arc<PeerTarget>>,
     /// Where it was when that was last looked at.
     place: Mutex<Option<(String, u16)>>,
+    /// Network paths that could not begin where they should, and why.
+    pub missing: Vec<(String, String)>,
 }
 
 impl Reach {
@@ -120,7 +123,18 @@ impl Reach {
             }
         };
         let place = Mutex::new(known.place());
-        Self { dialer: QuicDialer::new(host, port, known, timeout), peer, place }
+        Self { dialer: QuicDialer::new(host, port, known, timeout), peer, place, missing: Vec::new() }
+    }
+
+    /// The same over these network paths; none: over the one that the system chooses.
+    #[must_use]
+    pub fn over(mut self, paths: &[scm::path::Path]) -> Self {
+        if !paths.is_empty() {
+            let paths = Paths::new(paths.to_vec());
+            self.missing = paths.missing();
+            self.dialer = self.dialer.over(paths);
+        }
+        self
     }
 
     /// Who is known, where they are, or this node's key, may have changed.

@@ -1,15 +1,17 @@
 //! The source's end: connecting to a target by name and fingerprint.
 
+use crate::judge::Judge;
 use crate::key::Fingerprint;
 use crate::keyring::Keyring;
-use crate::live::{Live, UNKNOWN};
+use crate::live::Live;
 use crate::outlet::QuicOutlet;
+use crate::path::{self, Paths};
 use crate::session::{Dial, Streams};
 use crate::tls::OneServer;
 use crate::{ScmError, keyring, socket, tls, transport};
 use protocol::PAIR_ALPN;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig};
+use quinn::{AsyncUdpSocket, ClientConfig, Connection, Endpoint, EndpointConfig};
 use rustls_pki_types::CertificateDer;
 use std::future::Future;
 use std::io;
@@ -92,13 +94,22 @@ pub struct QuicDialer {
     purpose: transport::Use,
     alpn: &'static [u8],
     live: Live,
+    /// Which network paths are used; `None`: the one that the system chooses.
+    paths: Option<Arc<Paths>>,
+}
+
+/// A connection whose target has proved who it is.
+pub(crate) struct Made {
+    pub endpoint: Endpoint,
+    pub connection: Connection,
+    pub judge: Judge,
 }
 
 impl QuicDialer {
     /// A dialer for the target at `host` (a name or an address) and `port`, unless it is known to be elsewhere by now. An attempt ends after `timeout`.
     pub fn new(host: String, port: u16, known: Arc<dyn Known>, timeout: Duration) -> Self {
         let (purpose, alpn) = (transport::Use::Session, tls::ALPN);
-        Self { host, port, known, timeout, purpose, alpn, live: Live::default() }
+        Self { host, port, known, timeout, purpose, alpn, live: Live::default(), paths: None }
     }
 
     /// The same for lanes, which have more under way.
@@ -111,6 +122,25 @@ impl QuicDialer {
     #[must_use]
     pub fn for_pairing(&self) -> Self {
         Self { alpn: PAIR_ALPN, ..self.clone() }
+    }
+
+    /// The same over these network paths; [`Self::look_after_paths`] is to run beside it.
+    #[must_use]
+    pub fn over(&self, paths: Arc<Paths>) -> Self {
+        Self { paths: Some(paths), ..self.clone() }
+    }
+
+    /// What is known of the network paths, in their order.
+    pub fn known_paths(&self) -> Vec<path::Known> {
+        self.paths.as_ref().map(|paths| paths.known(&self.place())).unwrap_or_default()
+    }
+
+    pub(crate) fn paths(&self) -> Option<&Arc<Paths>> {
+        self.paths.as_ref()
+    }
+
+    pub(crate) fn is_for_lanes(&self) -> bool {
+        self.purpose == transport::Use::Lane
     }
 
     /// The same as a build that speaks something else (ALPN), for tests of what such a build is told.
@@ -131,17 +161,17 @@ impl QuicDialer {
         self.live.end_all();
     }
 
-    fn place(&self) -> (String, u16) {
+    pub(crate) fn place(&self) -> (String, u16) {
         self.known.place().unwrap_or_else(|| (self.host.clone(), self.port))
     }
 
     fn target(&self) -> String {
         let (host, port) = self.place();
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        path::shown(&host, port)
     }
 
-    async fn resolve(&self) -> Result<Vec<SocketAddr>, ScmError> {
-        let (host, port) = self.place();
+    /// All addresses of a host.
+    pub(crate) async fn resolve((host, port): (String, u16)) -> Result<Vec<SocketAddr>, ScmError> {
         let failed = |reason: String| ScmError::Resolve { host: host.clone(), reason };
         let found: Vec<_> =
             tokio::net::lookup_host((host.as_str(), port)).await.map_err(|e| failed(e.to_string()))?.collect();
@@ -149,13 +179,25 @@ impl QuicDialer {
     }
 
     async fn connect(&self, addr: SocketAddr) -> Result<Streams, ScmError> {
-        let unreachable = |reason: String| ScmError::Unreachable { target: self.target(), reason };
         let any: SocketAddr =
             if addr.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
         let failed = |source| ScmError::Bind { addr: any, source };
         let runtime = quinn::default_runtime().ok_or_else(|| failed(io::Error::other("no async runtime")))?;
-        let socket = socket::bind(any).map_err(failed)?;
-        let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, runtime).map_err(failed)?;
+        let socket = socket::bind(any).and_then(|socket| runtime.wrap_udp_socket(socket)).map_err(failed)?;
+        self.open(self.handshake(addr, socket, self.target()).await?).await
+    }
+
+    /// Makes a connection on a socket to `addr`, which goes by the name `target`.
+    pub(crate) async fn handshake(
+        &self,
+        addr: SocketAddr,
+        socket: Arc<dyn AsyncUdpSocket>,
+        target: String,
+    ) -> Result<Made, ScmError> {
+        let unreachable = |reason: String| ScmError::Unreachable { target: target.clone(), reason };
+        let runtime = quinn::default_runtime().ok_or_else(|| unreachable("no async runtime".to_owned()))?;
+        let endpoint = Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, runtime)
+            .map_err(|e| unreachable(e.to_string()))?;
         let expected = self.known.expected()?;
         let name = tls::name_of(*expected.first().ok_or_else(|| unreachable("no key is known of it".to_owned()))?);
         let (keyring, wanted) = (self.known.keyring(), self.known.ours());
@@ -164,23 +206,29 @@ impl QuicDialer {
         let tls = tls::client_config(keyring.certified(wanted), Arc::clone(&verifier), self.alpn)?;
         let crypto = QuicClientConfig::try_from(tls).map_err(|e| ScmError::Key(e.to_string()))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        config.transport_config(transport::config(self.purpose));
+        let several = self.paths.as_ref().is_some_and(|paths| paths.several());
+        config.transport_config(if several {
+            transport::config_of_several(self.purpose)
+        } else {
+            transport::config(self.purpose)
+        });
         let connecting = endpoint.connect_with(config, addr, &name).map_err(|e| unreachable(e.to_string()))?;
-        let judge = Judge { target: self.target(), alpn: self.alpn, ours, known: Arc::clone(&self.known) };
+        let judge = Judge { target: target.clone(), alpn: self.alpn, ours, known: Arc::clone(&self.known) };
         match connecting.await {
-            Ok(connection) => self.open(endpoint, connection, judge).await,
+            Ok(connection) => Ok(Made { endpoint, connection, judge }),
             Err(error) => Err(match verifier.mismatch() {
                 Some(found) => {
                     let expected = expected.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-                    ScmError::WrongKey { target: self.target(), found: found.to_string(), expected }
+                    ScmError::WrongKey { target, found: found.to_string(), expected }
                 }
                 None => judge.broken(&error),
             }),
         }
     }
 
-    /// Opens the stream of a connection whose target has proved who it is.
-    async fn open(&self, endpoint: Endpoint, connection: Connection, judge: Judge) -> Result<Streams, ScmError> {
+    /// Opens the stream of a connection.
+    pub(crate) async fn open(&self, made: Made) -> Result<Streams, ScmError> {
+        let Made { endpoint, connection, judge } = made;
         let identity = connection.peer_identity().and_then(|id| id.downcast::<Vec<CertificateDer<'static>>>().ok());
         let certificate = identity.and_then(|chain| chain.first().cloned());
         let certificate = certificate.ok_or_else(|| ScmError::Key("the target showed no certificate".to_owned()))?;
@@ -214,58 +262,17 @@ impl QuicDialer {
     }
 
     async fn dial_any(&self) -> Result<Streams, ScmError> {
+        if let Some(paths) = &self.paths {
+            return self.dial_over(paths).await;
+        }
         let mut last = None;
-        for addr in self.resolve().await? {
+        for addr in Self::resolve(self.place()).await? {
             match self.connect(addr).await {
                 Err(error) if !error.is_about_keys() => last = Some(error),
                 result => return result,
             }
         }
         Err(last.unwrap_or_else(|| ScmError::Resolve { host: self.place().0, reason: "no address".to_owned() }))
-    }
-}
-
-/// Says what the end of a connection means.
-struct Judge {
-    target: String,
-    alpn: &'static [u8],
-    /// The key that was shown.
-    ours: Fingerprint,
-    known: Arc<dyn Known>,
-}
-
-impl Judge {
-    /// Whether a connection was closed because the target does not accept this node's key: by a TLS alert, or later.
-    fn refusal(&self, error: &ConnectionError) -> Option<ScmError> {
-        let spoken = match error {
-            ConnectionError::ConnectionClosed(close) => close.error_code != tls::no_protocol(),
-            // Found here: the target chose nothing.
-            ConnectionError::TransportError(found) => found.code != tls::no_protocol(),
-            _ => true,
-        };
-        if !spoken {
-            return Some(ScmError::OtherProtocol { peer: self.target.clone(), ours: tls::protocol(self.alpn) });
-        }
-        let unknown = match error {
-            // RFC 9001, 4.8: a TLS alert arrives as 0x0100 plus the alert.
-            ConnectionError::ConnectionClosed(close) => (0x100..0x200).contains(&u64::from(close.error_code)),
-            ConnectionError::ApplicationClosed(close) => close.error_code == UNKNOWN,
-            _ => false,
-        };
-        if !unknown {
-            // Closed by this side, it is this side that does not know the other one any more.
-            return matches!(error, ConnectionError::LocallyClosed).then(|| self.known.expected().err())?;
-        }
-        if self.known.unknown(self.ours) {
-            let reason = "it does not know this key of ours; another one is shown to it".to_owned();
-            return Some(ScmError::Unreachable { target: self.target.clone(), reason });
-        }
-        Some(ScmError::NotAllowed { target: self.target.clone(), ours: self.ours.to_string() })
-    }
-
-    fn broken(&self, error: &ConnectionError) -> ScmError {
-        self.refusal(error)
-            .unwrap_or_else(|| ScmError::Unreachable { target: self.target.clone(), reason: error.to_string() })
     }
 }
 

@@ -1,10 +1,12 @@
 //! Source Communications Manager: keys, QUIC connections authenticated on both ends, the session that carries what a
-//! [`session::Feed`] has to say, and the lanes beside it ([`lane::LaneFeed`]). It knows the protocol and nothing of files.
+//! [`session::Feed`] has to say, the lanes beside it ([`lane::LaneFeed`]), and the network paths under both ([`path`]). It knows the protocol and nothing of files.
 
+mod answer;
 pub mod client;
 pub mod door;
 pub mod fetch;
 pub mod invite;
+mod judge;
 pub mod key;
 pub mod keyring;
 pub mod lane;
@@ -13,6 +15,7 @@ mod live;
 pub mod outlet;
 pub mod packing;
 pub mod pair;
+pub mod path;
 pub mod peers;
 pub mod server;
 pub mod session;

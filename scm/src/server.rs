@@ -3,6 +3,7 @@
 //! ([`crate::door`]), and nothing is read from a key that is not known, unless it comes to be paired.
 
 use crate::ScmError;
+use crate::answer::Answering;
 use crate::door::{Door, Knocks, Pending};
 use crate::key::Fingerprint;
 use crate::live::{Live, Noted, UNKNOWN};
@@ -168,7 +169,12 @@ pub fn listen_on(socket: UdpSocket, door: Arc<dyn Door>) -> Result<Listener, Scm
     let local_addr = socket.local_addr().map_err(|source| ScmError::Bind { addr: unbound, source })?;
     let fail = |source| ScmError::Bind { addr: local_addr, source };
     let runtime = quinn::default_runtime().ok_or_else(|| fail(io::Error::other("no async runtime")))?;
-    let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).map_err(fail)?;
+    let mut socket = runtime.wrap_udp_socket(socket).map_err(fail)?;
+    if local_addr.ip().is_unspecified() {
+        socket = Arc::new(Answering::new(socket));
+    }
+    let endpoint = Endpoint::new_with_abstract_socket(EndpointConfig::default(), Some(config), socket, runtime);
+    let endpoint = endpoint.map_err(fail)?;
     let (sender, accepted) = mpsc::channel(READY);
     let watch = Watch { door, live: Live::default() };
     tokio::spawn(accept_all(endpoint.clone(), watch.clone(), sender));

@@ -7,6 +7,8 @@ use std::time::Duration;
 /// A peer that is not heard of for so long is gone.
 const IDLE: VarInt = VarInt::from_u32(3_000);
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// Where there are several paths: one that fails is to be noticed while nothing is sent, too.
+const KEEP_ALIVE_PATHS: Duration = Duration::from_millis(250);
 
 /// Above this a packet train with segmentation offload passes 64 KiB and the connection stalls.
 const LARGEST_MTU: u16 = 6_500;
@@ -28,13 +30,22 @@ pub(crate) enum Use {
 }
 
 pub(crate) fn config(purpose: Use) -> Arc<TransportConfig> {
+    Arc::new(with_keep_alive(purpose, KEEP_ALIVE))
+}
+
+/// The same for a connection that may move from one path to another.
+pub(crate) fn config_of_several(purpose: Use) -> Arc<TransportConfig> {
+    Arc::new(with_keep_alive(purpose, KEEP_ALIVE_PATHS))
+}
+
+fn with_keep_alive(purpose: Use, keep_alive: Duration) -> TransportConfig {
     let window = if purpose == Use::Session { WINDOW } else { LANE_WINDOW };
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(LARGEST_MTU);
     let mut config = TransportConfig::default();
     config
         .max_idle_timeout(Some(IdleTimeout::from(IDLE)))
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_interval(Some(keep_alive))
         .mtu_discovery_config(Some(mtu))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
@@ -42,5 +53,5 @@ pub(crate) fn config(purpose: Use) -> Arc<TransportConfig> {
         .stream_receive_window(VarInt::from_u32(WINDOW))
         .receive_window(VarInt::from_u32(window))
         .send_window(u64::from(window));
-    Arc::new(config)
+    config
 }

@@ -246,6 +246,9 @@ pub struct TargetStatus {
     /// Lanes that are open now, over which content travels beside the ordered operations.
     #[serde(default)]
     pub lanes: u64,
+    /// The network paths that the mount was given, in their order.
+    #[serde(default)]
+    pub paths: Vec<PathStatus>,
     /// The pass that runs, or the last one.
     pub pass: PassProgress,
     /// Passes finished.
@@ -260,6 +263,40 @@ pub struct TargetStatus {
     /// How many there are.
     #[serde(default)]
     pub flagged_count: u64,
+}
+
+/// Whether the target answers over a network path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathState {
+    /// Not known yet.
+    Untried,
+    /// It does, with the right key.
+    Alive,
+    /// It does not.
+    Dead,
+}
+
+/// A network path to a target (C6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// Where it begins: an address of this machine, or an interface.
+    pub local: String,
+    /// Where the target is over it, `HOST:PORT`.
+    pub target: String,
+    /// Whether the target answers.
+    pub state: PathState,
+    /// Since when that is so, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Why it is dead.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The ordered operations travel over it.
+    pub session: bool,
+    /// So many lanes are on it.
+    pub lanes: u64,
+    /// Bytes sent over it, encryption and repetitions included.
+    pub sent_bytes: u64,
 }
 
 /// A place that is not on the target as it should be, because the target could not carry something out there.

@@ -158,6 +158,7 @@ impl Srm {
             packed_from_bytes: 0,
             packed_bytes: 0,
             packing: BTreeMap::new(),
+            paths: Vec::new(),
             lanes: self.lanes.open_lanes() as u64,
             passes: core.passes_done,
             unreadable: Vec::new(),

@@ -7,6 +7,7 @@ pub mod mirror;
 mod mount;
 pub mod mount_options;
 mod parse;
+pub mod path;
 pub mod peers;
 mod restore;
 pub mod send;

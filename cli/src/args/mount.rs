@@ -134,6 +134,11 @@ pub struct ReplicationArgs {
     /// while mounted [default: now]
     #[arg(long, value_name = "RULE", value_parser = super::send::rule)]
     pub send: Vec<Rule>,
+    /// A network path to the target: an address of this machine or the name of an interface, and where the target has another
+    /// address over it, that. May be repeated: the session uses the first that lives, lanes use all of them; a path that
+    /// fails is left within about a second and tried again by itself [default: the one that the system chooses]
+    #[arg(long, value_name = "LOCAL[=HOST[:7420]]", value_parser = super::path::path)]
+    pub path: Vec<scm::path::Path>,
     /// How what is sent to a target on the network is packed: off; lz4, or zstd:N at level N of 1 to 19 (zstd: 1), all that
     /// shrinks; auto, where the line is slower than packing, by whichever of the two takes less time, and not what does not shrink
     #[arg(long, value_name = "HOW", default_value = "off")]

@@ -16,6 +16,7 @@ use crate::reach::{self, Trust};
 use crate::state::Places;
 use protocol::Name;
 use scm::packing::Packing;
+use scm::path::{MOST_PATHS, Path};
 use srm::sending::Rule;
 use srm::set::Set;
 use srm::status::NearBounds;
@@ -64,6 +65,8 @@ pub struct SourcePlan {
     pub limits: Option<Arc<Limits>>,
     /// How what is sent is packed; `None` where no network is between.
     pub packing: Option<Arc<Packing>>,
+    /// Network paths to the target; none: the one that the system chooses.
+    pub paths: Vec<Path>,
     /// Take over what is on the target and belongs to nobody.
     pub adopt: bool,
     /// The last coherent state is kept during a catch-up; of a local ROOT only.
@@ -138,6 +141,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         TargetPlace::Remote { .. } => Some(Packing::new(replication.compress)),
         _ => None,
     };
+    let paths = paths(&replication.path, &resolved.target)?;
     let journal = match resolved.target {
         TargetPlace::None => None,
         _ => Some(journal::plan(replication, &resolved.places, &asked.name, &state_dir, same)?),
@@ -167,6 +171,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         send: replication.send.clone(),
         limits,
         packing,
+        paths,
         adopt: replication.adopt,
         keeps_images: replication.keep_image == KeepImage::Auto,
         compare: srm::Compare { block_bytes: replication.block_size, min_size: replication.min_size },
@@ -183,6 +188,22 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
     })
 }
 
+/// The network paths that were given, if they can be those of this target.
+fn paths(given: &[Path], target: &TargetPlace) -> Result<Vec<Path>, Failure> {
+    let remote = matches!(target, TargetPlace::Remote { .. });
+    if !given.is_empty() && !remote {
+        return Err(Failure::usage("a path is for a target on the network; leave --path out"));
+    }
+    if given.len() > MOST_PATHS {
+        return Err(Failure::usage(format!("{} paths are too many; give at most {MOST_PATHS}", given.len())));
+    }
+    let twice = given.iter().enumerate().find(|(n, path)| given[..*n].contains(path));
+    match twice {
+        Some((_, path)) => Err(Failure::usage(format!("path '{}' is given twice; give each once", path.local))),
+        None => Ok(given.to_vec()),
+    }
+}
+
 /// The same checks for `-f`; nothing is made, and no lock is kept.
 pub(super) fn check_only(args: &MountArgs, _flags: MountFlags) -> Result<(), Failure> {
     let asked = Asked::read(args)?;
@@ -191,6 +212,7 @@ pub(super) fn check_only(args: &MountArgs, _flags: MountFlags) -> Result<(), Fai
         return Ok(());
     }
     let resolved = Resolved::find(args, &asked)?;
+    paths(&args.replication.path, &resolved.target)?;
     SetFile::find(args.replication.set.as_deref(), &asked.name, &resolved).load()?;
     let state_dir = resolved.places.source(asked.name.as_os_str());
     let src = Locks::probe(&resolved.src, &state_dir, &asked.name)?;

@@ -153,8 +153,17 @@ fn attach(plan: &SourcePlan, runtime: &Runtime, keyring: Keyring, srm: &Arc<Srm>
         return Ok(Attached { warning, ..Attached::default() });
     };
     let (feed, stream) = connect(plan, runtime, srm, dialers)?;
-    let warning = judge(plan, feed.first_answer(plan.connect_timeout + GREETING))?;
-    Ok(Attached { warning, local, reach, stream: Some(stream) })
+    let away = judge(plan, feed.first_answer(plan.connect_timeout + GREETING))?;
+    let missing = reach.as_ref().and_then(|reach| without(&reach.missing));
+    let warnings: Vec<_> = missing.into_iter().chain(away).collect();
+    Ok(Attached { warning: (!warnings.is_empty()).then(|| warnings.join("; ")), local, reach, stream: Some(stream) })
+}
+
+/// What is to be said of network paths that are not there.
+fn without(missing: &[(String, String)]) -> Option<String> {
+    let one = |(local, why): &(String, String)| format!("path {local} cannot be used now ({why})");
+    let all: Vec<_> = missing.iter().map(one).collect();
+    (!all.is_empty()).then(|| format!("{}; it is tried again by itself", all.join(", ")))
 }
 
 /// How the target is reached; `None` where there is none.
@@ -171,8 +180,10 @@ fn dialers(plan: &SourcePlan, runtime: &Runtime, keyring: Keyring) -> Result<Opt
             Ok(Some((Dialers { lanes: Arc::clone(&session), session }, Some(target), None)))
         }
         (TargetPlace::Remote { host, port }, Some(trust)) => {
-            let reach = Reach::new((host.clone(), *port), trust, &plan.places, keyring, plan.connect_timeout);
+            let reach =
+                Reach::new((host.clone(), *port), trust, &plan.places, keyring, plan.connect_timeout).over(&plan.paths);
             let dialer = reach.dialer.clone();
+            runtime.spawn(dialer.clone().look_after_paths());
             let mut dialers = Dialers { lanes: Arc::new(dialer.for_lanes()), session: Arc::new(dialer) };
             if let Some(limits) = plan.limits.clone() {
                 let allowance = Allowance::new(Box::new(move || limits.now()));

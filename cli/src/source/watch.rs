@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use scm::packing::Packing;
 use srm::sending::Rule;
 use srm::set::changes;
-use srm::status::SendStatus;
+use srm::status::{PathState, PathStatus, SendStatus};
 use srm::verify::{VerifyOptions, VerifyRefused};
 use srm::{Commit, OnRemove, Srm};
 use std::os::unix::ffi::OsStrExt;
@@ -63,6 +63,18 @@ impl SourceDaemon {
     }
 }
 
+fn path_status(path: scm::path::Known) -> PathStatus {
+    let scm::path::Known { local, target, alive, since_ms, reason, session, lanes, sent_bytes } = path;
+    let state = match alive {
+        None => PathState::Untried,
+        Some(true) => PathState::Alive,
+        Some(false) => PathState::Dead,
+    };
+    // A target that showed the wrong key has its say in it.
+    let reason = reason.map(|reason| srm::said::words(&reason));
+    PathStatus { local, target, state, since_ms, reason, session, lanes, sent_bytes }
+}
+
 impl Control for SourceDaemon {
     fn status(&self) -> Status {
         let mut status = self.srm.status();
@@ -71,6 +83,8 @@ impl Control for SourceDaemon {
             let packed = self.packing.as_ref().map(|packing| packing.now()).unwrap_or_default();
             (target.packed_from_bytes, target.packed_bytes) = (packed.raw_bytes, packed.sent_bytes);
             target.packing = packed.streams;
+            let paths = self.reach.as_ref().map(|reach| reach.dialer.known_paths()).unwrap_or_default();
+            target.paths = paths.into_iter().map(path_status).collect();
         }
         Status::Source(status)
     }

@@ -1,5 +1,6 @@
 //! `replfs status`: everything on this node, or one of it; for people, for programs, once or again and again.
 
+mod paths;
 mod replicas;
 mod text;
 pub mod units;

@@ -1,5 +1,6 @@
 //! The status of a source for people: most important first, numbers with units.
 
+use super::paths::paths_of;
 use super::units::{bytes, kinds, line, millis, total};
 use crate::args::send;
 use srm::sending::Rule;
@@ -101,6 +102,7 @@ fn target_of(out: &mut String, source: &SourceStatus, target: &TargetStatus) {
         let (from, to) = (bytes(target.packed_from_bytes), bytes(target.packed_bytes));
         line!(out, "  packed   {from} to {to}; now {}", streams.join(", "));
     }
+    paths_of(out, target);
     if !target.undecided.is_empty() {
         line!(
             out,
@@ -296,6 +298,7 @@ mod tests {
                 packed_from_bytes: 0,
                 packed_bytes: 0,
                 packing: BTreeMap::new(),
+                paths: Vec::new(),
                 lanes: 0,
                 pass: PassProgress::default(),
                 passes: 1,

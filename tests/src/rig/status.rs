@@ -139,6 +139,8 @@ pub struct Target {
     pub packing: BTreeMap<String, String>,
     /// Connections that are open beside the ordered one.
     pub lanes: u64,
+    /// Network paths.
+    pub paths: Vec<Path>,
     /// The mirror pass that runs, or the last one.
     pub pass: Pass,
     /// Mirror passes finished.
@@ -166,6 +168,27 @@ pub struct Send {
     pub millis: u64,
     /// When time alone lets go of them.
     pub opens_in_ms: Option<u64>,
+}
+
+/// A network path.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Path {
+    /// Where it begins.
+    pub local: String,
+    /// Where the target is over it.
+    pub target: String,
+    /// `untried`, `alive` or `dead`.
+    pub state: String,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Why it is dead.
+    pub reason: Option<String>,
+    /// The session is on it.
+    pub session: bool,
+    /// Lanes that are on it.
+    pub lanes: u64,
+    /// Bytes that left over it.
+    pub sent_bytes: u64,
 }
 
 /// What the target is long at.
