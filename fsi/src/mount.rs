@@ -7,15 +7,17 @@ use crate::adapter::Adapter;
 use crate::fs::Fs;
 use crate::mountinfo;
 use fuser::{Config, INodeNo, MountOption, Session, SessionACL};
+use protocol::RelPath;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 use srm::Srm;
+use srm::status::CacheMode;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 /// Read-ahead in KiB where the kernel's is less.
@@ -44,6 +46,8 @@ pub struct MountOptions {
     pub noatime: bool,
     /// Request threads; 0: as many as suit this machine.
     pub threads: usize,
+    /// Who gathers writes.
+    pub cache: CacheMode,
 }
 
 impl MountOptions {
@@ -96,6 +100,7 @@ impl MountOptions {
 pub struct Mounted {
     mountpoint: PathBuf,
     device: Option<String>,
+    fs: Weak<Fs>,
     session: JoinHandle<io::Result<()>>,
 }
 
@@ -103,7 +108,7 @@ pub struct Mounted {
 ///
 /// Errors are those of `mount(2)` and of the FUSE device, with the object they are about.
 pub fn mount(srm: Arc<Srm>, options: &MountOptions) -> io::Result<Mounted> {
-    let fs = Arc::new(Fs::new(srm));
+    let fs = Arc::new(Fs::new(srm, options.cache));
     let adapter = Adapter::new(Arc::clone(&fs));
     let session = if rustix::process::geteuid().is_root() {
         mount_as_root(adapter, options)?
@@ -118,7 +123,7 @@ pub fn mount(srm: Arc<Srm>, options: &MountOptions) -> io::Result<Mounted> {
     })
 }
 
-fn serve(fs: &Fs, session: Session<Adapter>, options: &MountOptions) -> io::Result<Mounted> {
+fn serve(fs: &Arc<Fs>, session: Session<Adapter>, options: &MountOptions) -> io::Result<Mounted> {
     let device = mountinfo::device_at(&options.mountpoint)?;
     if let Some(device) = &device {
         raise_read_ahead(device);
@@ -131,7 +136,7 @@ fn serve(fs: &Fs, session: Session<Adapter>, options: &MountOptions) -> io::Resu
         }
     });
     let thread = std::thread::Builder::new().name("fuse".to_owned()).spawn(move || session.run())?;
-    Ok(Mounted { mountpoint: options.mountpoint.clone(), device, session: thread })
+    Ok(Mounted { mountpoint: options.mountpoint.clone(), device, fs: Arc::downgrade(fs), session: thread })
 }
 
 fn mount_as_root(adapter: Adapter, options: &MountOptions) -> io::Result<Session<Adapter>> {
@@ -190,6 +195,13 @@ impl Mounted {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
             ended => ended,
         }
+    }
+
+    /// What tells files that somebody has open for writing, by inode number and path: some of those with numbers beyond the one that it is given, in order; none where there
+    /// are no more.
+    pub fn writers(&self) -> impl Fn(u64) -> Vec<(u64, RelPath)> + Send + Sync + 'static {
+        let fs = Weak::clone(&self.fs);
+        move |after| fs.upgrade().map(|fs| fs.writers(after)).unwrap_or_default()
     }
 
     /// What unmounts: at once if it is not in use, else as soon as nobody uses it any more; new uses find nothing there

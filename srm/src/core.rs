@@ -26,7 +26,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 /// What a submitted operation waits for: a number, or nothing where it was absorbed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use = "a ticket is committed, or the application is never answered"]
 pub struct Ticket(pub(crate) Option<SeqNo>);
 

@@ -6,7 +6,7 @@ use crate::core::{Core, Link};
 use crate::flags::Flag;
 use crate::map::Gate;
 use crate::pass;
-use crate::status::{CommitMode, Flagged, FsiStatus, Held, JournalArea, Lag, SourceStatus, TargetState, TargetStatus};
+use crate::status::{CacheMode, CommitMode, Flagged, FsiStatus, Held, JournalArea, Lag, SourceStatus, TargetState, TargetStatus};
 use crate::{MIN_BACKLOG_BYTES, Srm};
 use bytes::Bytes;
 use journal::{AreaKind, AreaStatus};
@@ -170,6 +170,7 @@ impl Srm {
             commit: core.commit.mode,
             near: (core.commit.mode == CommitMode::Near).then_some(core.commit.near),
             strict: core.commit.strict,
+            cache: CacheMode::default(),
             local_syncs,
             local_answered,
             operations: named(&core.operations),

@@ -1,7 +1,7 @@
 //! The status of a source for people: most important first, numbers with units.
 
 use super::units::{bytes, kinds, line, millis, total};
-use srm::status::{CommitMode, Slow, SourceStatus, TargetState, TargetStatus};
+use srm::status::{CacheMode, CommitMode, Slow, SourceStatus, TargetState, TargetStatus};
 use srm::verify::{VerifyState, VerifyStatus};
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,6 +22,9 @@ pub fn source(out: &mut String, source: &SourceStatus) {
         bytes(source.written_bytes),
         kinds(&source.operations)
     );
+    if source.cache == CacheMode::Writeback {
+        line!(out, "  cache    writeback: the kernel gathers what is written until it is synced or closed");
+    }
     line!(out, "  backlog  {} of {}", bytes(source.backlog_bytes), bytes(source.backlog_limit));
     for area in &source.journal {
         let trouble = area.trouble.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
@@ -218,6 +221,7 @@ mod tests {
             commit: CommitMode::Sync,
             near: None,
             strict: false,
+            cache: CacheMode::Through,
             local_syncs: 0,
             local_answered: 0,
             operations: operations.clone(),
@@ -355,6 +359,13 @@ source   data: /srv/data on /mnt/data (process 77)
         assert!(out.contains("  verify   number 3 of .: running for "), "{out}");
         assert!(out.contains("; 1 differ, 1 mended\n    rotten a/b: other content, mended\n"), "{out}");
         assert!(out.contains("shows more\n    before: number 2 ended "), "{out}");
+    }
+
+    #[test]
+    fn who_gathers_writes_is_said_where_it_is_the_kernel() {
+        let mut out = String::new();
+        source(&mut out, &SourceStatus { cache: CacheMode::Writeback, ..example() });
+        assert!(out.contains("  cache    writeback: "), "{out}");
     }
 
     #[test]
