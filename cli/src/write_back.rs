@@ -30,10 +30,15 @@ pub fn write_back(client: &mut Client) -> Result<(), Failure> {
     }
     let mnt = Path::new(&source.mountpoint);
     let bad = |error: &io::Error| {
-        Failure::io(Code::System, format!("what the kernel has gathered of {} is not written back", mnt.display()), error)
+        Failure::io(
+            Code::System,
+            format!("what the kernel has gathered of {} is not written back", mnt.display()),
+            error,
+        )
     };
     if mounts::replfs_at(mnt).is_none() {
-        let text = format!("{} is not mounted here; run this where it is, as its writes are gathered there", mnt.display());
+        let text =
+            format!("{} is not mounted here; run this where it is, as its writes are gathered there", mnt.display());
         return Err(Failure::new(Code::NoSuchMount, text));
     }
     let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -50,7 +55,10 @@ pub fn write_back(client: &mut Client) -> Result<(), Failure> {
             };
             let Some(last) = writers.last() else { break };
             after = last.ino;
-            for writer in writers.iter().filter(|writer| !done.contains(&writer.ino)) {
+            for writer in &writers {
+                if done.contains(&writer.ino) {
+                    continue;
+                }
                 if sync(root.as_fd(), writer).map_err(|error| of_file(writer, &error))? {
                     done.insert(writer.ino);
                 } else {
@@ -62,7 +70,10 @@ pub fn write_back(client: &mut Client) -> Result<(), Failure> {
             return Ok(());
         }
     }
-    let text = format!("files of {} are renamed faster than they can be opened, so not all is written back; try again", mnt.display());
+    let text = format!(
+        "files of {} are renamed faster than they can be opened, so not all is written back; try again",
+        mnt.display()
+    );
     Err(Failure::new(Code::System, text))
 }
 

@@ -11,9 +11,9 @@ use crate::names::New;
 use bytes::Bytes;
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -187,7 +187,7 @@ impl Filesystem for Adapter {
         let supported = wanted & config.capabilities();
         if self.fs.gathers() && !supported.contains(InitFlags::FUSE_WRITEBACK_CACHE) {
             tracing::error!("this kernel cannot gather writes; mount without cache=writeback");
-            return Err(Errno::EOPNOTSUPP.into());
+            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
         if let Err(missing) = config.add_capabilities(supported) {
             tracing::warn!(?missing, "the kernel does not do what it said it does");
@@ -254,7 +254,9 @@ impl Filesystem for Adapter {
             return reply.attr(&TTL, &attributes(&stat));
         }
         let outcome = self.fs.changing(|| self.fs.setattr(caller, ino.0, fh, &wanted));
-        if let Some(written_back) = self.fs.written_back.as_ref().filter(|_| fh.is_some() && wanted.time_alone().is_some()) {
+        if let Some(written_back) =
+            self.fs.written_back.as_ref().filter(|_| fh.is_some() && wanted.time_alone().is_some())
+        {
             // The time that the kernel keeps of a file that somebody writes (an application's own request names no open file). Its flusher asks, which waits for it
             // as little as for pages.
             let (result, ticket) = split(outcome);

@@ -77,13 +77,7 @@ impl Fs {
         self.open_file(&names, &node, flags, caller)
     }
 
-    pub(crate) fn open_file(
-        &self,
-        names: &Names,
-        node: &Arc<Node>,
-        flags: i32,
-        caller: Caller,
-    ) -> io::Result<u64> {
+    pub(crate) fn open_file(&self, names: &Names, node: &Arc<Node>, flags: i32, caller: Caller) -> io::Result<u64> {
         // All other kinds are opened in the kernel; opening a pipe here could wait forever.
         if node.kind() != FileType::RegularFile {
             return Err(Errno::STALE.into());

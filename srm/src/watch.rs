@@ -6,7 +6,9 @@ use crate::core::{Core, Link};
 use crate::flags::Flag;
 use crate::map::Gate;
 use crate::pass;
-use crate::status::{CacheMode, CommitMode, Flagged, FsiStatus, Held, JournalArea, Lag, SourceStatus, TargetState, TargetStatus};
+use crate::status::{
+    CacheMode, CommitMode, Flagged, FsiStatus, Held, JournalArea, Lag, SourceStatus, TargetState, TargetStatus,
+};
 use crate::{MIN_BACKLOG_BYTES, Srm};
 use bytes::Bytes;
 use journal::{AreaKind, AreaStatus};

@@ -147,7 +147,11 @@ fn times_are_the_same_on_both_sides_however_fast_a_file_is_written_again(commit:
         drop(file);
         let time = |path: &Path| fs::metadata(path).map(|stat| (stat.mtime(), stat.mtime_nsec())).unwrap();
         let name = path.file_name().unwrap();
-        assert_eq!(time(&path), time(&rig.src().join(name)), "round {round}: the mount tells another time than SRC has");
+        assert_eq!(
+            time(&path),
+            time(&rig.src().join(name)),
+            "round {round}: the mount tells another time than SRC has"
+        );
     }
     // Of a dirty file too, and by whom it is set.
     let file = File::create(rig.mnt().join("set")).unwrap();
@@ -324,9 +328,8 @@ fn a_dirty_file_is_renamed_replaced_and_removed(commit: Commit) {
 fn holes_copies_and_sparse_files_are_exact_beside_dirty_pages(commit: Commit) {
     use rustix::fs::{FallocateFlags, copy_file_range, fallocate, seek};
     let rig = mounted(commit);
-    let open = |name: &str| {
-        OpenOptions::new().read(true).write(true).create_new(true).open(rig.mnt().join(name)).unwrap()
-    };
+    let open =
+        |name: &str| OpenOptions::new().read(true).write(true).create_new(true).open(rig.mnt().join(name)).unwrap();
     let (from, to) = (open("from"), open("to"));
     let mut expected = Random::new(seed()).bytes(300_000);
     from.write_all_at(&expected, 0).unwrap();

@@ -45,7 +45,16 @@ impl SourceDaemon {
     pub fn new(srm: Arc<Srm>, plan: &SourcePlan, reach: Option<Reach>) -> Arc<Self> {
         let (set_file, limits) = (Mutex::new(plan.set_file.clone()), plan.limits.clone());
         let (packing, cache) = (plan.packing.clone(), plan.cache);
-        Arc::new(Self { srm, set_file, limits, packing, reach, cache, writers: OnceLock::new(), until: Mutex::new(None) })
+        Arc::new(Self {
+            srm,
+            set_file,
+            limits,
+            packing,
+            reach,
+            cache,
+            writers: OnceLock::new(),
+            until: Mutex::new(None),
+        })
     }
 
     /// There is a mount.
