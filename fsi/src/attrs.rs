@@ -227,6 +227,7 @@ impl Fs {
     ) -> Result<Done<Stat>, Failed> {
         let kill = wanted.kills(caller).then_some(caller);
         let before = attr::stat(target.fd())?;
+        let wanted = &self.with_time(wanted, &before);
         if *wanted == Wanted::default() {
             self.check_kill(node, caller, &before)?;
         }

@@ -23,6 +23,10 @@ use std::thread::JoinHandle;
 /// Read-ahead in KiB where the kernel's is less.
 const READ_AHEAD_KIB: u32 = 1024;
 
+/// What of the memory for dirty pages one mount may have where the kernel gathers writes, in percent, where it may have less. The kernel's 1 is some megabytes, and random writes are
+/// soon as slow as they are written back. Most stays for the disks that these pages are written to: SRC's, and a target's on this machine (decision 26).
+const DIRTY_PERCENT: u32 = 10;
+
 /// Request threads for each core where the options do not say: requests wait for the disk more than they compute.
 const THREADS_PER_CORE: usize = 3;
 
@@ -126,7 +130,10 @@ pub fn mount(srm: Arc<Srm>, options: &MountOptions) -> io::Result<Mounted> {
 fn serve(fs: &Arc<Fs>, session: Session<Adapter>, options: &MountOptions) -> io::Result<Mounted> {
     let device = mountinfo::device_at(&options.mountpoint)?;
     if let Some(device) = &device {
-        raise_read_ahead(device);
+        raise(device, "read_ahead_kb", READ_AHEAD_KIB);
+        if fs.gathers() {
+            raise(device, "max_ratio", DIRTY_PERCENT);
+        }
     }
     let notifier = session.notifier();
     fs.on_changed(move |ino| {
@@ -174,14 +181,14 @@ fn named(error: rustix::io::Errno, what: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-/// The kernel starts with 128 KiB. A mount with less read-ahead is slower, not wrong.
-fn raise_read_ahead(device: &str) {
-    let path = format!("/sys/class/bdi/{device}/read_ahead_kb");
+/// Raises a figure of the mount's device that the kernel starts low. A mount with less is slower, not wrong.
+fn raise(device: &str, what: &str, wanted: u32) {
+    let path = format!("/sys/class/bdi/{device}/{what}");
     let now = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
-    if now.is_none_or(|now| now < READ_AHEAD_KIB)
-        && let Err(error) = std::fs::write(&path, READ_AHEAD_KIB.to_string())
+    if now.is_none_or(|now| now < wanted)
+        && let Err(error) = std::fs::write(&path, wanted.to_string())
     {
-        tracing::debug!(path, %error, "read-ahead stays as it is");
+        tracing::debug!(path, %error, "the kernel's figure stays as it is");
     }
 }
 

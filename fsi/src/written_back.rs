@@ -2,7 +2,7 @@
 //! for them, when it likes. What it wrote and nobody has waited for yet stands here, until a file is closed: order is kept from fsync to fsync and from
 //! close to open. Where nothing is gathered, only mapped pages come this way.
 
-use crate::attrs::Wanted;
+use crate::attrs::{SetTime, Wanted};
 use crate::data::{Durable, Manner};
 use crate::files::OpenFile;
 use crate::fs::{Done, Fs};
@@ -106,6 +106,13 @@ impl Fs {
         let names = self.tree.names().read();
         let named = found.into_inner().into_iter().filter_map(|(ino, node)| Some((ino, node.path(&names)?)));
         named.take(MOST_WRITERS).collect()
+    }
+
+    /// The kernel tells the time with a size that it takes for another one; with the same size its own stays.
+    pub(crate) fn with_time(&self, wanted: &Wanted, before: &Stat) -> Wanted {
+        let stays = self.gathers() && wanted.size.is_some();
+        let time = stays.then(|| SetTime::At(attr::mtime(before)));
+        Wanted { mtime: wanted.mtime.or(time), ..*wanted }
     }
 
     /// The attributes of a node whose modification time is already the one that is wanted and nothing else is: the kernel tells it again whenever a name of a
