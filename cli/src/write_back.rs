@@ -1,7 +1,7 @@
 //! What the kernel has gathered of a mount with `--cache writeback` is written back, before a command waits for the target. From outside: the daemon would wait
 //! for itself.
 //!
-//! `syncfs(2)` does not wait for a FUSE file system's pages. But pages are dirty only of files that somebody has open for writing, or has mapped: those the daemon
+//! `syncfs(2)` waits for a FUSE file system's pages as far as the kernel likes. But pages are dirty only of files that somebody has open for writing, or has mapped: those the daemon
 //! knows, and `fsync(2)` of each waits.
 
 use crate::control::client::{self, Client};

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub(crate) fn backing_flags(flags: i32, gathers: bool) -> OFlags {
     let kept = OFlags::RDWR | OFlags::WRONLY | OFlags::NOATIME;
     let flags = OFlags::from_bits_truncate(flags.cast_unsigned()) & kept;
-    if gathers && flags.contains(OFlags::WRONLY) { flags - OFlags::WRONLY | OFlags::RDWR } else { flags }
+    if gathers && flags.contains(OFlags::WRONLY) { (flags - OFlags::WRONLY) | OFlags::RDWR } else { flags }
 }
 
 /// Whether the kernel keeps the pages of a file that is opened so. One that cannot be read cannot be mapped, and where nothing is gathered its writes are better

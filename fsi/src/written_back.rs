@@ -104,8 +104,8 @@ impl Fs {
             }
         });
         let names = self.tree.names().read();
-        let named = found.into_inner().into_iter().filter_map(|(ino, node)| Some((ino, node.path(&names)?)));
-        named.take(MOST_WRITERS).collect()
+        let paths = found.into_inner().into_iter().filter_map(|(ino, node)| Some((ino, node.path(&names)?)));
+        paths.take(MOST_WRITERS).collect()
     }
 
     /// The kernel tells the time with a size that it takes for another one; with the same size its own stays.
