@@ -199,7 +199,7 @@ fn a_part_of_a_page_is_written_to_a_file_that_is_open_for_writing_only(commit: C
     rig.finish();
 }
 
-/// What O_DIRECT takes.
+/// What `O_DIRECT` takes.
 #[repr(align(4096))]
 struct Block([u8; 4096]);
 
@@ -345,7 +345,7 @@ fn holes_copies_and_sparse_files_are_exact_beside_dirty_pages(commit: Commit) {
     expected.resize(310_000, 0);
     from.write_all_at(b"dirty again", 100_500).unwrap();
     expected[100_500..100_511].copy_from_slice(b"dirty again");
-    to.write_all_at(&[7; 50_000], 0).unwrap();
+    to.write_all_at(&vec![7; 50_000], 0).unwrap();
     let (mut read_at, mut write_at) = (1_000, 20_000);
     let mut left = 200_000;
     while left > 0 {
