@@ -7,6 +7,7 @@ use replfs_tests::in_both_modes;
 use replfs_tests::mapping::Mapping;
 use replfs_tests::rig::{Commit, Rig, Setup};
 use replfs_tests::seed::{Random, seed};
+use replfs_tests::user::{USER, as_user, with_fuse_for_everybody};
 use replfs_tests::wait::{Defer, PATIENCE, until};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -462,6 +463,35 @@ fn a_full_disk_is_told_at_fsync_and_close() {
     rig.assert_equal();
     rig.unmount();
     rig.unmount_now(&src);
+}
+
+// claim: A272
+#[test]
+fn what_an_ordinary_users_daemon_may_not_read_is_written_through() {
+    use std::os::unix::fs::PermissionsExt;
+    with_fuse_for_everybody(|| {
+        let rig = Rig::with(Commit::Sync, setup().user(USER));
+        rig.settle();
+        let path = rig.mnt().join("file");
+        let mut expected = vec![b'a'; 5000];
+        let file = as_user(USER, &[], || {
+            fs::write(&path, &expected).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o200)).unwrap();
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_all_at(b"through", 4093).unwrap();
+            file
+        });
+        expected[4093..4100].copy_from_slice(b"through");
+        // Nothing was closed or synced, and nothing else makes the kernel write back.
+        assert!(fs::read(rig.src().join("file")).unwrap() == expected);
+        assert!(fs::read(rig.replica().join("file")).unwrap() == expected);
+        as_user(USER, &[], || {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            assert!(fs::read(&path).unwrap() == expected);
+        });
+        drop(file);
+        rig.finish();
+    });
 }
 
 // claim: A272
