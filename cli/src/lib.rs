@@ -2,7 +2,7 @@
 //! function, and `main.rs` calls it, so that what is parsed here can be tried with any bytes (`edge`).
 //!
 //! Here: which command, and how it ends. `args` reads the words; `source` mounts, `serve` is the target daemon, `control`
-//! is how commands talk to daemons; `restore`, `roll_back`, `status`, `umount`, `sync`, `bypass`, `commit`, `mirror`, `verify`, `set`, `peers`, `pairing` and `keys` are commands; `reach` finds targets; `cage` confines what holds replicas; `progress`
+//! is how commands talk to daemons; `restore`, `roll_back`, `status`, `umount`, `sync`, `bypass`, `commit`, `mirror`, `verify`, `set`, `peers`, `pairing` and `keys` are commands; `write_back` is what `sync` does first where the kernel gathers writes; `reach` finds targets; `cage` confines what holds replicas; `progress`
 //! shows how far something is; `exit` knows the exit codes.
 
 mod args;
@@ -37,6 +37,7 @@ mod status;
 mod sync;
 mod umount;
 mod verify;
+mod write_back;
 
 use args::mount_options::MountFlags;
 use args::peers::TargetCommand;

@@ -4,15 +4,16 @@ use crate::attrs::Wanted;
 use crate::convert::{attributes, caller, errno, generation, kind, nothing, set_time};
 use crate::data::{Durable, Manner};
 use crate::dirs::DirEntry;
+use crate::files::OpenFile;
 use crate::flags::Opened;
 use crate::fs::{Done, Failed, Fs, name};
 use crate::names::New;
 use bytes::Bytes;
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -33,7 +34,7 @@ const MAX_WRITE_BYTES: u32 = 1 << 20;
 const MAX_BACKGROUND: u16 = 64;
 
 /// What is asked of the kernel where it has it. Not among them, on purpose: `ATOMIC_O_TRUNC` (truncation comes as a SETATTR),
-/// `WRITEBACK_CACHE` (writes would come late, merged and with other times), `ASYNC_DIO` (the parts of one write would race).
+/// `WRITEBACK_CACHE` unless the mount says so (writes come late and merged: `written_back`), `ASYNC_DIO` (the parts of one write would race).
 const WANTED: InitFlags = InitFlags::FUSE_HANDLE_KILLPRIV_V2
     .union(InitFlags::FUSE_POSIX_ACL)
     .union(InitFlags::FUSE_DONT_MASK)
@@ -78,6 +79,12 @@ impl Adapter {
         });
     }
 
+    /// How an opened file is cached.
+    fn caching(&self, handle: u64) -> FopenFlags {
+        let cached = self.fs.files.get(handle).is_ok_and(|file| file.cached);
+        if cached { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::FOPEN_DIRECT_IO }
+    }
+
     fn finish_empty(&self, outcome: Result<Done<()>, Failed>, reply: ReplyEmpty) {
         self.finish(outcome, move |result| empty(result, reply));
     }
@@ -94,6 +101,27 @@ impl Adapter {
             Ok(stat) => (attributes(&stat), Generation(node.generation())),
             Err(_) => (fuser::FileAttr { kind: kind(entry.kind), ..nothing() }, Generation(0)),
         }
+    }
+
+    /// Pages that the kernel writes back. The network is never waited for, it may need the memory they hold (R12). Where the kernel gathers all writes, room
+    /// is: it holds back whoever writes more than that, and a target that takes nothing is waited for as long as before any other write (decision 26).
+    fn write_back(&self, file: Arc<OpenFile>, offset: u64, data: &[u8], kills: bool, reply: ReplyWrite) {
+        let bytes = data.len() as u64;
+        let admission = if self.fs.gathers() { self.fs.srm.admit(bytes) } else { None };
+        if admission.is_some() || !self.fs.gathers() {
+            let result = self.fs.write_back(&file, offset, data, kills);
+            drop((file, admission));
+            return written(result.map_err(|error| errno(&error)), reply);
+        }
+        let (fs, data) = (Arc::clone(&self.fs), Bytes::copy_from_slice(data));
+        self.fs.srm.when_room(
+            bytes,
+            Box::new(move || {
+                let result = fs.write_back(&file, offset, &data, kills);
+                drop(file);
+                written(result.map_err(|error| errno(&error)), reply);
+            }),
+        );
     }
 
     /// Runs a job that adds at most so many bytes to the backlog, now or when there is room. Nothing is locked yet, and this
@@ -152,18 +180,15 @@ fn xattr(result: io::Result<Vec<u8>>, size: u32, reply: ReplyXattr) {
     }
 }
 
-/// How an opened file is cached. One that cannot be read cannot be mapped, and its writes are better passed on whole.
-fn caching(flags: i32) -> FopenFlags {
-    match OpenFlags(flags).acc_mode() {
-        OpenAccMode::O_WRONLY => FopenFlags::FOPEN_DIRECT_IO,
-        OpenAccMode::O_RDONLY | OpenAccMode::O_RDWR => FopenFlags::FOPEN_KEEP_CACHE,
-    }
-}
-
 // One line for each operation; what fuser has by default is right where one is missing.
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let supported = WANTED & config.capabilities();
+        let wanted = if self.fs.gathers() { WANTED | InitFlags::FUSE_WRITEBACK_CACHE } else { WANTED };
+        let supported = wanted & config.capabilities();
+        if self.fs.gathers() && !supported.contains(InitFlags::FUSE_WRITEBACK_CACHE) {
+            tracing::error!("this kernel cannot gather writes; mount without cache=writeback");
+            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        }
         if let Err(missing) = config.add_capabilities(supported) {
             tracing::warn!(?missing, "the kernel does not do what it said it does");
         }
@@ -225,7 +250,22 @@ impl Filesystem for Adapter {
             mtime: mtime.map(set_time),
         };
         let (caller, fh) = (caller(req), fh.map(u64::from));
+        if let Some(stat) = self.fs.has_time(ino.0, fh, &wanted) {
+            return reply.attr(&TTL, &attributes(&stat));
+        }
         let outcome = self.fs.changing(|| self.fs.setattr(caller, ino.0, fh, &wanted));
+        if let Some(written_back) =
+            self.fs.written_back.as_ref().filter(|_| fh.is_some() && wanted.time_alone().is_some())
+        {
+            // The time that the kernel keeps of a file that somebody writes (an application's own request names no open file). Its flusher asks, which waits for it
+            // as little as for pages.
+            let (result, ticket) = split(outcome);
+            written_back.add(ino.0, ticket);
+            return self.fs.srm.commit_local(ticket, move || match result {
+                Ok(stat) => reply.attr(&TTL, &attributes(&stat)),
+                Err(error) => reply.error(error),
+            });
+        }
         self.finish(outcome, move |result| match result {
             Ok(stat) => reply.attr(&TTL, &attributes(&stat)),
             Err(error) => reply.error(error),
@@ -282,9 +322,9 @@ impl Filesystem for Adapter {
         self.finish_entry(self.fs.changing(|| self.fs.link(ino.0, newparent.0, newname)), reply);
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match self.fs.open(ino.0, flags.0) {
-            Ok(handle) => reply.opened(FileHandle(handle), caching(flags.0)),
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match self.fs.open(ino.0, flags.0, caller(req)) {
+            Ok(handle) => reply.opened(FileHandle(handle), self.caching(handle)),
             Err(error) => reply.error(errno(&error)),
         }
     }
@@ -301,10 +341,11 @@ impl Filesystem for Adapter {
     ) {
         let new = New { caller: caller(req), mode, umask };
         let outcome = self.fs.changing(|| self.fs.create(new, parent.0, name, flags));
+        let caching = outcome.as_ref().map_or(FopenFlags::empty(), |done| self.caching(done.value.1));
         self.finish(outcome, move |result| match result {
             Ok((entry, handle)) => {
                 let attributes = attributes(&entry.stat);
-                reply.created(&TTL, &attributes, generation(&entry), FileHandle(handle), caching(flags));
+                reply.created(&TTL, &attributes, generation(&entry), FileHandle(handle), caching);
             }
             Err(error) => reply.error(error),
         });
@@ -351,11 +392,7 @@ impl Filesystem for Adapter {
         };
         let (caller, kills) = (caller(req), write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID));
         if write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
-            // Mapped pages on their way out: neither room nor network is waited for, either may need the memory they hold.
-            let manner = Manner { kills, durable: Durable::No, written_back: true };
-            let (result, ticket) = split(self.fs.write(caller, &file, offset, data, manner));
-            drop(file);
-            return self.fs.srm.commit_local(ticket, move || written(result, reply));
+            return self.write_back(file, offset, data, kills, reply);
         }
         let manner = Manner { kills, durable: Durable::from_flags(flags.0), written_back: false };
         let bytes = data.len() as u64;
@@ -375,9 +412,22 @@ impl Filesystem for Adapter {
         );
     }
 
-    fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
-        // The kernel does not ask again: closing writes nothing that was not written before.
-        reply.error(Errno::ENOSYS);
+    fn flush(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        let Some(written_back) = &self.fs.written_back else {
+            // The kernel does not ask again: closing writes nothing that was not written before.
+            return reply.error(Errno::ENOSYS);
+        };
+        // What was written is here by now, by whomever.
+        let Ok(file) = self.fs.files.get(fh.0) else { return reply.ok() };
+        let ino = file.node.ino();
+        let Some(ticket) = written_back.awaited(ino) else { return reply.ok() };
+        let fs = Arc::clone(&self.fs);
+        self.fs.srm.commit(ticket, move || {
+            if let Some(written_back) = &fs.written_back {
+                written_back.answered(ino, ticket);
+            }
+            reply.ok();
+        });
     }
 
     fn release(
@@ -556,6 +606,10 @@ impl Filesystem for Adapter {
     }
 
     fn lseek(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        if self.fs.gathers() {
+            // What the kernel holds back would look like a hole. It does not ask again, and takes all for data.
+            return reply.error(Errno::ENOSYS);
+        }
         match self.fs.lseek(fh.0, offset, whence) {
             Ok(offset) => reply.offset(offset.cast_signed()),
             Err(error) => reply.error(errno(&error)),

@@ -38,6 +38,14 @@ impl Wanted {
         self.uid.is_some() || self.gid.is_some()
     }
 
+    /// The modification time, where nothing else is wanted and it is not the clock's.
+    pub(crate) fn time_alone(&self) -> Option<Time> {
+        match self.mtime {
+            Some(SetTime::At(time)) if *self == (Self { mtime: self.mtime, ..Self::default() }) => Some(time),
+            _ => None,
+        }
+    }
+
     /// FUSE's own flag for this does not reach us: a request without any attribute, and a change of size or owner by an
     /// ordinary user, mean it. The backing file system sees root change the owner, and leaves setgid without execution for
     /// the group.
@@ -219,6 +227,7 @@ impl Fs {
     ) -> Result<Done<Stat>, Failed> {
         let kill = wanted.kills(caller).then_some(caller);
         let before = attr::stat(target.fd())?;
+        let wanted = &self.with_time(wanted, &before);
         if *wanted == Wanted::default() {
             self.check_kill(node, caller, &before)?;
         }
@@ -272,6 +281,16 @@ impl Fs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_alone_is_told_from_one_beside_others() {
+        let time = Time { secs: 5, nanos: 6 };
+        let alone = Wanted { mtime: Some(SetTime::At(time)), ..Wanted::default() };
+        assert_eq!(alone.time_alone(), Some(time));
+        assert_eq!(Wanted { size: Some(0), ..alone }.time_alone(), None);
+        assert_eq!(Wanted { mtime: Some(SetTime::Now), ..alone }.time_alone(), None);
+        assert_eq!(Wanted::default().time_alone(), None);
+    }
 
     #[test]
     fn a_request_without_attributes_means_that_privilege_goes() {

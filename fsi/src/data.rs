@@ -2,6 +2,7 @@
 
 use crate::files::OpenFile;
 use crate::fs::{Caller, Done, Failed, Fs};
+use crate::written_back::keep_time;
 use platform::sys::attr;
 use platform::sys::creds::writing_as;
 use platform::tree::{Names, Node};
@@ -15,9 +16,17 @@ use std::sync::Arc;
 
 /// What of an application's open flags the backing file is opened with. The rest is the kernel's affair (`O_NOFOLLOW`),
 /// comes as requests of its own (`O_TRUNC`, `O_SYNC`) or would falsify what is recorded (`O_APPEND`).
-pub(crate) fn backing_flags(flags: i32) -> OFlags {
+/// Who gathers writes reads what is around them.
+pub(crate) fn backing_flags(flags: i32, gathers: bool) -> OFlags {
     let kept = OFlags::RDWR | OFlags::WRONLY | OFlags::NOATIME;
-    OFlags::from_bits_truncate(flags.cast_unsigned()) & kept
+    let flags = OFlags::from_bits_truncate(flags.cast_unsigned()) & kept;
+    if gathers && flags.contains(OFlags::WRONLY) { (flags - OFlags::WRONLY) | OFlags::RDWR } else { flags }
+}
+
+/// Whether the kernel keeps the pages of a file that is opened so. One that cannot be read cannot be mapped, and where nothing is gathered its writes are better
+/// passed on whole.
+pub(crate) fn is_cached(flags: i32, gathers: bool) -> bool {
+    gathers || flags & libc::O_ACCMODE != libc::O_WRONLY
 }
 
 /// What a write makes durable before it returns (R11).
@@ -59,28 +68,36 @@ pub(crate) struct Manner {
     /// Setuid and setgid are to be cleared, because of its caller.
     pub kills: bool,
     pub durable: Durable,
-    /// Mapped pages that the kernel writes back: nothing is waited for.
+    /// Pages that the kernel writes back: nothing is waited for.
     pub written_back: bool,
 }
 
 impl Fs {
     /// Opens a regular file; its handle. `flags` as `open(2)` has them.
-    pub(crate) fn open(&self, ino: u64, flags: i32) -> io::Result<u64> {
+    pub(crate) fn open(&self, ino: u64, flags: i32, caller: Caller) -> io::Result<u64> {
         let node = self.node(ino)?;
         let names = self.tree.names().read();
-        self.open_file(&names, &node, flags)
+        self.open_file(&names, &node, flags, caller)
     }
 
-    pub(crate) fn open_file(&self, names: &Names, node: &Arc<Node>, flags: i32) -> io::Result<u64> {
+    pub(crate) fn open_file(&self, names: &Names, node: &Arc<Node>, flags: i32, caller: Caller) -> io::Result<u64> {
         // All other kinds are opened in the kernel; opening a pipe here could wait forever.
         if node.kind() != FileType::RegularFile {
             return Err(Errno::STALE.into());
         }
-        let fd = self.open_node(names, node, backing_flags(flags))?;
+        let mut cached = is_cached(flags, self.gathers());
+        let fd = match self.open_node(names, node, backing_flags(flags, self.gathers())) {
+            // An ordinary user's daemon may write it and not read it: nothing of it is gathered.
+            Err(error) if !is_cached(flags, false) && Errno::from_io_error(&error) == Some(Errno::ACCESS) => {
+                cached = false;
+                self.open_node(names, node, backing_flags(flags, false))?
+            }
+            opened => opened?,
+        };
         // Under the node's lock: the last close of an orphan ends it.
         let _lock = node.lock.lock();
         node.opened();
-        Ok(self.files.insert(OpenFile::new(fd, Arc::clone(node))))
+        Ok(self.files.insert(OpenFile::new(fd, Arc::clone(node), caller, (flags, cached))))
     }
 
     /// Closes a file. The last close of an orphan ends it on the target.
@@ -96,6 +113,9 @@ impl Fs {
             let names = self.tree.names().read();
             let _lock = node.lock.lock();
             if node.closed().0 == 0 {
+                if let Some(written_back) = &self.written_back {
+                    written_back.closed(node.ino());
+                }
                 self.reap(&names, &node);
             }
         }
@@ -174,12 +194,16 @@ impl Fs {
     ) -> Result<Done<u32>, Failed> {
         let fd = file.fd.as_fd();
         let before = self.perm_before(fd)?;
+        let kept = if written_back && self.gathers() { Some(attr::stat(fd)?) } else { None };
         let op = |place, mtime, mode| Op::Write { place, offset, mtime, mode, durable: durable != Durable::No };
         let first = |place| op(place, srm::now(), None);
         let proposed = if written_back { None } else { self.propose(names, &file.node, data, first)? };
         let asked = proposed.is_some();
         let result = writing_as(caller.ids(), || rustix::io::pwrite(fd, data, offset)).and_then(|done| Ok(done?));
         let decided = self.decided(names, proposed, result);
+        if let Some(kept) = kept {
+            keep_time(&file.node, fd, &kept);
+        }
         if let (Err(error), false) = (&decided, asked) {
             self.refused(names, file, before, (offset, data.len() as u64), error);
         }
@@ -194,6 +218,9 @@ impl Fs {
             let mode = self.killed(&file.node, fd, &stat, kills.then_some(caller), before);
             self.record(names, &file.node, &stat, &data[..written], |place| op(place, attr::mtime(&stat), mode))
         };
+        if let (Some(late), true) = (&self.written_back, written_back) {
+            late.add(file.node.ino(), ticket);
+        }
         drop(proposed);
         // A request carries at most 1 MiB.
         let value = u32::try_from(written).unwrap_or(u32::MAX);
@@ -275,8 +302,11 @@ mod tests {
     #[test]
     fn only_the_access_mode_reaches_the_backing_file() {
         let all = libc::O_RDWR | libc::O_APPEND | libc::O_DIRECT | libc::O_SYNC | libc::O_TRUNC | libc::O_CREAT;
-        assert_eq!(backing_flags(all | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_NONBLOCK), OFlags::RDWR);
-        assert_eq!(backing_flags(libc::O_WRONLY | libc::O_NOATIME), OFlags::WRONLY | OFlags::NOATIME);
+        assert_eq!(backing_flags(all | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_NONBLOCK, false), OFlags::RDWR);
+        assert_eq!(backing_flags(libc::O_WRONLY | libc::O_NOATIME, false), OFlags::WRONLY | OFlags::NOATIME);
+        assert_eq!(backing_flags(libc::O_WRONLY | libc::O_NOATIME, true), OFlags::RDWR | OFlags::NOATIME);
+        assert_eq!(backing_flags(libc::O_RDONLY, true), OFlags::RDONLY);
+        assert!(is_cached(libc::O_WRONLY, true) && !is_cached(libc::O_WRONLY, false) && is_cached(libc::O_RDWR, false));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Open files and directories, by the number the kernel knows them under. What is done with them stands elsewhere.
 
+use crate::fs::Caller;
 use parking_lot::RwLock;
 use platform::tree::Node;
 use std::collections::HashMap;
@@ -62,13 +63,21 @@ pub(crate) struct OpenFile {
     pub fd: OwnedFd,
     /// The node, counted as open.
     pub node: Arc<Node>,
+    /// Who opened it.
+    pub opener: Caller,
+    /// The kernel keeps its pages; otherwise every call comes here.
+    pub cached: bool,
+    /// It may be written.
+    pub writes: bool,
     /// It was removed and is not expected to be closed soon.
     pub stays: AtomicBool,
 }
 
 impl OpenFile {
-    pub fn new(fd: OwnedFd, node: Arc<Node>) -> Self {
-        Self { fd, node, stays: AtomicBool::new(false) }
+    /// `flags` as `open(2)` had them.
+    pub fn new(fd: OwnedFd, node: Arc<Node>, opener: Caller, (flags, cached): (i32, bool)) -> Self {
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+        Self { fd, node, opener, cached, writes, stays: AtomicBool::new(false) }
     }
 }
 

@@ -4,12 +4,14 @@
 use crate::dirs::OpenDir;
 use crate::files::{Handles, OpenFile};
 use crate::removed::Removed;
+use crate::written_back::WrittenBack;
 use platform::killpoint::{self, KillPoint};
 use platform::sys::{attr, proc_path};
 use platform::tree::{Names, Node, Tree};
 use protocol::{Name, Op, PathError, Place};
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
+use srm::status::CacheMode;
 use srm::{Srm, Ticket};
 use std::ffi::OsStr;
 use std::io;
@@ -33,6 +35,8 @@ pub(crate) struct Fs {
     /// up to the kernel's flags. Otherwise it clears them by itself.
     privileged: bool,
     pub(crate) removed: Removed,
+    /// Where the kernel gathers writes.
+    pub(crate) written_back: Option<WrittenBack>,
     changed: OnceLock<Changed>,
 }
 
@@ -117,7 +121,7 @@ pub(crate) fn name(text: &OsStr) -> io::Result<Name> {
 }
 
 impl Fs {
-    pub(crate) fn new(srm: Arc<Srm>) -> Self {
+    pub(crate) fn new(srm: Arc<Srm>, cache: CacheMode) -> Self {
         let tree = Arc::clone(srm.tree());
         Self {
             srm,
@@ -126,6 +130,7 @@ impl Fs {
             dirs: Handles::default(),
             privileged: rustix::process::geteuid().is_root(),
             removed: Removed::default(),
+            written_back: WrittenBack::of(cache),
             changed: OnceLock::new(),
         }
     }

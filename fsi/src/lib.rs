@@ -25,6 +25,7 @@ mod removed;
 mod space;
 #[doc(hidden)]
 pub mod stepped;
+mod written_back;
 mod xattrs;
 
 pub use mount::{MountOptions, Mounted, mount};

@@ -7,19 +7,25 @@ use crate::adapter::Adapter;
 use crate::fs::Fs;
 use crate::mountinfo;
 use fuser::{Config, INodeNo, MountOption, Session, SessionACL};
+use protocol::RelPath;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 use srm::Srm;
+use srm::status::CacheMode;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 /// Read-ahead in KiB where the kernel's is less.
 const READ_AHEAD_KIB: u32 = 1024;
+
+/// What of the memory for dirty pages one mount may have where the kernel gathers writes, in percent, where it may have less. The kernel's 1 is some megabytes, and random writes are
+/// soon as slow as they are written back. Most stays for the disks that these pages are written to: SRC's, and a target's on this machine (decision 26).
+const DIRTY_PERCENT: u32 = 10;
 
 /// Request threads for each core where the options do not say: requests wait for the disk more than they compute.
 const THREADS_PER_CORE: usize = 3;
@@ -44,6 +50,8 @@ pub struct MountOptions {
     pub noatime: bool,
     /// Request threads; 0: as many as suit this machine.
     pub threads: usize,
+    /// Who gathers writes.
+    pub cache: CacheMode,
 }
 
 impl MountOptions {
@@ -96,6 +104,7 @@ impl MountOptions {
 pub struct Mounted {
     mountpoint: PathBuf,
     device: Option<String>,
+    fs: Weak<Fs>,
     session: JoinHandle<io::Result<()>>,
 }
 
@@ -103,7 +112,7 @@ pub struct Mounted {
 ///
 /// Errors are those of `mount(2)` and of the FUSE device, with the object they are about.
 pub fn mount(srm: Arc<Srm>, options: &MountOptions) -> io::Result<Mounted> {
-    let fs = Arc::new(Fs::new(srm));
+    let fs = Arc::new(Fs::new(srm, options.cache));
     let adapter = Adapter::new(Arc::clone(&fs));
     let session = if rustix::process::geteuid().is_root() {
         mount_as_root(adapter, options)?
@@ -118,10 +127,13 @@ pub fn mount(srm: Arc<Srm>, options: &MountOptions) -> io::Result<Mounted> {
     })
 }
 
-fn serve(fs: &Fs, session: Session<Adapter>, options: &MountOptions) -> io::Result<Mounted> {
+fn serve(fs: &Arc<Fs>, session: Session<Adapter>, options: &MountOptions) -> io::Result<Mounted> {
     let device = mountinfo::device_at(&options.mountpoint)?;
     if let Some(device) = &device {
-        raise_read_ahead(device);
+        raise(device, "read_ahead_kb", READ_AHEAD_KIB);
+        if fs.gathers() {
+            raise(device, "max_ratio", DIRTY_PERCENT);
+        }
     }
     let notifier = session.notifier();
     fs.on_changed(move |ino| {
@@ -131,7 +143,7 @@ fn serve(fs: &Fs, session: Session<Adapter>, options: &MountOptions) -> io::Resu
         }
     });
     let thread = std::thread::Builder::new().name("fuse".to_owned()).spawn(move || session.run())?;
-    Ok(Mounted { mountpoint: options.mountpoint.clone(), device, session: thread })
+    Ok(Mounted { mountpoint: options.mountpoint.clone(), device, fs: Arc::downgrade(fs), session: thread })
 }
 
 fn mount_as_root(adapter: Adapter, options: &MountOptions) -> io::Result<Session<Adapter>> {
@@ -169,14 +181,14 @@ fn named(error: rustix::io::Errno, what: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-/// The kernel starts with 128 KiB. A mount with less read-ahead is slower, not wrong.
-fn raise_read_ahead(device: &str) {
-    let path = format!("/sys/class/bdi/{device}/read_ahead_kb");
+/// Raises a figure of the mount's device that the kernel starts low. A mount with less is slower, not wrong.
+fn raise(device: &str, what: &str, wanted: u32) {
+    let path = format!("/sys/class/bdi/{device}/{what}");
     let now = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
-    if now.is_none_or(|now| now < READ_AHEAD_KIB)
-        && let Err(error) = std::fs::write(&path, READ_AHEAD_KIB.to_string())
+    if now.is_none_or(|now| now < wanted)
+        && let Err(error) = std::fs::write(&path, wanted.to_string())
     {
-        tracing::debug!(path, %error, "read-ahead stays as it is");
+        tracing::debug!(path, %error, "the kernel's figure stays as it is");
     }
 }
 
@@ -190,6 +202,13 @@ impl Mounted {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
             ended => ended,
         }
+    }
+
+    /// What tells files that somebody has open for writing, by inode number and path: some of those with numbers beyond the one that it is given, in order; none where there
+    /// are no more.
+    pub fn writers(&self) -> impl Fn(u64) -> Vec<(u64, RelPath)> + Send + Sync + 'static {
+        let fs = Weak::clone(&self.fs);
+        move |after| fs.upgrade().map(|fs| fs.writers(after)).unwrap_or_default()
     }
 
     /// What unmounts: at once if it is not in use, else as soon as nobody uses it any more; new uses find nothing there

@@ -1,6 +1,6 @@
 //! New and found names: lookup, create, mkdir, mknod, symlink, link. Names that go or move stand in `moves`.
 
-use crate::data::backing_flags;
+use crate::data::{backing_flags, is_cached};
 use crate::files::OpenFile;
 use crate::fs::{Caller, Done, Entry, Failed, Fs, name};
 use platform::killpoint::{self, KillPoint};
@@ -90,7 +90,8 @@ impl Fs {
         let fd = self.directory(&names, &dir)?;
         self.srm.heat_names(&names, &dir);
         let proposed = self.propose_made(&names, (&dir, fd.as_fd(), &name), &NodeKind::File, &new)?;
-        let how = backing_flags(flags) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let how =
+            backing_flags(flags, self.gathers()) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let created = new.make(fd.as_fd(), || Ok(rustix::fs::openat(&fd, name.as_os_str(), how, new.perm())?));
         let created = self.decided(&names, proposed, created);
         let mut place = Place { names: &mut names, dir, fd, name };
@@ -99,11 +100,12 @@ impl Fs {
                 let found = self.tree.made(place.names, file.as_fd(), &place.dir, &place.name, 1)?;
                 let (node, entry, ticket) = self.made(&mut place, found, NodeKind::File)?;
                 node.opened();
-                let handle = self.files.insert(OpenFile::new(file, node));
+                let handle =
+                    self.files.insert(OpenFile::new(file, node, new.caller, (flags, is_cached(flags, self.gathers()))));
                 Ok(Done { value: (entry, handle), ticket })
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && flags & libc::O_EXCL == 0 => {
-                self.open_existing(&place, flags)
+                self.open_existing(&place, flags, new.caller)
             }
             Err(error) => Err(error.into()),
         }
@@ -111,12 +113,12 @@ impl Fs {
 
     /// The file appeared behind the kernel's back. Where it would have to be truncated, or is none, the kernel is sent to
     /// look again (`ESTALE`).
-    fn open_existing(&self, place: &Place<'_>, flags: i32) -> Result<Done<(Entry, u64)>, Failed> {
+    fn open_existing(&self, place: &Place<'_>, flags: i32, caller: Caller) -> Result<Done<(Entry, u64)>, Failed> {
         if flags & libc::O_TRUNC != 0 {
             return Err(Errno::STALE.into());
         }
         let (node, stat) = self.tree.lookup_at(place.names, place.fd.as_fd(), &place.dir, &place.name, 1)?;
-        match self.open_file(place.names, &node, flags) {
+        match self.open_file(place.names, &node, flags, caller) {
             Ok(handle) => {
                 self.adopt(place.names, &node);
                 Ok(Done { value: (Entry::new(&node, stat), handle), ticket: Ticket::NONE })

@@ -6,6 +6,7 @@ use crate::data::{Durable, Manner};
 use crate::fs::{Caller, Done, Failed, Fs};
 use crate::names::New;
 use protocol::Time;
+use srm::status::CacheMode;
 use srm::{Srm, Ticket};
 use std::ffi::OsStr;
 use std::io;
@@ -45,7 +46,7 @@ fn failed<T>(error: io::Error) -> Outcome<T> {
 impl Files {
     /// Of what this replicates.
     pub fn new(srm: Arc<Srm>) -> Self {
-        Self(Fs::new(srm))
+        Self(Fs::new(srm, CacheMode::Through))
     }
 
     /// Walks to a directory; it, the last name, and what was looked up on the way.
@@ -161,7 +162,7 @@ impl Files {
 
     /// Opens a file; its handle.
     pub fn open(&self, path: &str) -> io::Result<u64> {
-        self.on_file(path, |ino| Ok(Done { value: self.0.open(ino, libc::O_RDWR)?, ticket: Ticket::NONE })).0
+        self.on_file(path, |ino| Ok(Done { value: self.0.open(ino, libc::O_RDWR, ROOT)?, ticket: Ticket::NONE })).0
     }
 
     /// Closes it.

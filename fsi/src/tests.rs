@@ -7,6 +7,7 @@ use crate::fs::{Caller, Fs};
 use crate::names::New;
 use platform::tree::Tree;
 use srm::Srm;
+use srm::status::CacheMode;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ const CALLER: Caller = Caller { uid: 0, gid: 0, pid: 0 };
 fn fs() -> (Fs, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let tree = Tree::new(std::fs::File::open(dir.path()).unwrap().as_fd()).unwrap();
-    (Fs::new(Srm::detached(Arc::new(tree))), dir)
+    (Fs::new(Srm::detached(Arc::new(tree)), CacheMode::Through), dir)
 }
 
 fn name(text: &str) -> &OsStr {
@@ -64,7 +65,7 @@ fn an_orphan_is_one_until_its_last_close() {
     let (fs, _dir) = fs();
     let (entry, first) = fs.create(new(0o644), ROOT, name("f"), libc::O_RDWR).unwrap().value;
     let ino = entry.stat.st_ino;
-    let second = fs.open(ino, libc::O_RDONLY).unwrap();
+    let second = fs.open(ino, libc::O_RDONLY, CALLER).unwrap();
     fs.unlink(ROOT, name("f")).unwrap();
     let node = fs.node(ino).unwrap();
     assert!(node.is_orphan());

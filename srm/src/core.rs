@@ -28,7 +28,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 /// What a submitted operation waits for: a number, or nothing where it was absorbed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use = "a ticket is committed, or the application is never answered"]
 pub struct Ticket {
     pub(crate) seq: Option<SeqNo>,

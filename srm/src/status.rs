@@ -56,6 +56,38 @@ impl std::fmt::Display for CommitMode {
     }
 }
 
+/// Where what an application writes is when its call returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheMode {
+    /// With the daemon: every call is an operation of its own.
+    #[default]
+    Through,
+    /// In the kernel's cache, which gathers it until it is synced, closed, or the kernel likes.
+    Writeback,
+}
+
+impl std::str::FromStr for CacheMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "through" => Ok(Self::Through),
+            "writeback" => Ok(Self::Writeback),
+            _ => Err(format!("unknown cache mode '{text}'; use through or writeback")),
+        }
+    }
+}
+
+impl std::fmt::Display for CacheMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Through => "through",
+            Self::Writeback => "writeback",
+        })
+    }
+}
+
 /// How far behind the target may be in commit mode `near` before an application waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NearBounds {
@@ -358,6 +390,9 @@ pub struct SourceStatus {
     /// An application waits for a target that does not answer, however long.
     #[serde(default)]
     pub strict: bool,
+    /// Who gathers writes.
+    #[serde(default)]
+    pub cache: CacheMode,
     /// Times that the source's disk was waited for in `local`.
     #[serde(default)]
     pub local_syncs: u64,

@@ -7,7 +7,9 @@ use crate::flags::Flag;
 use crate::map::Gate;
 use crate::pass;
 use crate::sending::NotHeld;
-use crate::status::{CommitMode, Flagged, FsiStatus, Held, JournalArea, Lag, SourceStatus, TargetState, TargetStatus};
+use crate::status::{
+    CacheMode, CommitMode, Flagged, FsiStatus, Held, JournalArea, Lag, SourceStatus, TargetState, TargetStatus,
+};
 use crate::{MIN_BACKLOG_BYTES, Srm};
 use bytes::Bytes;
 use journal::{AreaKind, AreaStatus};
@@ -174,6 +176,7 @@ impl Srm {
             commit: core.commit.mode,
             near: (core.commit.mode == CommitMode::Near).then_some(core.commit.near),
             strict: core.commit.strict,
+            cache: CacheMode::default(),
             local_syncs,
             local_answered,
             operations: named(&core.operations),

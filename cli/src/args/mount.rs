@@ -6,7 +6,7 @@ use super::{StateArgs, units};
 use clap::Args;
 use platform::pack::Mode;
 use srm::sending::Rule;
-use srm::status::CommitMode;
+use srm::status::{CacheMode, CommitMode};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,6 +70,10 @@ pub struct ReplicationArgs {
     /// asked first, and what it cannot do, or is not there to do, fails
     #[arg(long, value_name = "MODE", default_value = "sync")]
     pub commit: CommitMode,
+    /// When what is written reaches the source's directory and the target: through, with each call; writeback, when it is synced or closed, or the kernel likes: it
+    /// gathers small writes, and order is kept from fsync to fsync and from close to open ('docs/semantics.md'). Not with commit=remote
+    #[arg(long, value_name = "MODE", default_value = "through")]
+    pub cache: CacheMode,
     /// The bounds of near.
     #[command(flatten)]
     pub near: NearArgs,

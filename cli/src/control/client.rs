@@ -52,6 +52,7 @@ impl Client {
             | Request::Send { .. }
             | Request::Verify { .. }
             | Request::VerifyStop
+            | Request::Writers { .. }
             | Request::PeersChanged => Duration::ZERO,
             Request::SetReload { .. } => RELOAD,
             Request::Sync { timeout_ms } | Request::Drain { timeout_ms } | Request::Mirror { timeout_ms, .. } => {

@@ -76,6 +76,11 @@ pub enum Request {
     VerifyStop,
     /// Who is known, or this node's key, has changed: it is written down, look again.
     PeersChanged,
+    /// Which files does somebody have open for writing?
+    Writers {
+        /// With inode numbers beyond this.
+        after: u64,
+    },
     /// The source has been unmounted: answer when everything is on the target.
     Drain {
         /// Or after this time.
@@ -115,6 +120,11 @@ pub enum Response {
     },
     /// To [`Request::Send`]: the rules, and what they hold.
     Sends(SendStatus),
+    /// To [`Request::Writers`]: some of them, in the order of their numbers; none where there are no more.
+    Writers {
+        /// See there.
+        writers: Vec<Writer>,
+    },
     /// To [`Request::SetReload`]: what changed, a rule a line.
     Changes {
         /// With `+` or `-` before them.
@@ -131,6 +141,15 @@ pub enum Response {
     Left(Left),
     /// It cannot be done.
     Failed(Failure),
+}
+
+/// A file that somebody has open for writing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// Its inode number.
+    pub ino: u64,
+    /// The bytes of its path below MNT.
+    pub path: Vec<u8>,
 }
 
 /// The status of a daemon.
@@ -252,6 +271,11 @@ pub trait Control: Send + Sync + 'static {
         Err(no_source())
     }
 
+    /// Some of the files that somebody has open for writing, with inode numbers beyond `after`, in their order.
+    fn writers(&self, _after: u64) -> Result<Vec<Writer>, Failure> {
+        Err(no_source())
+    }
+
     /// Who is known, or this node's key, may have changed.
     fn peers_changed(&self) {}
 
@@ -262,7 +286,7 @@ pub trait Control: Send + Sync + 'static {
 }
 
 fn no_source() -> Failure {
-    Failure::usage("this daemon is a target; verification is asked of the mount")
+    Failure::usage("this daemon is a target; ask that of a mount")
 }
 
 fn no_set() -> Failure {

@@ -171,6 +171,10 @@ pub(crate) fn answer(line: &[u8], control: &dyn Control) -> Response {
         Request::Mirror { paths, lanes, timeout_ms } => {
             control.mirror(&paths, lanes, Duration::from_millis(timeout_ms))
         }
+        Request::Writers { after } => {
+            let writers = control.writers(after);
+            return writers.map_or_else(Response::Failed, |writers| Response::Writers { writers });
+        }
         Request::SetShow => return control.set().map_or_else(Response::Failed, Response::Set),
         Request::SetReload { on_remove } => {
             let changes = control.reload_set(on_remove);

@@ -11,6 +11,7 @@ use crate::state::Places;
 use protocol::Name;
 use scm::invite::Invitation;
 use srm::sending::NotHeld;
+use srm::status::{CacheMode, CommitMode};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -42,6 +43,7 @@ impl Asked {
         }
         NotHeld::check(replication.commit, &replication.send)
             .map_err(|refused| Failure::usage(format!("--send: {refused}; mount with --commit real or local")))?;
+        check_cache(replication.cache, replication.commit)?;
         let places = Places::find(&replication.state)?;
         let (src, given) = (crate::paths::absolute(&args.src), replication.name.as_deref().and_then(|n| n.to_str()));
         let ours = |place: &scm::peers::TargetPlace| match given {
@@ -64,6 +66,16 @@ impl Asked {
         };
         Ok(Self { name: name(args, dir.as_deref())?, target, target_text, trust })
     }
+}
+
+/// Whether a commit mode can be kept where writes are gathered so.
+pub(super) fn check_cache(cache: CacheMode, mode: CommitMode) -> Result<(), Failure> {
+    if (cache, mode) == (CacheMode::Writeback, CommitMode::Remote) {
+        let text = "commit=remote asks the target before a write returns, and with cache=writeback that is long over when it gets there; take sync, or mount with \
+            cache=through";
+        return Err(Failure::usage(text));
+    }
+    Ok(())
 }
 
 /// What `--target` says, or the file that stands for it.
@@ -207,6 +219,14 @@ mod tests {
         let text = format!("/s /m --target host --target-key {KEY} --keep-image auto");
         assert!(asked(&text).unwrap_err().message.contains("'replfs target'"));
         assert!(asked("/s /m --target /r/ --keep-image auto").is_ok());
+    }
+
+    #[test]
+    fn what_is_gathered_cannot_be_proposed() {
+        let error = asked("/s /m --target /r/ --cache writeback --commit remote").unwrap_err();
+        assert!(error.message.contains("cache=through"), "{error}");
+        assert!(asked("/s /m --target /r/ --cache writeback").is_ok());
+        assert!(asked("/s /m --target /r/ --cache through --commit remote").is_ok());
     }
 
     #[test]

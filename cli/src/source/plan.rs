@@ -19,7 +19,7 @@ use scm::packing::Packing;
 use scm::path::{MOST_PATHS, Path};
 use srm::sending::Rule;
 use srm::set::Set;
-use srm::status::NearBounds;
+use srm::status::{CacheMode, NearBounds};
 use srm::{Commit, JournalConfig};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -43,6 +43,8 @@ pub struct SourcePlan {
     pub trust: Option<Trust>,
     /// When applications are answered.
     pub commit: Commit,
+    /// Who gathers writes.
+    pub cache: CacheMode,
     /// How long a reply waits for a target that does not answer.
     pub degrade_after: Duration,
     /// How long the target tries what it cannot carry out; `None`: for ever.
@@ -160,6 +162,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
             near: replication.near.change().over(NearBounds::default()),
             strict: replication.strict,
         },
+        cache: replication.cache,
         degrade_after: replication.degrade_after,
         retry_after: replication.retry_after.0,
         remote_timeout: replication.remote_timeout,

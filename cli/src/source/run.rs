@@ -62,6 +62,7 @@ pub fn run(plan: &SourcePlan, ready: &Ready) -> Result<(), Failure> {
     let control = Server::start(&plan.socket(), Arc::clone(&daemon) as Arc<_>)?;
     let mounted = fsi::mount(Arc::clone(&srm), &mount_options(plan))
         .map_err(|error| Failure::new(Code::Mount, format!("cannot mount {}: {error}", plan.mnt.display())))?;
+    daemon.mounted(&mounted);
     obey_signals(&runtime, &mounted)?;
     tracing::info!(event = "mounted", source = %plan.src.display(), at = %plan.mnt.display(), "usable");
     ready.mounted(warning);
@@ -272,6 +273,7 @@ fn mount_options(plan: &SourcePlan) -> MountOptions {
         noexec: plan.flags.noexec,
         noatime: plan.flags.noatime,
         threads: 0,
+        cache: plan.cache,
     }
 }
 

@@ -1,22 +1,27 @@
 //! What the control socket of a source's daemon answers.
 
 use super::limits::Limits;
-use super::{SetFile, SourcePlan};
+use super::{SetFile, SourcePlan, asked};
 use crate::args::limit::Limit;
 use crate::args::send;
-use crate::control::{CommitRequest, Control, Left, SetInForce, Status, Unfinished};
+use crate::control::{CommitRequest, Control, Left, SetInForce, Status, Unfinished, Writer};
 use crate::exit::{Code, Failure};
 use crate::reach::Reach;
+use fsi::Mounted;
 use parking_lot::Mutex;
+use protocol::RelPath;
 use scm::packing::Packing;
 use srm::sending::Rule;
 use srm::set::changes;
-use srm::status::{PathState, PathStatus, SendStatus};
+use srm::status::{CacheMode, PathState, PathStatus, SendStatus};
 use srm::verify::{VerifyOptions, VerifyRefused};
 use srm::{Commit, OnRemove, Srm};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+/// Tells files that are open for writing, with inode numbers beyond some one.
+type Writers = Box<dyn Fn(u64) -> Vec<(u64, RelPath)> + Send + Sync>;
 
 /// A source's daemon, as commands see it.
 pub struct SourceDaemon {
@@ -29,6 +34,10 @@ pub struct SourceDaemon {
     packing: Option<Arc<Packing>>,
     /// How a target on the network is known.
     reach: Option<Reach>,
+    /// Who gathers writes.
+    cache: CacheMode,
+    /// What tells the files that are open for writing, once there is a mount.
+    writers: OnceLock<Writers>,
     /// Commands that wait for the drain want the daemon to go on until then.
     until: Mutex<Option<Instant>>,
 }
@@ -37,7 +46,22 @@ impl SourceDaemon {
     /// The daemon around `srm`.
     pub fn new(srm: Arc<Srm>, plan: &SourcePlan, reach: Option<Reach>) -> Arc<Self> {
         let (set_file, limits) = (Mutex::new(plan.set_file.clone()), plan.limits.clone());
-        Arc::new(Self { srm, set_file, limits, packing: plan.packing.clone(), reach, until: Mutex::new(None) })
+        let (packing, cache) = (plan.packing.clone(), plan.cache);
+        Arc::new(Self {
+            srm,
+            set_file,
+            limits,
+            packing,
+            reach,
+            cache,
+            writers: OnceLock::new(),
+            until: Mutex::new(None),
+        })
+    }
+
+    /// There is a mount.
+    pub fn mounted(&self, mounted: &Mounted) {
+        let _first = self.writers.set(Box::new(mounted.writers()));
     }
 
     /// Makes SRC durable.
@@ -78,6 +102,7 @@ fn path_status(path: scm::path::Known) -> PathStatus {
 impl Control for SourceDaemon {
     fn status(&self) -> Status {
         let mut status = self.srm.status();
+        status.cache = self.cache;
         if let Some(target) = status.targets.first_mut() {
             target.limit = self.limits.as_ref().and_then(|limits| limits.now());
             let packed = self.packing.as_ref().map(|packing| packing.now()).unwrap_or_default();
@@ -87,6 +112,11 @@ impl Control for SourceDaemon {
             target.paths = paths.into_iter().map(path_status).collect();
         }
         Status::Source(status)
+    }
+
+    fn writers(&self, after: u64) -> Result<Vec<Writer>, Failure> {
+        let writers = self.writers.get().map(|writers| writers(after)).unwrap_or_default();
+        Ok(writers.into_iter().map(|(ino, path)| Writer { ino, path: path.as_bytes().to_vec() }).collect())
     }
 
     fn peers_changed(&self) {
@@ -136,6 +166,7 @@ impl Control for SourceDaemon {
             let text = "this mount has no target, so there is nothing to wait for; mount it with --target";
             return Err(Unfinished::Failed(Failure::usage(text)));
         }
+        asked::check_cache(self.cache, request.mode).map_err(Unfinished::Failed)?;
         let near = request.near.over(self.srm.commit_mode().near);
         let commit = Commit { mode: request.mode, near, strict: request.strict };
         self.srm.set_commit_mode(commit).map_err(|refused| {

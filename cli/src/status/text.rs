@@ -4,7 +4,7 @@ use super::paths::paths_of;
 use super::units::{bytes, kinds, line, millis, total};
 use crate::args::send;
 use srm::sending::Rule;
-use srm::status::{CommitMode, SendStatus, Slow, SourceStatus, TargetState, TargetStatus};
+use srm::status::{CacheMode, CommitMode, SendStatus, Slow, SourceStatus, TargetState, TargetStatus};
 use srm::verify::{VerifyState, VerifyStatus};
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,6 +25,9 @@ pub fn source(out: &mut String, source: &SourceStatus) {
         bytes(source.written_bytes),
         kinds(&source.operations)
     );
+    if source.cache == CacheMode::Writeback {
+        line!(out, "  cache    writeback: the kernel gathers what is written until it is synced or closed");
+    }
     line!(out, "  backlog  {} of {}", bytes(source.backlog_bytes), bytes(source.backlog_limit));
     for area in &source.journal {
         let trouble = area.trouble.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
@@ -261,6 +264,7 @@ mod tests {
             commit: CommitMode::Sync,
             near: None,
             strict: false,
+            cache: CacheMode::Through,
             local_syncs: 0,
             local_answered: 0,
             operations: operations.clone(),
@@ -420,6 +424,13 @@ source   data: /srv/data on /mnt/data (process 77)
         let idle = SendStatus { holding: false, ..window };
         assert_eq!(send_in_words(&idle), "22:00-06:00; nothing is held");
         assert!(!shown(|_| {}).contains("send   "));
+    }
+
+    #[test]
+    fn who_gathers_writes_is_said_where_it_is_the_kernel() {
+        let mut out = String::new();
+        source(&mut out, &SourceStatus { cache: CacheMode::Writeback, ..example() });
+        assert!(out.contains("  cache    writeback: "), "{out}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::recorder::Recorder;
 use platform::tree::Tree;
 use replfs_fsi::{MountOptions, Mounted, mount};
 use srm::Srm;
-use srm::status::CommitMode;
+use srm::status::{CacheMode, CommitMode};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -60,6 +60,7 @@ impl Rig {
             noexec: false,
             noatime: false,
             threads: 4,
+            cache: CacheMode::Through,
         };
         let srm = start(tree);
         let mounted = mount(Arc::clone(&srm), &options).unwrap();

@@ -32,6 +32,9 @@ pub const PARENT: &str = "/tmp";
 /// NAME of the source in every rig.
 pub const NAME: &str = "tree";
 
+/// Further options of every mount.
+const EVERY_MOUNT: &str = "REPLFS_EVERY_MOUNT";
+
 /// What the target of a paired rig is called on the source.
 pub const PEER: &str = "backup";
 
@@ -166,8 +169,11 @@ impl Rig {
 
     /// A rig where nothing runs yet: directories and the source's key only.
     #[track_caller]
-    pub fn bare(commit: Commit, setup: Setup) -> Self {
+    pub fn bare(commit: Commit, mut setup: Setup) -> Self {
         binary::require_fuse();
+        // For a run by hand: every suite on mounts of another kind.
+        let more = std::env::var(EVERY_MOUNT).unwrap_or_default();
+        setup.mount.extend(more.split_whitespace().map(ToOwned::to_owned));
         let home = tempfile::Builder::new()
             .prefix(PREFIX)
             .tempdir_in(PARENT)

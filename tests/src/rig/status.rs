@@ -31,6 +31,8 @@ pub struct Source {
     pub pid: u32,
     /// `sync` or `real`.
     pub commit: String,
+    /// `through` or `writeback`.
+    pub cache: String,
     /// Times that the source's disk was waited for, in `local`.
     #[serde(default)]
     pub local_syncs: u64,
