@@ -115,9 +115,9 @@ fn a_source_says_of_a_target_of_another_version_what_both_are_and_what_to_do() {
 fn beside(mut heard: &[u8]) -> Vec<u16> {
     let mut all = Vec::new();
     while let Some(bytes) = heard.first_chunk::<HEAD_BYTES>() {
-        let head = Head::parse(bytes).unwrap();
+        let found = Head::parse(bytes).unwrap();
         all.push(u16::from_le_bytes([bytes[6], bytes[7]]));
-        heard = heard.get(HEAD_BYTES + head.header_len() + head.payload_len()..).unwrap_or_default();
+        heard = heard.get(HEAD_BYTES + found.header_len() + found.payload_len()..).unwrap_or_default();
     }
     all
 }
