@@ -77,6 +77,29 @@ fn overflows_under_random_operations_end_exact(commit: Commit) {
     rig.finish();
 }
 
+/// Of a file with two names, of which only one was used, that one is written through and goes; `much`: with so many others in its directory that only that is remembered.
+#[test]
+fn a_file_keeps_what_was_written_through_a_name_that_is_gone() {
+    for much in [false, true] {
+        let mut rig = Rig::prepare(Commit::Real, Setup::default().option(&["--backlog", "8MiB"]));
+        fs::create_dir(rig.src().join("dir")).unwrap();
+        fs::write(rig.src().join("dir/name"), "before").unwrap();
+        fs::hard_link(rig.src().join("dir/name"), rig.src().join("other")).unwrap();
+        rig.mount();
+        rig.assert_equal();
+        switch(&rig, "on");
+        let name = rig.mnt().join("dir/name");
+        fs::write(&name, "written through the other name").unwrap();
+        fs::remove_file(&name).unwrap();
+        for number in 0..if much { 6000 } else { 0 } {
+            fs::write(rig.mnt().join(format!("dir/new{number}")), "new").unwrap();
+        }
+        switch(&rig, "off");
+        rig.assert_equal();
+        rig.finish();
+    }
+}
+
 // claim: A156
 #[test]
 fn too_much_below_one_directory_has_only_that_directory_compared() {

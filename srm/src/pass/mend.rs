@@ -31,6 +31,24 @@ impl Srm {
         self.complete(number, node, &fd)
     }
 
+    /// A file that was to get something has lost the only name that was known of it, and has others, under which the target may have it: nobody can say where, and all is
+    /// compared. Without handles a file without a name cannot be told from one that is gone.
+    pub(super) fn see_to_names(&self, number: u64, node: &Arc<Node>) {
+        let names = self.tree.names().read();
+        let _still = node.lock.lock();
+        if node.is_root() || node.is_dir() || node.has_name() {
+            return;
+        }
+        let lives = match self.tree.stat(&names, node) {
+            Ok(stat) => stat.st_nlink > 0,
+            Err(_) => !self.tree.opens_by_handle(),
+        };
+        let over_some = self.core.lock().gate.pass(number).is_some_and(|pass| !pass.is_over_all());
+        if lives && over_some {
+            let _nobody_waits = self.nameless(node, 0);
+        }
+    }
+
     /// `false`: the node is gone, or not right any more; then its names are looked at.
     fn mend_attributes(&self, number: u64, node: &Arc<Node>) -> Result<bool, Stop> {
         self.wait_for_room(number)?;

@@ -136,6 +136,9 @@ impl Srm {
             Work::Copy(file, source) => self.copy(number, file, *source),
             Work::Mend(node, dirt) => self.mend_node(number, node, dirt),
         };
+        if let (Ok(()), Work::Copy(node, _) | Work::Mend(node, _)) = (&result, &work) {
+            self.see_to_names(number, node);
+        }
         self.worked(number, work, result);
     }
 
