@@ -307,9 +307,10 @@ impl Srm {
         reply();
     }
 
-    /// Whether replies wait for the target now.
+    /// Whether replies wait for the target now, after what they are about was carried out here. (In `remote` it is proposed, and as a whole.)
     pub fn is_waited_for(&self) -> bool {
-        self.core.lock().waits()
+        let core = self.core.lock();
+        core.commit.mode == CommitMode::Sync && core.waits()
     }
 
     /// Answers at once, whatever the mode: for the kernel's own writing back of mapped pages, which must not wait for a

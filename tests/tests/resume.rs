@@ -91,7 +91,10 @@ fn goes_on(make: fn(&Path), cut: Cut) {
     let total: u64 = files.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     rig.mount();
     let moment = total / 5 + Random::new(seed).below(total * 3 / 10);
-    until("some of it to be on its way", PATIENCE * 4, || (rig.link().bytes_there() >= moment).then_some(()));
+    // What is on its way may all be on its way still.
+    until("some of it to be there", PATIENCE * 4, || {
+        (rig.link().bytes_there() >= moment && has_some(&rig, &files)).then_some(())
+    });
     match cut {
         Cut::Link => {
             rig.link().cut();
@@ -130,6 +133,14 @@ fn files(root: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// Whether the target has any of it, which changes meanwhile: a block of a staging file, or a file.
+fn has_some(rig: &Rig, all: &[PathBuf]) -> bool {
+    let has_bytes = |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0);
+    let stages = fs::read_dir(rig.root().join(".replfs").join(replfs_tests::rig::NAME).join("stage"));
+    let staged = stages.into_iter().flatten().flatten().any(|entry| has_bytes(&entry.path()));
+    staged || all.iter().any(|path| has_bytes(&rig.replica().join(path.strip_prefix(rig.src()).unwrap())))
 }
 
 /// Bytes that the target has neither under the file's name nor in a staging file.
