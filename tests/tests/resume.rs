@@ -138,8 +138,8 @@ fn files(root: &Path) -> Vec<PathBuf> {
 /// Whether the target has any of it, which changes meanwhile: a block of a staging file, or a file.
 fn has_some(rig: &Rig, all: &[PathBuf]) -> bool {
     let has_bytes = |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0);
-    let stages = fs::read_dir(rig.root().join(".replfs").join(replfs_tests::rig::NAME).join("stage"));
-    let staged = stages.into_iter().flatten().flatten().any(|entry| has_bytes(&entry.path()));
+    let listed = fs::read_dir(rig.root().join(".replfs").join(replfs_tests::rig::NAME).join("stage"));
+    let staged = listed.into_iter().flatten().flatten().any(|entry| has_bytes(&entry.path()));
     staged || all.iter().any(|path| has_bytes(&rig.replica().join(path.strip_prefix(rig.src()).unwrap())))
 }
 
