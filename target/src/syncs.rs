@@ -1,5 +1,5 @@
 //! Syncs that an application asked for and that run beside the records behind them (R11): the threads that wait for the disk, what may be acknowledged
-//! meanwhile, and which of them failed. What may be applied beside which of them the source says (`Record::beside`); who tries again what failed is the worker.
+//! meanwhile, and which of them failed. What may be applied beside which of them the source says (`Record::beside`); what follows from a failure is the worker's.
 
 use crate::outbox::Outbox;
 use parking_lot::{Condvar, Mutex};
@@ -17,7 +17,7 @@ const MAX_THREADS: usize = 16;
 const MAX_SYNCS: usize = 64;
 
 /// A file that is to be made durable.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Unsynced {
     pub file: Arc<OwnedFd>,
     /// Content alone, and what is needed to read it.
@@ -32,20 +32,27 @@ impl Unsynced {
 }
 
 /// The record that asked for it, and what it is about.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Job {
     pub record: Record,
     pub unsynced: Unsynced,
 }
 
 /// Makes durable. Another one in tests.
-type Sync = Box<dyn Fn(&Unsynced) -> Result<(), Errno> + Send + std::marker::Sync>;
+pub(crate) type Sync = Box<dyn Fn(&Unsynced) -> Result<(), Errno> + Send + std::marker::Sync>;
+
+/// What could not be made durable.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed {
+    pub record: Record,
+    pub error: Errno,
+}
 
 #[derive(Debug)]
 enum Stage {
     /// A thread has it, or it waits for one.
     UnderWay(Instant),
-    Failed(Box<Job>),
+    Failed(Box<Failed>),
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +85,7 @@ pub(crate) enum Waited {
     /// All that was waited for is durable.
     Done,
     /// This one failed. It counts as under way until [`Syncs::finished`].
-    Failed(Box<Job>),
+    Failed(Box<Failed>),
     /// Not yet.
     NotYet,
 }
@@ -88,7 +95,7 @@ impl Syncs {
         Self::with(outbox, Box::new(Unsynced::sync))
     }
 
-    fn with(outbox: Arc<Outbox>, sync: Sync) -> Arc<Self> {
+    pub(crate) fn with(outbox: Arc<Outbox>, sync: Sync) -> Arc<Self> {
         let (filled, ended) = (Condvar::new(), Condvar::new());
         let inner = Mutex::new(Inner { applied: outbox.ack().applied.get(), ..Inner::default() });
         Arc::new(Self { outbox, sync, inner, filled, ended })
@@ -140,12 +147,13 @@ impl Syncs {
     }
 
     fn carry_out(&self, job: Job) {
-        let result = (self.sync)(&job.unsynced);
         let seq = job.record.seq.get();
-        if result.is_ok() {
-            return self.finished(seq);
-        }
-        self.inner.lock().open.insert(seq, Stage::Failed(Box::new(job)));
+        let Err(error) = (self.sync)(&job.unsynced) else { return self.finished(seq) };
+        let failed = Box::new(Failed { record: job.record, error });
+        let mut inner = self.inner.lock();
+        inner.open.insert(seq, Stage::Failed(failed));
+        self.show(&inner);
+        drop(inner);
         self.ended.notify_all();
     }
 
@@ -202,7 +210,7 @@ impl Syncs {
     }
 
     /// One that failed.
-    pub fn failed(&self) -> Option<Box<Job>> {
+    pub fn failed(&self) -> Option<Box<Failed>> {
         first_failed(self.inner.lock().open.values())
     }
 
@@ -222,8 +230,8 @@ impl Syncs {
     }
 }
 
-fn first_failed<'a>(mut open: impl Iterator<Item = &'a Stage>) -> Option<Box<Job>> {
-    open.find_map(|stage| if let Stage::Failed(job) = stage { Some(job.clone()) } else { None })
+fn first_failed<'a>(mut open: impl Iterator<Item = &'a Stage>) -> Option<Box<Failed>> {
+    open.find_map(|stage| if let Stage::Failed(failed) = stage { Some(failed.clone()) } else { None })
 }
 
 impl std::fmt::Debug for Syncs {

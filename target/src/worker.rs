@@ -4,13 +4,13 @@
 use crate::apply::{Applier, Fault, FaultKind};
 use crate::clean::Clean;
 use crate::home::Home;
-use crate::image::{self, Failed};
+use crate::image;
 use crate::outbox::Outbox;
 use crate::passed::{Passed, is_unseen, may_be_left};
 use crate::queue::{Item, Popped, Queue};
 use crate::status::Facts;
 use crate::sync::Syncer;
-use crate::syncs::{Job as SyncJob, Syncs, Waited};
+use crate::syncs::{Failed, Job as SyncJob, Syncs, Waited};
 use bytes::Bytes;
 use platform::killpoint::{self, KillPoint};
 use platform::machine::{self, Disk};
@@ -175,7 +175,7 @@ impl Worker {
     /// What waits first is done, or what is due where nothing comes for so long. `None`: the session is over.
     pub fn step(&mut self, wait: Duration) -> Flow {
         if let Some(failed) = self.syncs.failed() {
-            self.sync_again(&failed)?;
+            self.sync_failed(&failed)?;
             self.job.outbox.at_rest();
         }
         match self.job.queue.pop(wait) {
@@ -301,20 +301,18 @@ impl Worker {
         loop {
             match self.syncs.wait(seq, IDLE) {
                 Waited::Done => return Some(()),
-                Waited::Failed(failed) => self.sync_again(&failed)?,
+                Waited::Failed(failed) => self.sync_failed(&failed)?,
                 Waited::NotYet if self.job.queue.is_cancelled() => return None,
                 Waited::NotYet => {}
             }
         }
     }
 
-    /// A sync that failed beside other records goes the way of every record that cannot be carried out.
-    fn sync_again(&mut self, failed: &SyncJob) -> Flow {
-        let SyncJob { record, unsynced } = failed;
-        let outcome = self.insist(record, may_be_left(&record.op), |_| Ok(unsynced.sync()?))?;
-        if let Err(left) = outcome
-            && let Some(seq) = self.leave(record, left)
-        {
+    /// What a sync beside other records could not make durable is lost: the kernel has given it up, and a second sync would say that all is well. What it was of is to be repaired.
+    fn sync_failed(&mut self, failed: &Failed) -> Flow {
+        let Failed { record, error } = failed;
+        let left = Left::Damage(format!("the disk lost what was written: {}", crate::error::text(&(*error).into())));
+        if let Some(seq) = self.leave(record, left) {
             self.insist(record, false, |worker| Ok(worker.job.home.damaged(seq)?))?.ok();
         }
         self.syncs.finished(record.seq.get());
@@ -475,9 +473,9 @@ impl Worker {
                 tracing::info!(event = "image", name = %home.name, number = applied, millis, "the last coherent state is kept");
                 self.job.facts.update(|s| s.image = Some(taken));
             }
-            Err(Failed::Unsupported) => self.begin_undo(applied),
-            Err(Failed::Stopped) => return Err(Fault::retry("the session ends")),
-            Err(Failed::System(e)) => {
+            Err(image::Failed::Unsupported) => self.begin_undo(applied),
+            Err(image::Failed::Stopped) => return Err(Fault::retry("the session ends")),
+            Err(image::Failed::System(e)) => {
                 let text = crate::error::text(&e);
                 tracing::warn!(name = %home.name, "the last coherent state cannot be kept: {text}");
                 self.job.facts.error(format!("the last coherent state cannot be kept: {text}"));
@@ -587,3 +585,6 @@ impl Worker {
         self.job.outbox.post(Message::ByeAck(self.job.outbox.ack()));
     }
 }
+
+#[cfg(test)]
+mod tests;
