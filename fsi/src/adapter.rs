@@ -8,6 +8,7 @@ use crate::files::OpenFile;
 use crate::flags::Opened;
 use crate::fs::{Done, Failed, Fs, name};
 use crate::names::New;
+use crate::reply::{empty, finish, split, written, xattr};
 use bytes::Bytes;
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
@@ -131,52 +132,6 @@ impl Adapter {
             Some(_admission) => job(),
             None => self.fs.srm.when_room(bytes, Box::new(job)),
         }
-    }
-}
-
-fn finish<T: Send + 'static>(
-    fs: &Fs,
-    outcome: Result<Done<T>, Failed>,
-    reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
-) {
-    let (result, ticket) = split(outcome);
-    if result.is_err() && ticket == srm::Ticket::NONE {
-        // Nothing was changed: there is nothing to wait for.
-        return reply(result);
-    }
-    fs.srm.commit(ticket, move || reply(result));
-}
-
-fn split<T>(outcome: Result<Done<T>, Failed>) -> (Result<T, Errno>, srm::Ticket) {
-    match outcome {
-        Ok(done) => (Ok(done.value), done.ticket),
-        Err(failed) => (Err(errno(&failed.error)), failed.ticket),
-    }
-}
-
-fn empty(result: Result<(), Errno>, reply: ReplyEmpty) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(error),
-    }
-}
-
-fn written(result: Result<u32, Errno>, reply: ReplyWrite) {
-    match result {
-        Ok(len) => reply.written(len),
-        Err(error) => reply.error(error),
-    }
-}
-
-/// The value of an attribute, or how long it is, as the request's `size` (0: how long) asks.
-fn xattr(result: io::Result<Vec<u8>>, size: u32, reply: ReplyXattr) {
-    match result {
-        Ok(value) => match u32::try_from(value.len()) {
-            Ok(len) if size == 0 => reply.size(len),
-            Ok(len) if len <= size => reply.data(&value),
-            _ => reply.error(Errno::ERANGE),
-        },
-        Err(error) => reply.error(errno(&error)),
     }
 }
 

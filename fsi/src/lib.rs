@@ -22,6 +22,7 @@ mod moves;
 mod names;
 mod proposals;
 mod removed;
+mod reply;
 mod space;
 #[doc(hidden)]
 pub mod stepped;

@@ -19,9 +19,9 @@ pub mod path;
 pub mod peers;
 pub mod server;
 pub mod session;
-mod socket;
+pub mod socket;
 mod tls;
-mod transport;
+pub mod transport;
 
 /// Why a connection could not be made or a listener not be opened.
 #[derive(Debug, thiserror::Error)]

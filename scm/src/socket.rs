@@ -9,7 +9,7 @@ use std::net::{SocketAddr, UdpSocket};
 const ROOM_BYTES: usize = 4 << 20;
 
 /// Takes an address (port 0: any free one).
-pub(crate) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
+pub fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(addr)?;
     widen(&socket);
     Ok(socket)

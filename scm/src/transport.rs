@@ -20,7 +20,7 @@ const LANE_WINDOW: u32 = 16 << 20;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
+pub enum Use {
     /// The ordered stream: what is under way is what a lost connection sends again.
     Session,
     /// A lane: as much as the line holds.
@@ -29,7 +29,8 @@ pub(crate) enum Use {
     Accept,
 }
 
-pub(crate) fn config(purpose: Use) -> Arc<TransportConfig> {
+/// For a connection over one path.
+pub fn config(purpose: Use) -> Arc<TransportConfig> {
     Arc::new(with_keep_alive(purpose, KEEP_ALIVE))
 }
 

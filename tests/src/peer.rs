@@ -1,9 +1,10 @@
 //! The other end of a connection, played by the test: over real QUIC, with the key of one side of a rig, in whatever version, saying whatever it likes.
 //! It shares the frames with replfs and nothing of its transport.
 
-use crate::rig::NAME;
+use crate::rig::{NAME, Rig};
+use crate::wait;
 use platform::wire::{WireError, read_message, write_message};
-use protocol::{Features, Frame, Hello, Incarnation, Message, Name, SeqNo, VERSION};
+use protocol::{Features, Frame, Hello, HelloAck, Incarnation, Message, Name, ReplicaId, SeqNo, VERSION};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -210,6 +211,24 @@ impl FakeTarget {
         let endpoint = listening.unwrap_or_else(|e| panic!("no socket: {e}"));
         let address = endpoint.local_addr().unwrap_or_else(|e| panic!("no address: {e}"));
         Self { runtime, endpoint, address }
+    }
+
+    /// Lets the source of a rig in, whose target is not started, as one that has these features; the first bytes that it sends after that. It stays mounted.
+    pub fn first_bytes(rig: &mut Rig, features: Features, len: usize) -> Vec<u8> {
+        let target = Self::listen(&rig.target_state(), ALPN);
+        let replica = ReplicaId::from_bytes([7; 16]);
+        let (clean, empty, damaged, power_lost) = (false, true, false, false);
+        let (software, position) = ("9.9.9".to_owned(), None);
+        let ack =
+            HelloAck { version: VERSION, software, replica, position, clean, empty, damaged, power_lost, features };
+        let came = target.heard_after(bytes_in_version(&Message::HelloAck(ack), VERSION), len);
+        let mut words = rig.mount_words();
+        let to = words.iter().position(|word| word == "--target").unwrap_or_else(|| panic!("{words:?} name no target"));
+        words[to + 1] = target.address.to_string();
+        let mut mount = rig.program();
+        let outcome = rig.mounted(mount.arg("mount").args(&words));
+        outcome.ok();
+        came.recv_timeout(wait::PATIENCE).unwrap_or_else(|_| panic!("the source sends less than {len} bytes"))
     }
 
     /// Answers the next connection with these bytes; what comes after that, so many bytes of it, is received here.

@@ -1,7 +1,7 @@
 //! What is sent is packed where that pays (C3): fewer bytes on the line, and everything else is as it was.
 #![allow(clippy::unwrap_used)]
 
-use protocol::{BLOCK_HEAD_BYTES, BlockHead, Features, Hello, HelloAck, Message, RefusalCode, ReplicaId, VERSION};
+use protocol::{BLOCK_HEAD_BYTES, BlockHead, Features, Hello, Message, RefusalCode, VERSION};
 use replfs_tests::peer::{self, ALPN, FakeTarget, Peer, bytes_in_version};
 use replfs_tests::rig::status::Source;
 use replfs_tests::rig::{Commit, Rig, Setup};
@@ -184,20 +184,7 @@ fn a_target_that_takes_no_blocks_gets_frames_as_they_are() {
     let busy = Features::BUSY;
     for (features, blocks) in [(Features::default(), false), (busy, false), (busy.and(Features::PACKED), true)] {
         let mut rig = Rig::prepare(Commit::Real, Setup::default().option(&["--compress", "auto"]));
-        let target = FakeTarget::listen(&rig.target_state(), ALPN);
-        let replica = ReplicaId::from_bytes([7; 16]);
-        let (clean, empty, damaged, power_lost) = (false, true, false, false);
-        let (software, position) = ("9.9.9".to_owned(), None);
-        let ack =
-            HelloAck { version: VERSION, software, replica, position, clean, empty, damaged, power_lost, features };
-        let came = target.heard_after(bytes_in_version(&Message::HelloAck(ack), VERSION), BLOCK_HEAD_BYTES);
-        let mut words = rig.mount_words();
-        let to = words.iter().position(|word| word == "--target").unwrap() + 1;
-        words[to] = target.address.to_string();
-        let mut mount = rig.program();
-        let outcome = rig.mounted(mount.arg("mount").args(&words));
-        outcome.ok();
-        let begins = came.recv_timeout(PATIENCE).unwrap();
+        let begins = FakeTarget::first_bytes(&mut rig, features, BLOCK_HEAD_BYTES);
         let head = BlockHead::parse(begins.first_chunk().unwrap());
         assert_eq!((head.is_ok(), begins.starts_with(b"RF")), (blocks, !blocks), "{features:?}: {begins:?}");
         rig.kill_source();

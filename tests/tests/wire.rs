@@ -130,20 +130,7 @@ fn a_target_from_before_is_not_told_what_records_may_be_applied_beside() {
         for number in 0..20 {
             fs::write(rig.src().join(format!("file{number}")), "content").unwrap();
         }
-        let target = FakeTarget::listen(&rig.target_state(), ALPN);
-        let replica = ReplicaId::from_bytes([7; 16]);
-        let (clean, empty, damaged, power_lost) = (false, true, false, false);
-        let (software, position) = ("9.9.9".to_owned(), None);
-        let ack =
-            HelloAck { version: VERSION, software, replica, position, clean, empty, damaged, power_lost, features };
-        let came = target.heard_after(bytes_in_version(&Message::HelloAck(ack), VERSION), 1000);
-        let mut words = rig.mount_words();
-        let to = words.iter().position(|word| word == "--target").unwrap() + 1;
-        words[to] = target.address.to_string();
-        let mut mount = rig.program();
-        let outcome = rig.mounted(mount.arg("mount").args(&words));
-        outcome.ok();
-        let said = beside(&came.recv_timeout(PATIENCE).unwrap());
+        let said = beside(&FakeTarget::first_bytes(&mut rig, features, 1000));
         assert!(said.len() > 2, "{features:?}: {said:?}");
         let told = said.iter().any(|beside| *beside > 0);
         assert_eq!(told, knows, "{features:?}: {said:?}");

@@ -2,14 +2,12 @@
 
 use anyhow::Result;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig};
-use quinn::{ServerConfig, TransportConfig, VarInt};
-use rustix::net::sockopt;
+use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use scm::transport::{self, Use};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The name in the certificate.
 pub const NAME: &str = "bench";
@@ -24,15 +22,6 @@ pub enum Manner {
     /// As one of its lanes.
     Lane,
 }
-
-/// Room of replfs's sockets, each way, in bytes.
-const ROOM_BYTES: usize = 4 << 20;
-
-/// Bytes under way on replfs's ordered stream, and on any one stream.
-const WINDOW: u32 = 4 << 20;
-
-/// And on the connection of a lane; an end that accepts allows so much to all.
-const LANE_WINDOW: u32 = 16 << 20;
 
 /// A certificate that both ends know.
 pub struct Ends {
@@ -57,7 +46,7 @@ impl Ends {
             .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())?;
         let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         if manner != Manner::Plain {
-            config.transport_config(transport(Manner::Ordered, true));
+            config.transport_config(transport::config(Use::Accept));
         }
         endpoint(manner, Some(config))
     }
@@ -72,8 +61,13 @@ impl Ends {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-        if manner != Manner::Plain {
-            config.transport_config(transport(manner, false));
+        let purpose = match manner {
+            Manner::Plain => None,
+            Manner::Ordered => Some(Use::Session),
+            Manner::Lane => Some(Use::Lane),
+        };
+        if let Some(purpose) = purpose {
+            config.transport_config(transport::config(purpose));
         }
         let mut endpoint = endpoint(manner, None)?;
         endpoint.set_default_client_config(config);
@@ -82,30 +76,8 @@ impl Ends {
 }
 
 fn endpoint(manner: Manner, config: Option<ServerConfig>) -> Result<Endpoint> {
-    let socket = UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    if manner != Manner::Plain {
-        // As root, which the bench is.
-        sockopt::set_socket_recv_buffer_size_force(&socket, ROOM_BYTES)?;
-        sockopt::set_socket_send_buffer_size_force(&socket, ROOM_BYTES)?;
-    }
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let socket = if manner == Manner::Plain { UdpSocket::bind(any)? } else { scm::socket::bind(any)? };
     let runtime = quinn::default_runtime().ok_or_else(|| anyhow::anyhow!("there is no runtime here"))?;
     Ok(Endpoint::new(EndpointConfig::default(), config, socket, runtime)?)
-}
-
-fn transport(manner: Manner, accepts: bool) -> Arc<TransportConfig> {
-    let window = if manner == Manner::Lane || accepts { LANE_WINDOW } else { WINDOW };
-    let mut mtu = MtuDiscoveryConfig::default();
-    mtu.upper_bound(6_500);
-    let mut config = TransportConfig::default();
-    config
-        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(3_000))))
-        .keep_alive_interval(Some(Duration::from_secs(1)))
-        .mtu_discovery_config(Some(mtu))
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
-        .stream_receive_window(VarInt::from_u32(WINDOW))
-        .receive_window(VarInt::from_u32(window))
-        .send_window(u64::from(window));
-    Arc::new(config)
 }
