@@ -304,3 +304,6 @@ async fn listen(feed: &dyn Feed, mut reader: &mut (dyn AsyncRead + Send + Unpin)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -423,3 +423,6 @@ fn run(due: Vec<Reply>) {
         reply();
     }
 }
+
+#[cfg(test)]
+mod tests;

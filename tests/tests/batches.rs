@@ -5,11 +5,9 @@ use replfs_tests::rig::{Commit, Rig, Setup};
 use replfs_tests::seed::Random;
 use std::fs::{self, File};
 use std::io::Write;
-use std::thread;
 use std::time::Duration;
 
-const WRITERS: u64 = 8;
-const APPENDS: u64 = 250;
+const APPENDS: u64 = 2000;
 
 // claim: A280
 #[test]
@@ -18,22 +16,17 @@ fn on_a_line_that_is_busy_what_nobody_waits_for_leaves_together() {
     rig.settle();
     rig.link().delay(Duration::from_millis(20));
     let before = (rig.link().forwarded(), rig.status().target().operations.values().sum::<u64>());
-    thread::scope(|scope| {
-        for writer in 0..WRITERS {
-            let mnt = rig.mnt();
-            scope.spawn(move || {
-                let mut file = File::create(mnt.join(format!("log{writer}"))).unwrap();
-                for line in 0..APPENDS {
-                    writeln!(file, "writer {writer}, line {line}").unwrap();
-                }
-            });
-        }
-    });
+    // When it leaves is held to in scm/src/session/tests.rs; here: that it is few datagrams in the end.
+    let mut file = File::create(rig.mnt().join("log")).unwrap();
+    for line in 0..APPENDS {
+        file.write_all(format!("line {line}\n").as_bytes()).unwrap();
+    }
+    drop(file);
     rig.settle();
     let records = rig.status().target().operations.values().sum::<u64>() - before.1;
     let datagrams = rig.link().forwarded() - before.0;
     println!("{records} records in {datagrams} datagrams, both ways");
-    assert!(records >= WRITERS * APPENDS, "each append is a record: {records}");
+    assert!(records >= APPENDS, "each append is a record: {records}");
     assert!(datagrams < records / 2, "{datagrams} datagrams for {records} records");
     rig.finish();
 }

@@ -1,0 +1,110 @@
+//! What a record that is numbered says of those before it (R11), and when what is queued is gathered (decision 31).
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::Commit;
+use platform::tree::{Node, Tree};
+use protocol::{Name, Op, Time};
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+
+/// A source to which everything is clean, with one file.
+struct Rig {
+    _dir: tempfile::TempDir,
+    srm: Arc<Srm>,
+    file: Arc<Node>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "x").unwrap();
+        let tree = Tree::new(File::open(dir.path()).unwrap().as_fd()).unwrap();
+        let srm = Srm::detached(Arc::new(tree));
+        let name = Name::new(b"file").unwrap();
+        let file = srm.tree.lookup(&srm.tree.names().read(), srm.tree.root(), &name, 0).unwrap().0;
+        srm.core.lock().gate = Gate::Clean;
+        Self { _dir: dir, srm, file }
+    }
+
+    fn write(&self, bytes: usize, durable: bool) -> crate::Ticket {
+        let names = self.srm.tree.names().read();
+        let mtime = Time { secs: 1, nanos: 0 };
+        let payload = vec![0; bytes];
+        self.srm.on_node(&names, &self.file, &payload, |place| Op::Write {
+            place,
+            offset: 0,
+            mtime,
+            mode: None,
+            durable,
+        })
+    }
+
+    fn fsync(&self) -> crate::Ticket {
+        let names = self.srm.tree.names().read();
+        self.srm.on_node(&names, &self.file, &[], |place| Op::Fsync { place, data_only: false })
+    }
+
+    /// Takes the next frame to send: what it says that it may be applied beside.
+    fn send(&self) -> u16 {
+        let generation = self.srm.core.lock().generation;
+        let frame = self.srm.next_frame(generation).unwrap().unwrap();
+        u16::from_le_bytes([frame.front[6], frame.front[7]])
+    }
+}
+
+#[test]
+fn a_record_may_be_applied_beside_syncs_of_which_nobody_was_told() {
+    let rig = Rig::new();
+    let one = rig.fsync();
+    let durable = rig.write(1, true);
+    let _none_waits = rig.write(1, false);
+    assert_eq!([rig.send(), rig.send(), rig.send()], [0, 1, 2]);
+    // The second is told first: the first is to be finished too.
+    rig.srm.commit(durable, || ());
+    let _none_waits = rig.write(1, false);
+    assert_eq!(rig.send(), 1, "the write after it alone");
+    rig.srm.commit(one, || ());
+    let _none_waits = rig.write(1, false);
+    assert_eq!(rig.send(), 2, "an older one changes nothing");
+    // What asked for nothing holds nobody up.
+    let plain = rig.write(1, false);
+    rig.srm.commit(plain, || ());
+    let last = rig.fsync();
+    assert_eq!([rig.send(), rig.send()], [3, 4]);
+    let told = Arc::clone(&rig.srm.core.lock().synced);
+    let before = told.load(std::sync::atomic::Ordering::SeqCst);
+    rig.srm.commit(last, move || {
+        let now = told.load(std::sync::atomic::Ordering::SeqCst);
+        assert!(now > before, "noted before the application hears of it");
+    });
+}
+
+#[test]
+fn little_that_nobody_waits_for_is_gathered_while_something_is_on_its_way() {
+    let rig = Rig::new();
+    let _none_waits = rig.write(10, false);
+    assert!(!rig.srm.gathers(), "the line is idle");
+    rig.send();
+    let _none_waits = rig.write(10, false);
+    assert!(rig.srm.gathers());
+    let mode = |mode| rig.srm.core.lock().commit = Commit::new(mode);
+    for (asked, gathers) in [
+        (CommitMode::Sync, false),
+        (CommitMode::Near, false),
+        (CommitMode::Remote, false),
+        (CommitMode::Local, true),
+        (CommitMode::Real, true),
+    ] {
+        mode(asked);
+        assert_eq!(rig.srm.gathers(), gathers, "{asked}");
+    }
+    let _none_waits = rig.write(usize::try_from(GATHERED_BYTES).unwrap(), false);
+    assert!(!rig.srm.gathers(), "it is enough");
+    rig.send();
+    rig.send();
+    let _none_waits = rig.write(10, false);
+    assert!(rig.srm.gathers());
+    rig.srm.core.lock().closing = true;
+    assert!(!rig.srm.gathers(), "somebody waits for the end");
+}
