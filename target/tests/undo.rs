@@ -26,11 +26,13 @@ struct Dice {
     state: u64,
     /// Nodes have numbers of their own: nothing depends on what is kept open.
     fresh: Option<u64>,
+    /// How many copies were staged.
+    staged: u64,
 }
 
 impl Dice {
     fn new(seed: u64) -> Self {
-        Self { state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, fresh: None }
+        Self { state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, fresh: None, staged: 0 }
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -282,7 +284,9 @@ fn assert_same(before: &[String], after: &[String], seed: u64) {
 }
 
 async fn stage(target: &Arc<Target>, dice: &mut Dice) -> (Op, Vec<u8>) {
-    let stage = StageId::new(77, dice.below(1000));
+    // As a source does it: no number is used again while the record that places it may be on its way.
+    dice.staged += 1;
+    let stage = StageId::new(77, dice.staged);
     let mut lane = Lane::open(target, 0).await;
     lane.make(stage).await;
     let done = lane.ask(PieceOp::Data { stage, offset: 0 }, &[b's'; 3000]).await;
