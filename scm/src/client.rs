@@ -8,13 +8,12 @@ use crate::outlet::QuicOutlet;
 use crate::path::{self, Paths};
 use crate::session::{Dial, Streams};
 use crate::tls::OneServer;
-use crate::{ScmError, keyring, socket, tls, transport};
+use crate::{ScmError, datagrams, keyring, socket, tls, transport};
 use protocol::PAIR_ALPN;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{AsyncUdpSocket, ClientConfig, Connection, Endpoint, EndpointConfig};
 use rustls_pki_types::CertificateDer;
 use std::future::Future;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -182,8 +181,7 @@ impl QuicDialer {
         let any: SocketAddr =
             if addr.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
         let failed = |source| ScmError::Bind { addr: any, source };
-        let runtime = quinn::default_runtime().ok_or_else(|| failed(io::Error::other("no async runtime")))?;
-        let socket = socket::bind(any).and_then(|socket| runtime.wrap_udp_socket(socket)).map_err(failed)?;
+        let socket = socket::bind(any).and_then(datagrams::wrap).map_err(failed)?;
         self.open(self.handshake(addr, socket, self.target()).await?).await
     }
 

@@ -3,6 +3,7 @@
 
 mod answer;
 pub mod client;
+mod datagrams;
 pub mod door;
 pub mod fetch;
 pub mod invite;

@@ -7,7 +7,7 @@ use crate::answer::Answering;
 use crate::door::{Door, Knocks, Pending};
 use crate::key::Fingerprint;
 use crate::live::{Live, Noted, UNKNOWN};
-use crate::{keyring, socket, tls, transport};
+use crate::{datagrams, keyring, socket, tls, transport};
 use protocol::PAIR_ALPN;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use quinn::{
@@ -169,7 +169,7 @@ pub fn listen_on(socket: UdpSocket, door: Arc<dyn Door>) -> Result<Listener, Scm
     let local_addr = socket.local_addr().map_err(|source| ScmError::Bind { addr: unbound, source })?;
     let fail = |source| ScmError::Bind { addr: local_addr, source };
     let runtime = quinn::default_runtime().ok_or_else(|| fail(io::Error::other("no async runtime")))?;
-    let mut socket = runtime.wrap_udp_socket(socket).map_err(fail)?;
+    let mut socket = datagrams::wrap(socket).map_err(fail)?;
     if local_addr.ip().is_unspecified() {
         socket = Arc::new(Answering::new(socket));
     }

@@ -6,6 +6,7 @@ mod socket;
 mod table;
 mod tend;
 
+use crate::datagrams;
 use parking_lot::Mutex;
 use socket::Way;
 use std::fmt;
@@ -154,8 +155,7 @@ impl Paths {
     /// A socket on path `n` to the target at `real`, which the connection knows as `logical`.
     fn way(&self, n: usize, real: SocketAddr, logical: SocketAddr) -> io::Result<Arc<Way>> {
         let socket = socket::bind(&self.all[n].local, real)?;
-        let runtime = quinn::default_runtime().ok_or_else(|| io::Error::other("no async runtime"))?;
-        let inner = runtime.wrap_udp_socket(socket)?;
+        let inner = datagrams::wrap(socket)?;
         Ok(Arc::new(Way::new(inner, real, logical, Arc::clone(&self.sent[n]))))
     }
 
