@@ -9,6 +9,7 @@ use crate::pairing::admit;
 use crate::paths::{absolute, is_inside};
 use crate::state::Places;
 use crate::{keys, logging, notify, out};
+use platform::awake::{Awake, DEVICE as LATENCY_DEVICE, LowLatency};
 use protocol::Name;
 use scm::ScmError;
 use scm::door::Door;
@@ -46,6 +47,7 @@ pub fn run(args: &TargetArgs) -> Result<(), Failure> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // The other half applies. More threads than have work only wake each other.
     let threads = cores.div_ceil(2);
+    let awake = open_awake(args.low_latency)?;
     let cage = Begun::of_target(args.cage, &root, &places)?;
     let given = root.to_string_lossy().into_owned();
     let config = TargetConfig { root, software: SOFTWARE.to_owned(), limits: limits(args) };
@@ -54,11 +56,13 @@ pub fn run(args: &TargetArgs) -> Result<(), Failure> {
     let socket = Bound::open(&places.target_socket(target.root()))?;
     // No thread has been started until now; all that come are in it.
     let confined = cage.close()?;
+    awake.start().map_err(cannot_start)?;
+    target.stay_awake(awake);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build()
-        .map_err(|e| Failure::io(Code::System, "cannot start the threads of the target daemon", &e))?;
+        .map_err(cannot_start)?;
     runtime.block_on(async {
         let signals = Signals::new().map_err(|e| Failure::io(Code::System, "cannot listen to signals", &e))?;
         let shown = key.fingerprint().to_string();
@@ -81,6 +85,16 @@ pub fn run(args: &TargetArgs) -> Result<(), Failure> {
         control.end(Ok(()));
         Ok(())
     })
+}
+
+fn cannot_start(error: io::Error) -> Failure {
+    Failure::io(Code::System, "cannot start the threads of the target daemon", &error)
+}
+
+/// What keeps cores awake, if they are to be.
+pub fn open_awake(how: LowLatency) -> Result<Arc<Awake>, Failure> {
+    let failed = |e| Failure::io(Code::System, format!("--low-latency on: cannot open {LATENCY_DEVICE}; leave it out"), &e);
+    Awake::new(how).map(Arc::new).map_err(failed)
 }
 
 /// What every source may do to the disk.

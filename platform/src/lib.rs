@@ -2,6 +2,7 @@
 //!
 //! No policy, no network, no FUSE: nothing here knows what replication is.
 
+pub mod awake;
 pub mod cage;
 pub mod killpoint;
 pub mod machine;

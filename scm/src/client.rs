@@ -11,7 +11,7 @@ use crate::tls::OneServer;
 use crate::{ScmError, datagrams, keyring, socket, tls, transport};
 use protocol::PAIR_ALPN;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{AsyncUdpSocket, ClientConfig, Connection, Endpoint, EndpointConfig};
+use quinn::{AsyncUdpSocket, ClientConfig, Connection, Endpoint};
 use rustls_pki_types::CertificateDer;
 use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -194,7 +194,8 @@ impl QuicDialer {
     ) -> Result<Made, ScmError> {
         let unreachable = |reason: String| ScmError::Unreachable { target: target.clone(), reason };
         let runtime = quinn::default_runtime().ok_or_else(|| unreachable("no async runtime".to_owned()))?;
-        let endpoint = Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, runtime)
+        let config = transport::endpoint().map_err(|e| unreachable(e.to_string()))?;
+        let endpoint = Endpoint::new_with_abstract_socket(config, None, socket, runtime)
             .map_err(|e| unreachable(e.to_string()))?;
         let expected = self.known.expected()?;
         let name = tls::name_of(*expected.first().ok_or_else(|| unreachable("no key is known of it".to_owned()))?);

@@ -11,7 +11,7 @@ use crate::{datagrams, keyring, socket, tls, transport};
 use protocol::PAIR_ALPN;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use quinn::{
-    Connection, ConnectionError, Endpoint, EndpointConfig, Incoming as Attempt, RecvStream, SendStream, ServerConfig,
+    Connection, ConnectionError, Endpoint, Incoming as Attempt, RecvStream, SendStream, ServerConfig,
     VarInt,
 };
 use rustls_pki_types::CertificateDer;
@@ -173,7 +173,8 @@ pub fn listen_on(socket: UdpSocket, door: Arc<dyn Door>) -> Result<Listener, Scm
     if local_addr.ip().is_unspecified() {
         socket = Arc::new(Answering::new(socket));
     }
-    let endpoint = Endpoint::new_with_abstract_socket(EndpointConfig::default(), Some(config), socket, runtime);
+    let taken = transport::endpoint().map_err(|e| fail(io::Error::other(e)))?;
+    let endpoint = Endpoint::new_with_abstract_socket(taken, Some(config), socket, runtime);
     let endpoint = endpoint.map_err(fail)?;
     let (sender, accepted) = mpsc::channel(READY);
     let watch = Watch { door, live: Live::default() };

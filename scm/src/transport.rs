@@ -1,6 +1,6 @@
 //! How QUIC is set up: by the measurements in docs/decisions/ and the facts they start from.
 
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{ConfigError, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,13 @@ pub enum Use {
     Lane,
     /// The accepting end does not know yet. The window of the stream bounds a session there.
     Accept,
+}
+
+/// For an endpoint: what it takes. Without that a peer is told that nothing larger than Ethernet's usual frames may come, whatever the path carries.
+pub fn endpoint() -> Result<EndpointConfig, ConfigError> {
+    let mut config = EndpointConfig::default();
+    config.max_udp_payload_size(LARGEST_MTU)?;
+    Ok(config)
 }
 
 /// For a connection over one path.

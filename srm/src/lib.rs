@@ -62,6 +62,7 @@ use crate::core::Core;
 use crate::hot::Kind;
 use crate::lanes::Lanes;
 use parking_lot::{Condvar, Mutex, RwLock};
+use platform::awake::Awake;
 use platform::tree::{Names, Node, Tree};
 use protocol::{Name, ReplicaId};
 use status::CommitMode;
@@ -161,6 +162,8 @@ pub struct Srm {
     journal_thread: Mutex<Option<JoinHandle<()>>>,
     /// Wakes the connection: there is something to send.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Told of calls that wait for the target.
+    awake: OnceLock<Arc<Awake>>,
     room: room::Room,
     local: local::Local,
     /// Content that travels beside the ordered stream.
@@ -227,6 +230,7 @@ impl Srm {
             stopping: Condvar::new(),
             journal_thread: Mutex::default(),
             wake: OnceLock::new(),
+            awake: OnceLock::new(),
             room: room::Room::default(),
             local: local::Local::default(),
             filtered: AtomicBool::new(filtered),
@@ -340,6 +344,19 @@ impl Srm {
     pub fn on_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
         let first = self.wake.set(Box::new(wake)).is_ok();
         assert!(first, "the connection is attached once");
+    }
+
+    /// What calls that wait for the target tell so, from now on. Once.
+    pub fn stay_awake(&self, awake: Arc<Awake>) {
+        let first = self.awake.set(awake).is_ok();
+        assert!(first, "it is told once");
+    }
+
+    /// A call begins to wait for the target.
+    fn waits_for_target(&self) {
+        if let Some(awake) = self.awake.get() {
+            awake.waits();
+        }
     }
 
     /// Something more is queued. Who sends looks at it again at once, or when it is his time.

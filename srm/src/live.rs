@@ -300,7 +300,8 @@ impl Srm {
             let needed = core.needed(seq);
             if core.applied < needed {
                 core.replies.wait(needed, machine::now(), Box::new(reply));
-                return;
+                drop(core);
+                return self.waits_for_target();
             }
         }
         drop(core);

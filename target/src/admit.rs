@@ -120,6 +120,7 @@ pub(crate) fn open(target: &Target, hello: &Hello, peer: &Peer) -> Result<Home, 
     let mut home = Home::open(hello.name.clone(), replica, Directories { tree, meta, orphans, aside, stages }, empty)
         .map_err(fail)?;
     home.keeps_images = target.keeps_images();
+    home.awake = target.awake();
     home.limits = target.limits_of(peer, &hello.name);
     home.quota = Quota::new(&hello.name, home.limits);
     home.finish_syncs().map_err(fail)?;

@@ -10,6 +10,7 @@ use crate::stages::Stages;
 use crate::status::Facts;
 use crate::undo::Undo;
 use parking_lot::Mutex;
+use platform::awake::Awake;
 use platform::killpoint::{self, KillPoint};
 use platform::machine::{self, Disk};
 use protocol::{Incarnation, Name, Position, ReplicaId, SeqNo};
@@ -53,6 +54,8 @@ pub(crate) struct Home {
     pub empty: bool,
     /// The last coherent state is kept while there is none.
     pub keeps_images: bool,
+    /// Told when the source seems to wait for each record.
+    pub awake: std::sync::Arc<Awake>,
     /// What takes the replica back to the last coherent state, while it is none and could not be cloned.
     pub undo: Undo,
     /// What its source may do to the disk.
@@ -117,6 +120,7 @@ impl Home {
             clean,
             empty,
             keeps_images: false,
+            awake: std::sync::Arc::default(),
             undo,
             limits: Limits::default(),
             kept,

@@ -10,6 +10,7 @@ use crate::reading::Reading;
 use crate::session::finished;
 use crate::status::{Facts, STATUS_VERSION, TargetStatus};
 use parking_lot::Mutex;
+use platform::awake::Awake;
 use protocol::{Incarnation, Name};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -19,7 +20,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -58,6 +59,8 @@ pub struct Target {
     slots: Mutex<BTreeMap<Name, Arc<Slot>>>,
     closing: AtomicBool,
     keeps_images: AtomicBool,
+    /// Told of sources that wait.
+    awake: OnceLock<Arc<Awake>>,
 }
 
 /// What is known of one NAME, whether or not its source is connected.
@@ -124,7 +127,8 @@ impl Target {
         })?;
         let reading = Reading::of(&root, &own, &software).map_err(|e| fail(&path, e))?;
         let (slots, closing, keeps_images) = (Mutex::default(), AtomicBool::new(false), AtomicBool::new(false));
-        let target = Self { path, software, limits, root, own, reading, _lock: lock, slots, closing, keeps_images };
+        let awake = OnceLock::new();
+        let target = Self { path, software, limits, root, own, reading, _lock: lock, slots, closing, keeps_images, awake };
         target.find_replicas().map_err(|e| fail(&own_path, e))?;
         Ok(Arc::new(target))
     }
@@ -133,6 +137,16 @@ impl Target {
     /// begin from now on.
     pub fn keep_images(&self, keep: bool) {
         self.keeps_images.store(keep, Ordering::Relaxed);
+    }
+
+    /// What sessions of sources that wait tell so, from now on.
+    pub fn stay_awake(&self, awake: Arc<Awake>) {
+        // Whoever was told first stays.
+        let _told = self.awake.set(awake);
+    }
+
+    pub(crate) fn awake(&self) -> Arc<Awake> {
+        self.awake.get().map(Arc::clone).unwrap_or_default()
     }
 
     pub(crate) fn keeps_images(&self) -> bool {

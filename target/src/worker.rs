@@ -30,6 +30,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// While more records are waiting, what was applied is acknowledged this often.
 const ACK_EVERY: Duration = Duration::from_micros(500);
+/// From so many records on that came alone, their source is taken to wait for each.
+const LONE: u32 = 8;
 /// Records that wait, for which the undo log is written at once.
 const SAVE_AHEAD: usize = 256;
 
@@ -62,6 +64,8 @@ pub(crate) struct Worker {
     untouched: bool,
     /// When an acknowledgement was last asked for.
     acked: Instant,
+    /// So many records have come with nothing behind them, one after the other.
+    lone: u32,
     /// Records that wait and have been looked at for the undo log.
     saved_ahead: usize,
 }
@@ -115,7 +119,7 @@ impl Worker {
         let damaged = job.resumed && job.home.state().is_some_and(|state| state.damage != 0);
         let passed = Passed::new(job.retry, if damaged { job.newest } else { 0 });
         let syncs = Syncs::new(job.outbox.clone());
-        Self { job, applier, syncer, syncs, passed, untouched: true, acked: machine::now(), saved_ahead: 0 }
+        Self { job, applier, syncer, syncs, passed, untouched: true, acked: machine::now(), lone: 0, saved_ahead: 0 }
     }
 
     /// Before the first record.
@@ -180,6 +184,7 @@ impl Worker {
         }
         match self.job.queue.pop(wait) {
             Popped::Item(Item::Record { record, payload, starts }, more) => {
+                self.keep_awake(more);
                 let flow = self.record(&record, &payload, starts);
                 self.job.outbox.at_rest();
                 if !more || machine::since(self.acked) >= ACK_EVERY {
@@ -203,6 +208,14 @@ impl Worker {
                 Some(())
             }
             Popped::Ended => None,
+        }
+    }
+
+    /// Whoever sends one record after the other, each alone, sends the next when the one before is acknowledged: somebody waits.
+    fn keep_awake(&mut self, more: bool) {
+        self.lone = if more { 0 } else { self.lone.saturating_add(1) };
+        if self.lone >= LONE {
+            self.job.home.awake.waits();
         }
     }
 

@@ -4,6 +4,7 @@ use super::commit::NearArgs;
 use super::target::KeepImage;
 use super::{StateArgs, units};
 use clap::Args;
+use platform::awake::LowLatency;
 use platform::pack::Mode;
 use srm::sending::Rule;
 use srm::status::{CacheMode, CommitMode};
@@ -97,6 +98,10 @@ pub struct ReplicationArgs {
     /// With commit=remote: how long a call waits for the target's verdict before it fails
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::interval)]
     pub remote_timeout: Duration,
+    /// Whether idle cores of this machine stay awake (busy for its host) while one call after the other waits for the target: each step of a call wakes somebody,
+    /// and a core that sleeps takes 25 µs and more to come. on; off; auto, in a virtual machine of at most 8 cores
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub low_latency: LowLatency,
     /// How long the mount waits for the target's first answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub connect_timeout: Duration,

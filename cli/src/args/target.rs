@@ -3,6 +3,7 @@
 use super::{StateArgs, peers, units};
 use crate::cage::CageMode;
 use clap::Args;
+use platform::awake::LowLatency;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -31,6 +32,10 @@ pub struct TargetArgs {
     /// can; 'replfs status' says what), or off
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub cage: CageMode,
+    /// Whether idle cores of this machine stay awake (busy for its host) while a source sends change after change and waits for each: on; off; auto, in a virtual
+    /// machine of at most 8 cores
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub low_latency: LowLatency,
     /// Most that a replica may take of the disk, with what is kept about it, such as 200GiB; allocated, so that holes cost nothing
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub quota: Option<u64>,

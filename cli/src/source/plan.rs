@@ -14,6 +14,7 @@ use crate::args::{KeepImage, MountArgs};
 use crate::exit::Failure;
 use crate::reach::{self, Trust};
 use crate::state::Places;
+use platform::awake::LowLatency;
 use protocol::Name;
 use scm::packing::Packing;
 use scm::path::{MOST_PATHS, Path};
@@ -59,6 +60,8 @@ pub struct SourcePlan {
     pub backlog_bytes: u64,
     /// Where what is queued is kept; none without a target.
     pub journal: Option<JournalConfig>,
+    /// Whether cores are kept awake for calls that wait.
+    pub low_latency: LowLatency,
     /// Connections at most that copy files beside the ordered one.
     pub lanes: usize,
     /// When it sends what is queued.
@@ -170,6 +173,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         drain_timeout: replication.drain_timeout,
         backlog_bytes: replication.backlog,
         journal,
+        low_latency: replication.low_latency,
         lanes: replication.lanes.into(),
         send: replication.send.clone(),
         limits,

@@ -128,6 +128,9 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
     let srm =
         Srm::start(Arc::new(tree), config).map_err(|e| system("cannot start the threads of the source daemon", &e))?;
     srm.lanes().set_limit(plan.lanes);
+    let awake = serve::open_awake(plan.low_latency)?;
+    awake.start().map_err(|e| system("cannot start the threads of the source daemon", &e))?;
+    srm.stay_awake(awake);
     // Before anything can be sent.
     srm.set_send_rules(&plan.send).map_err(|refused| Failure::usage(refused.to_string()))?;
     if let Some(every) = plan.verify_every {

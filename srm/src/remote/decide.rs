@@ -102,6 +102,7 @@ impl Srm {
         self.proposals.fetch_add(1, Ordering::Relaxed);
         killpoint::pass(KillPoint::Proposed);
         self.wake();
+        self.waits_for_target();
         let proposed = Proposed { srm: Arc::clone(self), seq, change: Some(change), paths, slot };
         Ok(Asked { proposed, verdict })
     }
