@@ -93,7 +93,8 @@ fn cannot_start(error: io::Error) -> Failure {
 
 /// What keeps cores awake, if they are to be.
 pub fn open_awake(how: LowLatency) -> Result<Arc<Awake>, Failure> {
-    let failed = |e| Failure::io(Code::System, format!("--low-latency on: cannot open {LATENCY_DEVICE}; leave it out"), &e);
+    let failed =
+        |e| Failure::io(Code::System, format!("--low-latency on: cannot open {LATENCY_DEVICE}; leave it out"), &e);
     Awake::new(how).map(Arc::new).map_err(failed)
 }
 

@@ -10,10 +10,7 @@ use crate::live::{Live, Noted, UNKNOWN};
 use crate::{datagrams, keyring, socket, tls, transport};
 use protocol::PAIR_ALPN;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
-use quinn::{
-    Connection, ConnectionError, Endpoint, Incoming as Attempt, RecvStream, SendStream, ServerConfig,
-    VarInt,
-};
+use quinn::{Connection, ConnectionError, Endpoint, Incoming as Attempt, RecvStream, SendStream, ServerConfig, VarInt};
 use rustls_pki_types::CertificateDer;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

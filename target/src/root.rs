@@ -20,8 +20,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -128,7 +128,8 @@ impl Target {
         let reading = Reading::of(&root, &own, &software).map_err(|e| fail(&path, e))?;
         let (slots, closing, keeps_images) = (Mutex::default(), AtomicBool::new(false), AtomicBool::new(false));
         let awake = OnceLock::new();
-        let target = Self { path, software, limits, root, own, reading, _lock: lock, slots, closing, keeps_images, awake };
+        let target =
+            Self { path, software, limits, root, own, reading, _lock: lock, slots, closing, keeps_images, awake };
         target.find_replicas().map_err(|e| fail(&own_path, e))?;
         Ok(Arc::new(target))
     }

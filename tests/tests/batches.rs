@@ -5,7 +5,7 @@ use replfs_tests::rig::{Commit, Rig, Setup};
 use replfs_tests::seed::Random;
 use std::fs::{self, File};
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const APPENDS: u64 = 2000;
 
@@ -50,4 +50,29 @@ fn a_large_write_that_is_waited_for_goes_in_pieces_and_another_one_whole() {
         assert!(records.contains(&sent), "{commit:?}: {sent}");
         rig.finish();
     }
+}
+
+// claim: A282
+#[test]
+fn datagrams_become_as_large_as_the_line_carries() {
+    const MIB: usize = 1 << 20;
+    let rig = Rig::with(Commit::Real, Setup::default().linked());
+    rig.settle();
+    let file = File::create(rig.mnt().join("file")).unwrap();
+    let bytes = Random::new(2).bytes(MIB);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // It is probed while something is sent. Datagrams of Ethernet's usual size would be more than 700 for a MiB, without what answers them.
+    loop {
+        let before = rig.link().forwarded();
+        (&file).write_all(&bytes).unwrap();
+        rig.settle();
+        let datagrams = rig.link().forwarded() - before;
+        println!("{datagrams} datagrams for a MiB, both ways");
+        if datagrams < 500 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{datagrams} datagrams for a MiB");
+    }
+    drop(file);
+    rig.finish();
 }
