@@ -95,7 +95,11 @@ fn cannot_start(error: io::Error) -> Failure {
 pub fn open_awake(how: LowLatency) -> Result<Arc<Awake>, Failure> {
     let failed =
         |e| Failure::io(Code::System, format!("--low-latency on: cannot open {LATENCY_DEVICE}; leave it out"), &e);
-    Awake::new(how).map(Arc::new).map_err(failed)
+    let awake = Awake::new(how).map_err(failed)?;
+    if awake.is_in_use() {
+        tracing::info!(event = "low-latency", "idle cores stay awake while calls wait");
+    }
+    Ok(Arc::new(awake))
 }
 
 /// What every source may do to the disk.

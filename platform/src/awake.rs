@@ -76,7 +76,8 @@ struct Inner {
 
 struct State {
     device: File,
-    ended: bool,
+    /// Somebody lets cores sleep again.
+    watched: bool,
 }
 
 impl fmt::Debug for Inner {
@@ -109,7 +110,7 @@ impl Awake {
             last: AtomicU64::new(0),
             run: AtomicU64::new(0),
             awake: AtomicBool::new(false),
-            state: Mutex::new(State { device, ended: false }),
+            state: Mutex::new(State { device, watched: false }),
             told: Condvar::new(),
         }))))
     }
@@ -122,9 +123,10 @@ impl Awake {
     /// Starts what lets cores sleep again. Until then nothing keeps them awake.
     pub fn start(&self) -> io::Result<()> {
         let Some(inner) = &self.0 else { return Ok(()) };
-        let watched = Arc::clone(inner);
-        thread::Builder::new().name("awake".to_owned()).spawn(move || watched.watch())?;
-        Ok(())
+        let watcher = Arc::clone(inner);
+        inner.state.lock().watched = true;
+        let started = thread::Builder::new().name("awake".to_owned()).spawn(move || watcher.watch());
+        started.map(drop).inspect_err(|_| inner.state.lock().watched = false)
     }
 
     /// A call begins to wait for others.
@@ -143,7 +145,7 @@ impl Awake {
 impl Drop for Awake {
     fn drop(&mut self) {
         if let Some(inner) = &self.0 {
-            inner.state.lock().ended = true;
+            inner.state.lock().watched = false;
             inner.told.notify_all();
         }
     }
@@ -156,7 +158,7 @@ impl Inner {
 
     fn keep_awake(&self) {
         let mut state = self.state.lock();
-        if !state.ended && !self.awake.load(Ordering::Relaxed) {
+        if state.watched && !self.awake.load(Ordering::Relaxed) {
             self.tell(&mut state, AWAKE);
             self.told.notify_all();
         }
@@ -171,14 +173,14 @@ impl Inner {
     /// Lets cores sleep when no call has waited for a while.
     fn watch(&self) {
         let mut state = self.state.lock();
-        while !state.ended {
+        while state.watched {
             if !self.awake.load(Ordering::Relaxed) {
                 self.told.wait(&mut state);
                 continue;
             }
             self.told.wait_for(&mut state, QUIET);
             let quiet = self.now().saturating_sub(self.last.load(Ordering::Relaxed));
-            if state.ended || u128::from(quiet) >= QUIET.as_micros() {
+            if !state.watched || u128::from(quiet) >= QUIET.as_micros() {
                 self.tell(&mut state, ASLEEP);
             }
         }
