@@ -324,6 +324,8 @@ impl Srm {
 
     /// Ends the threads of the SRM; waiting replies go out.
     pub fn stop(&self) {
+        // A mount that was short has not come to that yet; without it the next daemon could not go on with the journal.
+        self.note_settled();
         let mut core = self.core.lock();
         core.stopped = true;
         core.generation += 1;
