@@ -56,13 +56,13 @@ pub fn run(args: &TargetArgs) -> Result<(), Failure> {
     let socket = Bound::open(&places.target_socket(target.root()))?;
     // No thread has been started until now; all that come are in it.
     let confined = cage.close()?;
-    awake.start().map_err(cannot_start)?;
+    awake.start().map_err(|e| cannot_start(&e))?;
     target.stay_awake(awake);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build()
-        .map_err(cannot_start)?;
+        .map_err(|e| cannot_start(&e))?;
     runtime.block_on(async {
         let signals = Signals::new().map_err(|e| Failure::io(Code::System, "cannot listen to signals", &e))?;
         let shown = key.fingerprint().to_string();
@@ -87,8 +87,8 @@ pub fn run(args: &TargetArgs) -> Result<(), Failure> {
     })
 }
 
-fn cannot_start(error: io::Error) -> Failure {
-    Failure::io(Code::System, "cannot start the threads of the target daemon", &error)
+fn cannot_start(error: &io::Error) -> Failure {
+    Failure::io(Code::System, "cannot start the threads of the target daemon", error)
 }
 
 /// What keeps cores awake, if they are to be.
