@@ -18,6 +18,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 /// The position as it is written with every record.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ pub(crate) struct Home {
     /// The last coherent state is kept while there is none.
     pub keeps_images: bool,
     /// Told when the source seems to wait for each record.
-    pub awake: std::sync::Arc<Awake>,
+    pub awake: Arc<Awake>,
     /// What takes the replica back to the last coherent state, while it is none and could not be cloned.
     pub undo: Undo,
     /// What its source may do to the disk.
@@ -120,7 +121,7 @@ impl Home {
             clean,
             empty,
             keeps_images: false,
-            awake: std::sync::Arc::default(),
+            awake: Arc::default(),
             undo,
             limits: Limits::default(),
             kept,

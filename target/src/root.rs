@@ -140,10 +140,10 @@ impl Target {
         self.keeps_images.store(keep, Ordering::Relaxed);
     }
 
-    /// What sessions of sources that wait tell so, from now on.
+    /// What sessions of sources that wait tell so, from now on. Once.
     pub fn stay_awake(&self, awake: Arc<Awake>) {
-        // Whoever was told first stays.
-        let _told = self.awake.set(awake);
+        let first = self.awake.set(awake).is_ok();
+        assert!(first, "it is told once");
     }
 
     pub(crate) fn awake(&self) -> Arc<Awake> {
