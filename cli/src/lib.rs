@@ -17,6 +17,7 @@ mod exit;
 mod keys;
 mod limit;
 mod logging;
+mod low_latency;
 mod mirror;
 mod namespace;
 mod notify;

@@ -8,8 +8,7 @@ use crate::exit::{Code, Failure};
 use crate::pairing::admit;
 use crate::paths::{absolute, is_inside};
 use crate::state::Places;
-use crate::{keys, logging, notify, out};
-use platform::awake::{Awake, DEVICE as LATENCY_DEVICE, LowLatency};
+use crate::{keys, logging, low_latency, notify, out};
 use protocol::Name;
 use scm::ScmError;
 use scm::door::Door;
@@ -47,7 +46,7 @@ pub fn run(args: &TargetArgs) -> Result<(), Failure> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // The other half applies. More threads than have work only wake each other.
     let threads = cores.div_ceil(2);
-    let awake = open_awake(args.low_latency)?;
+    let awake = low_latency::open(args.low_latency)?;
     let cage = Begun::of_target(args.cage, &root, &places)?;
     let given = root.to_string_lossy().into_owned();
     let config = TargetConfig { root, software: SOFTWARE.to_owned(), limits: limits(args) };
@@ -89,17 +88,6 @@ pub fn run(args: &TargetArgs) -> Result<(), Failure> {
 
 fn cannot_start(error: &io::Error) -> Failure {
     Failure::io(Code::System, "cannot start the threads of the target daemon", error)
-}
-
-/// What keeps cores awake, if they are to be.
-pub fn open_awake(how: LowLatency) -> Result<Arc<Awake>, Failure> {
-    let failed =
-        |e| Failure::io(Code::System, format!("--low-latency on: cannot open {LATENCY_DEVICE}; leave it out"), &e);
-    let awake = Awake::new(how).map_err(failed)?;
-    if awake.is_in_use() {
-        tracing::info!(event = "low-latency", "idle cores stay awake while calls wait");
-    }
-    Ok(Arc::new(awake))
 }
 
 /// What every source may do to the disk.

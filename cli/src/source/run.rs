@@ -13,7 +13,7 @@ use crate::daemon::Ready;
 use crate::exit::{Code, Failure};
 use crate::reach::Reach;
 use crate::serve::{self, Signals};
-use crate::{keys, notify};
+use crate::{keys, low_latency, notify};
 use fsi::{MountOptions, Mounted};
 use platform::tree::Tree;
 use protocol::RefusalCode;
@@ -128,7 +128,7 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
     let srm =
         Srm::start(Arc::new(tree), config).map_err(|e| system("cannot start the threads of the source daemon", &e))?;
     srm.lanes().set_limit(plan.lanes);
-    let awake = serve::open_awake(plan.low_latency)?;
+    let awake = low_latency::open(plan.low_latency)?;
     awake.start().map_err(|e| system("cannot start the threads of the source daemon", &e))?;
     srm.stay_awake(awake);
     // Before anything can be sent.
