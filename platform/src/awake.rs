@@ -68,7 +68,7 @@ struct Inner {
     last: AtomicU64,
     /// Calls of the present run.
     run: AtomicU64,
-    /// What the device was told last, and nobody is telling it anything.
+    /// The device was told last that cores stay awake.
     awake: AtomicBool,
     state: Mutex<State>,
     told: Condvar,
@@ -136,7 +136,7 @@ impl Awake {
         let soon = now.saturating_sub(inner.last.swap(now, Ordering::Relaxed)) <= SOON_US;
         if !soon {
             inner.run.store(0, Ordering::Relaxed);
-        } else if inner.run.fetch_add(1, Ordering::Relaxed) >= RUN && !inner.awake.load(Ordering::Relaxed) {
+        } else if inner.run.fetch_add(1, Ordering::Relaxed) + 1 >= RUN && !inner.awake.load(Ordering::Relaxed) {
             inner.keep_awake();
         }
     }
