@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Endpoint, ServerConfig};
+use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use scm::transport::{self, Use};
@@ -79,5 +79,6 @@ fn endpoint(manner: Manner, config: Option<ServerConfig>) -> Result<Endpoint> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let socket = if manner == Manner::Plain { UdpSocket::bind(any)? } else { scm::socket::bind(any)? };
     let runtime = quinn::default_runtime().ok_or_else(|| anyhow::anyhow!("there is no runtime here"))?;
-    Ok(Endpoint::new(transport::endpoint()?, config, socket, runtime)?)
+    let taken = if manner == Manner::Plain { EndpointConfig::default() } else { transport::endpoint()? };
+    Ok(Endpoint::new(taken, config, socket, runtime)?)
 }
