@@ -4,6 +4,7 @@ use replfs_tests::below::{Answer, Answered, as_below};
 use replfs_tests::caller::{NOBODY, ROOT};
 use replfs_tests::command::shell;
 use replfs_tests::rig::Commit;
+use replfs_tests::wait::{PATIENCE, until};
 use replfs_tests::{in_both_modes, tree};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use std::fs::{self, File, OpenOptions};
@@ -245,6 +246,8 @@ fn pipes_and_sockets_connect_programs() {
         let mut heard = [0; 18];
         listener.accept().unwrap().0.read_exact(&mut heard).unwrap();
         drop(listener);
-        (said, heard, UnixStream::connect(&address).map(drop).answer())
+        // A process that another test has just made holds copies of all descriptors until it runs its program, and this one listens until then.
+        let refused = until("an end of the listening", PATIENCE, || UnixStream::connect(&address).err());
+        (said, heard, Err::<(), _>(refused).answer())
     });
 }
