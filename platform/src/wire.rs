@@ -1,7 +1,10 @@
 //! Messages over any byte stream: QUIC, or a pipe in memory when the target is a local directory.
 
+use crate::pack::Unpacker;
 use bytes::{Bytes, BytesMut};
-use protocol::{BlockError, Frame, FrameError, Head, Message, frame::HEAD_BYTES};
+use protocol::frame::HEAD_BYTES;
+use protocol::short::{Begins, Fronts, MAX_SHORT_BYTES, Shortener};
+use protocol::{BlockError, Features, Frame, FrameError, Head, Message};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -37,19 +40,99 @@ pub async fn read_message_within(
     most: usize,
 ) -> Result<Option<Message>, WireError> {
     let mut head = [0; HEAD_BYTES];
-    match stream.read(&mut head).await? {
-        0 => return Ok(None),
-        got => stream.read_exact(&mut head[got..]).await?,
-    };
+    if !read_first(stream, &mut head).await? {
+        return Ok(None);
+    }
     let head = Head::parse(&head)?;
     let len = head.header_len() + head.payload_len();
     if len > most {
         return Err(FrameError::Length(len).into());
     }
+    let header = read_header(stream, &head).await?;
+    Ok(Some(read_rest(stream, &head, &header).await?))
+}
+
+/// Fills a buffer with what a message begins with; `false`: the stream ended before it.
+async fn read_first(stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> io::Result<bool> {
+    match stream.read(buffer).await? {
+        0 => Ok(false),
+        got => stream.read_exact(&mut buffer[got..]).await.map(|_| true),
+    }
+}
+
+/// The header, which is what the sender meant.
+async fn read_header(stream: &mut (impl AsyncRead + Unpin), head: &Head) -> Result<Bytes, WireError> {
     let header = read_bytes(stream, head.header_len(), FIRST_HEADER_BYTES).await?;
     head.check_front(&header)?;
+    Ok(header)
+}
+
+/// The payload, and the message.
+async fn read_rest(stream: &mut (impl AsyncRead + Unpin), head: &Head, header: &[u8]) -> Result<Message, WireError> {
     let payload = read_bytes(stream, head.payload_len(), FIRST_PAYLOAD_BYTES).await?;
-    Ok(Some(head.message(&header, payload)?))
+    Ok(head.message(header, payload)?)
+}
+
+/// What a source says after its greeting, as it was agreed to come.
+#[derive(Debug)]
+pub struct Messages<R> {
+    stream: Unpacker<R>,
+    /// Where fronts may be short.
+    fronts: Option<Fronts>,
+}
+
+impl<R: AsyncRead + Unpin> Messages<R> {
+    /// What both ends have.
+    pub fn new(stream: R, agreed: Features) -> Self {
+        Self {
+            stream: Unpacker::new(stream, agreed.has(Features::PACKED)),
+            fronts: agreed.has(Features::SHORT).then(Fronts::default),
+        }
+    }
+
+    /// The next one; `None` where the stream ended between two. Not cancel-safe: a read that is dropped loses bytes.
+    pub async fn next(&mut self) -> Result<Option<Message>, WireError> {
+        let stream = &mut self.stream;
+        let Some(fronts) = &mut self.fronts else { return read_message(stream).await };
+        let mut first = [0; 2];
+        if !read_first(stream, &mut first).await? {
+            return Ok(None);
+        }
+        let mut head = [0; HEAD_BYTES];
+        let keep = match Begins::of(first[0]) {
+            Begins::Short(slot) => {
+                let mut short = [0; MAX_SHORT_BYTES];
+                let short = &mut short[..usize::from(first[1])];
+                stream.read_exact(short).await?;
+                let front = fronts.expand(slot, short).map_err(FrameError::from)?;
+                let (head, header) = front.split_first_chunk().expect("a front has a head");
+                let head = Head::parse(head)?;
+                head.check_front(header)?;
+                return Ok(Some(read_rest(stream, &head, header).await?));
+            }
+            Begins::Keep(slot) => {
+                head[0] = first[1];
+                stream.read_exact(&mut head[1..]).await?;
+                Some(slot)
+            }
+            Begins::Whole => {
+                head[..2].copy_from_slice(&first);
+                stream.read_exact(&mut head[2..]).await?;
+                None
+            }
+        };
+        let parsed = Head::parse(&head)?;
+        let header = read_header(stream, &parsed).await?;
+        if let Some(slot) = keep {
+            fronts.keep(slot, &[&head[..], &header].concat()).map_err(FrameError::from)?;
+        }
+        Ok(Some(read_rest(stream, &parsed, &header).await?))
+    }
+
+    /// The stream below, where nothing that comes matters any more.
+    pub fn get_mut(&mut self) -> &mut R {
+        self.stream.get_mut()
+    }
 }
 
 /// What is allocated for a header, or a payload, before any of it is there. The rest is allocated as it arrives: a peer that announces much and sends
@@ -77,16 +160,25 @@ async fn read_bytes(stream: &mut (impl AsyncRead + Unpin), len: usize, first: us
 #[derive(Default)]
 pub struct Batch {
     small: BytesMut,
+    shortener: Option<Shortener>,
 }
 
 impl Batch {
     /// Above this many gathered bytes a batch is written.
     pub const FULL_BYTES: usize = 64 << 10;
 
+    /// One whose fronts may be short: all that is sent of records and pieces has to go through it.
+    pub fn short() -> Self {
+        Self { shortener: Some(Shortener::default()), ..Self::default() }
+    }
+
     /// Adds a frame. `false`: its payload is large and was not added; write the batch and then the payload by itself.
     #[must_use]
     pub fn push(&mut self, frame: &Frame) -> bool {
-        self.small.extend_from_slice(&frame.front);
+        match &mut self.shortener {
+            Some(shortener) => shortener.put(&frame.front, &mut self.small),
+            None => self.small.extend_from_slice(&frame.front),
+        }
         let together = frame.payload.len() <= Self::FULL_BYTES / 4;
         if together {
             self.small.extend_from_slice(&frame.payload);

@@ -21,24 +21,23 @@
 //! ```
 
 use crate::block::BlockError;
+use crate::head::{self, u16_at, u32_at, u64_at};
 use crate::id::SeqNo;
 use crate::message::{Hello, HelloAck, Message};
 use crate::piece::PieceOp;
 use crate::record::{Op, Phase, Record};
+use crate::short::ShortError;
 use crate::{MAX_HEADER_BYTES, MAX_NUMBER, MAX_PAYLOAD_BYTES, VERSION};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Length of the fixed head in bytes.
-pub const HEAD_BYTES: usize = 48;
+pub use crate::head::HEAD_BYTES;
 
-const MAGIC: [u8; 2] = *b"RF";
 const FLAG_TOLERANT: u8 = 1;
 const FLAG_PROPOSED: u8 = 2;
 const FLAG_SETTLED: u8 = 4;
 const FLAGS: u8 = FLAG_TOLERANT | FLAG_PROPOSED | FLAG_SETTLED;
-const CRC_AT: usize = 44;
 
 /// Why bytes are not a frame. The connection that carried them is closed with this reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +72,23 @@ pub enum FrameError {
     /// It did not even get out of the block that it came in.
     #[error("{0}")]
     Block(#[from] BlockError),
+    /// Its front was told by another, and not as that is done.
+    #[error("{0}")]
+    Short(#[from] ShortError),
+}
+
+/// Whether the front of such a frame may be told by another ([`crate::short`]): of the kinds that there are many of.
+pub(crate) fn is_told(head: &[u8; HEAD_BYTES]) -> bool {
+    let kinds = [Kind::Record as u8, Kind::Piece as u8];
+    head[..2] == head::MAGIC
+        && head[head::VERSION] == VERSION
+        && head[head::CODEC] == 0
+        && kinds.contains(&head[head::KIND])
+}
+
+/// Begins a head of the kind and with the flags that another one has.
+pub(crate) fn begin(head: &mut [u8; HEAD_BYTES], kind: u8, flags: u8) {
+    head::put(head, 0, [head::MAGIC[0], head::MAGIC[1], VERSION, kind, 0, flags]);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +116,6 @@ enum Kind {
     PairAck = 20,
     Busy = 21,
 }
-
-/// Where a record has [`Record::beside`]; what is no record has nothing there.
-const BESIDE: std::ops::Range<usize> = 6..8;
 
 impl Kind {
     /// Whether frames of this kind have a number of their own.
@@ -159,43 +172,38 @@ pub struct Head {
     running_crc: u32,
 }
 
-fn u32_at(bytes: &[u8; HEAD_BYTES], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-fn u64_at(bytes: &[u8; HEAD_BYTES], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
-}
-
 impl Head {
     /// Checks magic, version, kind, codec, both lengths, and that what the kind does not have is zero. The checksum of the head covers the header
     /// too and is checked by [`Head::check_front`].
     ///
     /// A refusal is read whatever its version is: its bytes never change, so that ends of different versions can say so.
     pub fn parse(bytes: &[u8; HEAD_BYTES]) -> Result<Self, FrameError> {
-        if bytes[..2] != MAGIC {
+        if bytes[..2] != head::MAGIC {
             return Err(FrameError::Magic([bytes[0], bytes[1]]));
         }
-        if bytes[2] != VERSION && bytes[3] != Kind::Refused as u8 {
-            return Err(FrameError::Version(bytes[2]));
+        if bytes[head::VERSION] != VERSION && bytes[head::KIND] != Kind::Refused as u8 {
+            return Err(FrameError::Version(bytes[head::VERSION]));
         }
-        let kind = Kind::parse(bytes[3])?;
-        if bytes[4] != 0 {
-            return Err(FrameError::Codec(bytes[4]));
+        let kind = Kind::parse(bytes[head::KIND])?;
+        if bytes[head::CODEC] != 0 {
+            return Err(FrameError::Codec(bytes[head::CODEC]));
         }
-        let (header_len, payload_len) = (u32_at(bytes, 8) as usize, u32_at(bytes, 12) as usize);
+        let (flags, beside) = (bytes[head::FLAGS], u16_at(bytes, head::BESIDE));
+        let header_len = u32_at(bytes, head::HEADER_LEN) as usize;
+        let payload_len = u32_at(bytes, head::PAYLOAD_LEN) as usize;
         for (len, bound) in [(header_len, MAX_HEADER_BYTES), (payload_len, MAX_PAYLOAD_BYTES)] {
             if len > bound {
                 return Err(FrameError::Length(len));
             }
         }
-        let (seq, offset, stamp) = (u64_at(bytes, 16), u64_at(bytes, 24), u64_at(bytes, 32));
+        let seq = u64_at(bytes, head::SEQ);
+        let (offset, stamp) = (u64_at(bytes, head::OFFSET), u64_at(bytes, head::STAMP));
         let is_record = kind == Kind::Record;
-        if bytes[5] & !FLAGS != 0 || bytes[5] != 0 && !is_record {
-            return Err(FrameError::Flags(bytes[5]));
+        if flags & !FLAGS != 0 || flags != 0 && !is_record {
+            return Err(FrameError::Flags(flags));
         }
         let fields = [
-            (bytes[BESIDE] == [0; 2] || is_record, "place for records beside it"),
+            (beside == 0 || is_record, "place for records beside it"),
             (payload_len == 0 || kind.has_payload(), "payload"),
             (seq == 0 || kind.is_numbered(), "number"),
             (seq <= MAX_NUMBER, "number"),
@@ -207,16 +215,16 @@ impl Head {
         }
         Ok(Self {
             kind,
-            flags: bytes[5],
-            beside: u16::from_le_bytes([bytes[BESIDE.start], bytes[BESIDE.start + 1]]),
+            flags,
+            beside,
             header_len,
             payload_len,
             seq: SeqNo::new(seq),
             offset,
             stamp,
-            payload_crc: u32_at(bytes, 40),
-            crc: u32_at(bytes, CRC_AT),
-            running_crc: crc32c::crc32c(&bytes[..CRC_AT]),
+            payload_crc: u32_at(bytes, head::PAYLOAD_CRC),
+            crc: u32_at(bytes, head::CRC),
+            running_crc: crc32c::crc32c(&bytes[..head::CRC]),
         })
     }
 
@@ -423,14 +431,15 @@ impl Frame {
     /// The same record for a target that does not know [`Record::beside`] ([`crate::Features::BESIDE`]).
     #[must_use]
     pub fn without_beside(self) -> Self {
-        let is_record = self.front.get(3) == Some(&(Kind::Record as u8));
-        if !is_record || self.front[BESIDE] == [0; 2] {
+        let beside = head::BESIDE..head::HEADER_LEN;
+        let is_record = self.front.get(head::KIND) == Some(&(Kind::Record as u8));
+        if !is_record || self.front[beside.clone()] == [0; 2] {
             return self;
         }
         let mut front = self.front.to_vec();
-        front[BESIDE].fill(0);
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&front[..CRC_AT]), &front[HEAD_BYTES..]);
-        front[CRC_AT..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
+        front[beside].fill(0);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&front[..head::CRC]), &front[HEAD_BYTES..]);
+        front[head::CRC..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
         Self { front: front.into(), ..self }
     }
 }
@@ -514,7 +523,7 @@ fn assemble(
     assert!(header.len() <= MAX_HEADER_BYTES && payload.len() <= MAX_PAYLOAD_BYTES, "frame within its bounds");
     let len32 = |len: usize| u32::try_from(len).expect("bounded above");
     let mut front = Vec::with_capacity(HEAD_BYTES + header.len());
-    front.extend_from_slice(&MAGIC);
+    front.extend_from_slice(&head::MAGIC);
     front.extend_from_slice(&[VERSION, kind as u8, 0, flags]);
     front.extend_from_slice(&beside.to_le_bytes());
     front.extend_from_slice(&len32(header.len()).to_le_bytes());

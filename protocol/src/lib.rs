@@ -7,11 +7,13 @@ pub mod attrs;
 pub mod block;
 pub mod fetch;
 pub mod frame;
+mod head;
 pub mod id;
 pub mod message;
 pub mod path;
 pub mod piece;
 pub mod record;
+pub mod short;
 
 pub use attrs::{Attrs, NodeKind, Owner, Time};
 pub use block::{BLOCK_HEAD_BYTES, BlockError, BlockHead, BlockKind, MAX_BLOCK_BYTES};
@@ -27,6 +29,7 @@ pub use piece::{
     CUT_AVG_BYTES, CUT_MAX_BYTES, CUT_MIN_BYTES, LaneAck, LaneHello, MAX_CHUNKS, MAX_LANES, PieceAnswer, PieceOp,
 };
 pub use record::{AllocateMode, At, Content, Ensure, Mark, Op, Phase, Place, Record, RenameKind, Replaced};
+pub use short::ShortError;
 
 /// The protocol version that this build speaks. Versions are compared for equality until there are two.
 pub const VERSION: u8 = 1;

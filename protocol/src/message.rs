@@ -40,8 +40,12 @@ impl Features {
     /// Records say what they may be applied beside ([`crate::Record::beside`]). A target has it only where the source has.
     pub const BESIDE: Self = Self(1 << 2);
 
+    /// Fronts of what the source sends after the greeting may be short ([`crate::short`]), on this stream and on the lanes beside it. A target has it only where
+    /// the source has.
+    pub const SHORT: Self = Self(1 << 3);
+
     /// What this build can do.
-    pub const OURS: Self = Self(Self::BUSY.0 | Self::PACKED.0 | Self::BESIDE.0);
+    pub const OURS: Self = Self(Self::BUSY.0 | Self::PACKED.0 | Self::BESIDE.0 | Self::SHORT.0);
 
     const DEMANDS: u64 = !0 << 32;
 

@@ -191,9 +191,10 @@ async fn talk<F: LaneFeed>(
     *greeted = true;
     tracing::debug!(event = "lane-up", "a lane is open");
     let mut writer = packing::writer(&mut streams.writer, &streams.goodput, packing, format!("lane {number}"));
+    let loader = Loader::new(packing.is_some_and(|packing| packing.is_short()));
     // Both run to their end or until the other's: neither is ever resumed after it was dropped.
     let end = tokio::select! {
-        end = send(feed, seat, &mut *writer, wake, idle) => end,
+        end = send(feed, seat, loader, &mut *writer, wake, idle) => end,
         end = listen(feed, seat, &mut streams.reader) => end,
     };
     end.map_or_else(|end| end, |()| End::Idle)
@@ -246,11 +247,11 @@ async fn hear(mut reader: &mut (dyn AsyncRead + Send + Unpin)) -> Result<Message
 async fn send<F: LaneFeed>(
     feed: &F,
     seat: F::Seat,
+    mut loader: Loader,
     mut writer: &mut (dyn Outlet + '_),
     mut wake: watch::Receiver<u64>,
     idle: Duration,
 ) -> Result<(), End> {
-    let mut loader = Loader::default();
     let mut busy = Instant::now();
     let mut said = busy;
     loop {

@@ -79,6 +79,11 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
+    /// One whose fronts are short, where that is agreed.
+    pub fn new(short: bool) -> Self {
+        Self { batch: if short { Batch::short() } else { Batch::default() } }
+    }
+
     /// Adds a frame; what is gathered leaves when it is enough, and before a payload that is not gathered.
     pub async fn push(&mut self, frame: Frame, outlet: &mut (dyn Outlet + '_)) -> io::Result<()> {
         if !self.batch.push(&frame) {

@@ -201,7 +201,13 @@ async fn talk(
     }
     tracing::info!(event = "link-up", replica = %ack.replica, software = ack.software, "connected to the target");
     let mut writer = packing::writer(&mut streams.writer, &streams.goodput, packing, "session".to_owned());
-    let sender = Sender { feed, generation, wake, beside: ack.features.has(Features::BESIDE) };
+    let sender = Sender {
+        feed,
+        generation,
+        wake,
+        beside: ack.features.has(Features::BESIDE),
+        short: packing.is_some_and(|packing| packing.is_short()),
+    };
     // Both run to their end or until the other's: neither is ever resumed after it was dropped.
     tokio::select! {
         end = sender.run(&mut *writer) => end,
@@ -221,6 +227,8 @@ struct Sender<'a> {
     wake: &'a Notify,
     /// The target knows what records may be applied beside.
     beside: bool,
+    /// Fronts are short.
+    short: bool,
 }
 
 impl Sender<'_> {
@@ -232,7 +240,7 @@ impl Sender<'_> {
     }
 
     async fn send_all(&self, mut writer: &mut (dyn Outlet + '_)) -> std::io::Result<End> {
-        let mut loader = Loader::default();
+        let mut loader = Loader::new(self.short);
         let (mut said_bye, mut overdue) = (false, false);
         loop {
             let gathers = !overdue && self.feed.gathers();

@@ -4,7 +4,7 @@ use crate::admit::refused;
 use crate::check::check;
 use crate::queue::{Item, Queue};
 use crate::status::Facts;
-use platform::wire::{WireError, read_message};
+use platform::wire::{Messages, WireError};
 use protocol::{FrameError, Message, RefusalCode, Refused, SeqNo};
 use std::io;
 use std::sync::Arc;
@@ -32,10 +32,10 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// Reads messages until the stream ends. Never waits for anything but room in the queue.
-    pub async fn receive(&mut self, reader: &mut (impl AsyncRead + Unpin)) -> End {
+    pub async fn receive(&mut self, reader: &mut Messages<impl AsyncRead + Unpin>) -> End {
         let mut goodbye = false;
         loop {
-            let (record, payload) = match read_message(reader).await {
+            let (record, payload) = match reader.next().await {
                 Ok(Some(Message::Record(record, payload))) if !goodbye => (record, payload),
                 Ok(Some(Message::Heartbeat)) => continue,
                 Ok(Some(Message::Bye)) if !goodbye => {

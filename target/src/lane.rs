@@ -17,9 +17,10 @@ use crate::session::{FAREWELL_TIMEOUT, finished, listen_out, refuse};
 use crate::status::Facts;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use platform::pack::Unpacker;
-use platform::wire::{Batch, WireError, read_message, write_message};
-use protocol::{Frame, LaneAck, LaneHello, MAX_LANES, Message, PieceAnswer, PieceOp, RefusalCode, Refused, VERSION};
+use platform::wire::{Batch, Messages, WireError, write_message};
+use protocol::{
+    Features, Frame, LaneAck, LaneHello, MAX_LANES, Message, PieceAnswer, PieceOp, RefusalCode, Refused, VERSION,
+};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -39,8 +40,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 pub(crate) struct Lanes {
     home: Arc<Home>,
     facts: Arc<Facts>,
-    /// What comes over them is packed into blocks, as on the session.
-    packed: bool,
+    /// How what comes over them is coded: as on the session.
+    agreed: Features,
     /// One lane is let in at a time.
     admission: tokio::sync::Mutex<()>,
     inner: Mutex<Inner>,
@@ -67,15 +68,15 @@ struct Lane {
     to_say: mpsc::Receiver<Message>,
     stop: Arc<watch::Sender<bool>>,
     facts: Arc<Facts>,
-    packed: bool,
+    agreed: Features,
 }
 
 type Piece = (u64, PieceOp, Bytes);
 
 impl Lanes {
     /// None yet.
-    pub fn new(home: Arc<Home>, facts: Arc<Facts>, packed: bool) -> Self {
-        Self { home, facts, packed, admission: tokio::sync::Mutex::default(), inner: Mutex::default() }
+    pub fn new(home: Arc<Home>, facts: Arc<Facts>, agreed: Features) -> Self {
+        Self { home, facts, agreed, admission: tokio::sync::Mutex::default(), inner: Mutex::default() }
     }
 
     /// Ends all lanes and lets none in any more. What waits in them is dropped; the source sends it again.
@@ -134,7 +135,7 @@ impl Lanes {
         inner.open.insert(number, Open { stop: stop.clone(), done });
         let count = inner.open.len() as u64;
         self.facts.update(|s| s.lanes = count);
-        Ok(Lane { pieces, said, to_say, stop, facts: self.facts.clone(), packed: self.packed })
+        Ok(Lane { pieces, said, to_say, stop, facts: self.facts.clone(), agreed: self.agreed })
     }
 
     fn answer(&self, op: &PieceOp, payload: &[u8]) -> PieceAnswer {
@@ -216,8 +217,8 @@ impl Lane {
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send,
     {
-        let Self { pieces, said, to_say, stop, facts, packed } = self;
-        let mut reader = Unpacker::new(reader, packed);
+        let Self { pieces, said, to_say, stop, facts, agreed } = self;
+        let mut reader = Messages::new(reader, agreed);
         let _guard = StopGuard(stop.clone());
         let mut stopped = stop.subscribe();
         let mut sending = Box::pin(send(writer, to_say));
@@ -251,9 +252,9 @@ impl Lane {
     }
 }
 
-async fn receive(reader: &mut (impl AsyncRead + Unpin), pieces: &mpsc::Sender<Piece>, facts: &Facts) -> End {
+async fn receive(reader: &mut Messages<impl AsyncRead + Unpin>, pieces: &mpsc::Sender<Piece>, facts: &Facts) -> End {
     loop {
-        let (n, op, payload) = match read_message(reader).await {
+        let (n, op, payload) = match reader.next().await {
             Ok(Some(Message::Piece(n, op, payload))) => (n, op, payload),
             Ok(Some(Message::Heartbeat)) => continue,
             Ok(Some(_)) => return End::Refused(refused(RefusalCode::Protocol, "a message out of order")),

@@ -11,8 +11,7 @@ use crate::peer::Peer;
 use crate::queue::Queue;
 use crate::root::{Current, Slot, Target};
 use crate::worker;
-use platform::pack::Unpacker;
-use platform::wire::{WireError, read_message, write_message};
+use platform::wire::{Messages, WireError, read_message, write_message};
 use protocol::{Features, Fetch, Hello, HelloAck, Message, RefusalCode, Refused, VERSION};
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,8 +127,8 @@ impl Target {
 pub(crate) struct Session {
     pub inbox: Inbox,
     pub outbox: Arc<Outbox>,
-    /// What comes is packed into blocks.
-    packed: bool,
+    /// What both ends have: how what comes is coded.
+    pub agreed: Features,
     /// What comes beside it, and ends with it.
     lanes: Arc<Lanes>,
     /// Closed when nothing is applied any more.
@@ -150,7 +149,7 @@ impl Session {
         let resumed = position.filter(|p| {
             p.incarnation == hello.incarnation && hello.oldest.prev() <= p.applied && p.applied <= hello.newest
         });
-        let packed = hello.features.has(Features::PACKED);
+        let agreed = hello.features.answer();
         let queue = Arc::new(Queue::default());
         let outbox = Arc::new(Outbox::new(
             resumed.map(|p| (p.applied.get(), p.durable.get())),
@@ -165,7 +164,7 @@ impl Session {
             empty: home.empty,
             damaged: home.state().is_some_and(|state| state.damage != 0),
             power_lost: home.state().is_some_and(|state| state.damage != 0 && state.power_lost),
-            features: hello.features.answer(),
+            features: agreed,
         }));
         slot.facts.update(|s| {
             s.owner.clone_from(&peer.key);
@@ -177,7 +176,7 @@ impl Session {
         slot.facts.update(|s| s.undo = home.undo.status());
         slot.facts.position(position, home.state().is_some_and(|s| s.coherent));
         let (ended, done) = watch::channel(());
-        let lanes = Arc::new(Lanes::new(home.clone(), slot.facts.clone(), packed));
+        let lanes = Arc::new(Lanes::new(home.clone(), slot.facts.clone(), agreed));
         slot.occupy(Current {
             queue: queue.clone(),
             home: home.clone(),
@@ -200,7 +199,7 @@ impl Session {
         .map_err(|e| refused(RefusalCode::Other, format!("the target cannot start a thread: {e}")))?;
         let received = resumed.map(|p| p.applied.get());
         let inbox = Inbox { queue, facts: slot.facts.clone(), received };
-        Ok(Self { inbox, outbox, packed, lanes, done })
+        Ok(Self { inbox, outbox, agreed, lanes, done })
     }
 
     async fn run<R, W>(mut self, name: String, reader: R, writer: W) -> Result<(), TargetError>
@@ -208,7 +207,7 @@ impl Session {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let mut reader = Unpacker::new(reader, self.packed);
+        let mut reader = Messages::new(reader, self.agreed);
         let (queue, outbox) = (self.inbox.queue.clone(), self.outbox.clone());
         // Whatever ends this future, a dropped task included, ends the session.
         let guard = EndGuard(queue.clone(), outbox.clone(), self.lanes.clone());

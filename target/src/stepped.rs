@@ -9,6 +9,7 @@ use crate::queue::Queue;
 use crate::root::{Slot, Target};
 use crate::session::Session;
 use crate::worker::Worker;
+use platform::wire::Messages;
 use protocol::{Ack, Hello, Message, RefusalCode, Refused};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -92,8 +93,8 @@ impl std::fmt::Debug for Stepped {
     }
 }
 
-async fn receive(mut inbox: Inbox, mut pipe: Pipe) -> End {
-    inbox.receive(&mut pipe).await
+async fn receive(mut inbox: Inbox, mut messages: Messages<Pipe>) -> End {
+    inbox.receive(&mut messages).await
 }
 
 impl Target {
@@ -112,7 +113,7 @@ impl Target {
         let worker = worker.ok_or_else(|| refused(RefusalCode::Other, "nobody applies"))?;
         worker.begin();
         let (pipe, outbox, queue) = (Pipe::default(), session.outbox.clone(), session.inbox.queue.clone());
-        let receiving: Receiving = Box::pin(receive(session.inbox, pipe.clone()));
+        let receiving: Receiving = Box::pin(receive(session.inbox, Messages::new(pipe.clone(), session.agreed)));
         let aside = Aside { queue, outbox, told: Arc::default() };
         Ok(Stepped { pipe, receiving: Some(receiving), worker: Some(worker), aside, slot })
     }

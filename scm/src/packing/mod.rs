@@ -1,4 +1,5 @@
-//! Packing what is sent (C3): what a mount wants, whether its target takes blocks, and what became of it. When it pays and by what is [`platform::pack`]'s.
+//! Packing what is sent (C3): what a mount wants, whether its target takes blocks and short fronts, and what became of it. When it pays and by what is
+//! [`platform::pack`]'s.
 
 mod writer;
 
@@ -23,6 +24,8 @@ pub struct Packing {
     /// The target of the session takes blocks. A lane is let in beside a session only, so what holds for that holds for it; where another session has begun
     /// meanwhile, the target ends the lane.
     agreed: AtomicBool,
+    /// The same of short fronts, whatever the mode is.
+    short: AtomicBool,
     raw_bytes: AtomicU64,
     sent_bytes: AtomicU64,
     /// By which name each open stream goes, and what it does now.
@@ -46,6 +49,7 @@ impl Packing {
         Arc::new(Self {
             mode,
             agreed: AtomicBool::new(false),
+            short: AtomicBool::new(false),
             raw_bytes: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
             streams: Mutex::default(),
@@ -61,14 +65,20 @@ impl Packing {
         }
     }
 
-    /// What the greeting has beside these. Where nothing is to be packed nothing is offered.
+    /// What the greeting has beside these. Where nothing is to be packed no blocks are offered.
     pub(crate) fn offer(&self, features: Features) -> Features {
+        let features = features.and(Features::SHORT);
         if self.mode == Mode::Off { features } else { features.and(Features::PACKED) }
     }
 
     /// What the target of a session says of itself.
     pub(crate) fn agree(&self, theirs: Features) {
         self.agreed.store(self.mode != Mode::Off && theirs.has(Features::PACKED), Ordering::Release);
+        self.short.store(theirs.has(Features::SHORT), Ordering::Release);
+    }
+
+    pub(crate) fn is_short(&self) -> bool {
+        self.short.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_agreed(&self) -> bool {

@@ -65,7 +65,7 @@ impl Feed for Queued {
 async fn on_an_idle_line_what_is_queued_leaves_at_once() {
     let (feed, wake) = (Queued::with(3, false), Notify::new());
     let (mut outlet, kept) = handing();
-    let sender = Sender { feed: &feed, generation: 1, wake: &wake, beside: true };
+    let sender = Sender { feed: &feed, generation: 1, wake: &wake, beside: true, short: false };
     // One look at it, before any time has passed.
     tokio::select! {
         biased;
@@ -79,7 +79,7 @@ async fn on_an_idle_line_what_is_queued_leaves_at_once() {
 async fn what_is_gathered_leaves_together_when_its_time_has_come() {
     let (feed, wake) = (Queued::with(3, true), Notify::new());
     let (mut outlet, kept) = handing();
-    let sender = Sender { feed: &feed, generation: 1, wake: &wake, beside: true };
+    let sender = Sender { feed: &feed, generation: 1, wake: &wake, beside: true, short: false };
     let begun = Instant::now();
     tokio::select! {
         _ = sender.run(&mut outlet) => panic!("it goes on"),
@@ -94,7 +94,7 @@ async fn what_is_gathered_leaves_together_when_its_time_has_come() {
 async fn what_is_gathered_leaves_when_the_target_has_spoken() {
     let (feed, wake) = (Queued::with(3, true), Notify::new());
     let (mut outlet, kept) = handing();
-    let sender = Sender { feed: &feed, generation: 1, wake: &wake, beside: true };
+    let sender = Sender { feed: &feed, generation: 1, wake: &wake, beside: true, short: false };
     let mut running = std::pin::pin!(sender.run(&mut outlet));
     let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(running.as_mut().poll(&mut nobody).is_pending(), "it goes on");
