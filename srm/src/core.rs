@@ -140,6 +140,8 @@ pub(crate) struct Core {
     pub operations: BTreeMap<&'static str, u64>,
     pub sent_operations: BTreeMap<&'static str, u64>,
     pub sent_bytes: u64,
+    /// When something was last taken to be sent.
+    pub sent_at: Option<Instant>,
     pub written_bytes: u64,
     /// Operations that were absorbed since everything became dirty, and since when.
     pub absorbed: u64,
@@ -251,6 +253,7 @@ impl Core {
             operations: BTreeMap::new(),
             sent_operations: BTreeMap::new(),
             sent_bytes: 0,
+            sent_at: None,
             written_bytes: 0,
             absorbed: 0,
             absorbed_bytes: 0,

@@ -21,8 +21,14 @@ const WINDOW: Window = Window { bytes: 8 << 20, operations: 8192 };
 /// Recovered from a degraded mode when no more than this many operations are behind.
 const CAUGHT_UP_OPERATIONS: u64 = 64;
 
-/// So much is not held back to be sent with what comes next.
+/// So much is not held back to be sent with what comes next, while something is on its way.
 const GATHERED_BYTES: u64 = 64 << 10;
+
+/// So much is not held back on a line that carries nothing now. The heads of its packet are little beside it.
+const LITTLE_BYTES: u64 = 4 << 10;
+
+/// A line that something was sent on so long ago is idle.
+const IDLE_AFTER: Duration = Duration::from_millis(1);
 
 /// A target that is long at a record says so once a second: what it said so long ago does not hold any more.
 const SLOW_HOLDS: Duration = Duration::from_secs(3);
@@ -49,11 +55,20 @@ pub struct Restart;
 impl Core {
     /// See [`Srm::gathers`].
     pub fn gathers(&self) -> bool {
-        matches!(self.gate, Gate::Clean)
-            && matches!(self.commit.mode, CommitMode::Real | CommitMode::Local)
-            && !self.closing
-            && self.backlog.in_flight() > 0
-            && self.backlog.unsent_bytes() < GATHERED_BYTES
+        let nobody_waits = match self.commit.mode {
+            CommitMode::Real | CommitMode::Local => true,
+            CommitMode::Near => self.replies.is_empty(),
+            CommitMode::Sync | CommitMode::Remote => false,
+        };
+        if !nobody_waits || self.closing || !matches!(self.gate, Gate::Clean) {
+            return false;
+        }
+        let unsent = self.backlog.unsent_bytes();
+        if self.backlog.in_flight() > 0 {
+            return unsent < GATHERED_BYTES;
+        }
+        let sent = || self.sent_at.is_some_and(|at| machine::now().saturating_duration_since(at) < IDLE_AFTER);
+        unsent < LITTLE_BYTES && sent()
     }
 }
 
@@ -212,6 +227,7 @@ impl Srm {
         };
         if let Some(frame) = &frame {
             core.sent_bytes += frame.len() as u64;
+            core.sent_at = Some(machine::now());
         }
         Ok(frame)
     }

@@ -300,7 +300,12 @@ impl Srm {
             let needed = core.needed(seq);
             if core.applied < needed {
                 core.replies.wait(needed, machine::now(), Box::new(reply));
+                let holds_back = core.commit.mode == CommitMode::Near;
                 drop(core);
+                if holds_back {
+                    // To leave with what comes next: now somebody waits for it.
+                    self.wake();
+                }
                 return self.waits_for_target();
             }
         }

@@ -7,6 +7,7 @@ use platform::tree::{Node, Tree};
 use protocol::{Name, Op, Time};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 /// A source to which everything is clean, with one file.
 struct Rig {
@@ -81,6 +82,26 @@ fn a_record_may_be_applied_beside_syncs_of_which_nobody_was_told() {
 }
 
 #[test]
+fn very_little_is_gathered_on_a_line_that_was_just_used_too() {
+    let rig = Rig::new();
+    let _none_waits = rig.write(10, false);
+    rig.send();
+    rig.srm.acknowledged(Ack { applied: SeqNo::new(1), durable: SeqNo::ZERO });
+    let _none_waits = rig.write(10, false);
+    let sent_at = |at: Instant| rig.srm.core.lock().sent_at = Some(at);
+    let now = machine::now();
+    sent_at(now + Duration::from_secs(60));
+    assert!(rig.srm.gathers(), "sent a moment ago");
+    let _none_waits = rig.write(usize::try_from(LITTLE_BYTES).unwrap(), false);
+    assert!(!rig.srm.gathers(), "it is enough");
+    let _both = [rig.send(), rig.send()];
+    rig.srm.acknowledged(Ack { applied: SeqNo::new(3), durable: SeqNo::ZERO });
+    let _none_waits = rig.write(10, false);
+    sent_at(now.checked_sub(IDLE_AFTER).unwrap());
+    assert!(!rig.srm.gathers(), "the line is idle");
+}
+
+#[test]
 fn little_that_nobody_waits_for_is_gathered_while_something_is_on_its_way() {
     let rig = Rig::new();
     let _none_waits = rig.write(10, false);
@@ -91,7 +112,7 @@ fn little_that_nobody_waits_for_is_gathered_while_something_is_on_its_way() {
     let mode = |mode| rig.srm.core.lock().commit = Commit::new(mode);
     for (asked, gathers) in [
         (CommitMode::Sync, false),
-        (CommitMode::Near, false),
+        (CommitMode::Near, true),
         (CommitMode::Remote, false),
         (CommitMode::Local, true),
         (CommitMode::Real, true),
@@ -99,6 +120,11 @@ fn little_that_nobody_waits_for_is_gathered_while_something_is_on_its_way() {
         mode(asked);
         assert_eq!(rig.srm.gathers(), gathers, "{asked}");
     }
+    mode(CommitMode::Near);
+    rig.srm.core.lock().replies.wait(SeqNo::new(2), Instant::now(), Box::new(|| ()));
+    assert!(!rig.srm.gathers(), "somebody waits");
+    let _waited = rig.srm.core.lock().replies.release_all();
+    mode(CommitMode::Real);
     let _none_waits = rig.write(usize::try_from(GATHERED_BYTES).unwrap(), false);
     assert!(!rig.srm.gathers(), "it is enough");
     rig.send();
