@@ -6,6 +6,7 @@ mod msgpack;
 
 use bytes::Bytes;
 use replfs_protocol::frame::HEAD_BYTES;
+use replfs_protocol::short::{MAX_KEPT_BYTES, MAX_SHORT_BYTES, SLOTS};
 use replfs_protocol::{
     BLOCK_HEAD_BYTES, CHUNK_BYTES, COMPARE_BLOCK_BYTES, CUT_AVG_BYTES, CUT_MAX_BYTES, CUT_MIN_BYTES, Features, Head,
     MAX_BLOCK_BYTES, MAX_CHUNKS, MAX_HEADER_BYTES, MAX_LANES, MAX_NUMBER, MAX_PAYLOAD_BYTES, MAX_RESERVED,
@@ -136,6 +137,9 @@ fn the_limits_in_the_document_are_those_of_the_code() {
         ("MIN_HASH_BLOCK_BYTES", MIN_HASH_BLOCK_BYTES.into()),
         ("BLOCK_HEAD_BYTES", BLOCK_HEAD_BYTES as u64),
         ("MAX_BLOCK_BYTES", MAX_BLOCK_BYTES as u64),
+        ("SLOTS", SLOTS as u64),
+        ("MAX_KEPT_BYTES", MAX_KEPT_BYTES as u64),
+        ("MAX_SHORT_BYTES", MAX_SHORT_BYTES as u64),
     ]);
     let rows = table("## Limits");
     let told: BTreeMap<&str, u64> = rows.iter().map(|row| (row[0].as_str(), row[1].parse().unwrap())).collect();

@@ -433,7 +433,7 @@ fn demands_that_are_not_known_are_named_and_offers_are_not() {
     // A target takes blocks from a source that sends them, and says nothing of anything to one that knows no features.
     let busy = Features::BUSY;
     assert_eq!(busy.answer(), busy);
-    for feature in [Features::PACKED, Features::BESIDE] {
+    for feature in [Features::PACKED, Features::BESIDE, Features::SHORT] {
         assert_eq!(feature.answer(), busy.and(feature));
     }
     assert_eq!(Features::default().answer(), Features::default());

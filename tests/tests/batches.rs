@@ -52,6 +52,40 @@ fn a_large_write_that_is_waited_for_goes_in_pieces_and_another_one_whole() {
     }
 }
 
+// claim: A283
+#[test]
+fn beside_its_payload_a_record_takes_few_bytes() {
+    /// Of Ethernet, IPv4 and UDP.
+    const HEADS: u64 = 14 + 20 + 8;
+    for compress in ["off", "auto"] {
+        let rig = Rig::with(Commit::Real, Setup::default().linked().option(&["--compress", compress]));
+        for number in 0..APPENDS {
+            fs::write(rig.mnt().join(format!("before-{number}")), "").unwrap();
+        }
+        rig.settle();
+        let before = rig.status().target().operations.values().sum::<u64>();
+        // What is sent together does not depend on how fast this machine is.
+        rig.link().cut();
+        let mut file = File::create(rig.mnt().join("log")).unwrap();
+        let mut payload = 0;
+        for line in 0..APPENDS {
+            payload += 100;
+            file.write_all(format!("{line:-99}\n").as_bytes()).unwrap();
+            fs::rename(rig.mnt().join(format!("before-{line}")), rig.mnt().join(format!("after-{line}"))).unwrap();
+        }
+        drop(file);
+        let sent = (rig.link().bytes_there(), rig.link().forwarded());
+        rig.link().mend();
+        rig.settle();
+        let records = rig.status().target().operations.values().sum::<u64>() - before;
+        let bytes = rig.link().bytes_there() - sent.0 + HEADS * (rig.link().forwarded() - sent.1);
+        println!("compress {compress}: {bytes} bytes for {records} records with {payload} bytes");
+        assert!(records > 2 * APPENDS, "{records}");
+        assert!(bytes < payload * 11 / 10 + 64 * records, "{bytes} bytes for {records} records with {payload} bytes");
+        rig.finish();
+    }
+}
+
 // claim: A282
 #[test]
 fn datagrams_become_as_large_as_the_line_carries() {

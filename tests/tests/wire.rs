@@ -1,8 +1,12 @@
 //! Peers that speak another version, or nonsense: over real QUIC, with the key of the other side of a rig, against the real daemons.
 #![allow(clippy::unwrap_used)]
 
+use bytes::Bytes;
 use protocol::frame::HEAD_BYTES;
-use protocol::{Features, Head, Hello, HelloAck, Message, Op, RefusalCode, Refused, ReplicaId, SeqNo, VERSION};
+use protocol::short::Begins;
+use protocol::{
+    Features, Head, Hello, HelloAck, Mark, Message, Op, Phase, Record, RefusalCode, Refused, ReplicaId, SeqNo, VERSION,
+};
 use replfs_tests::command::Outcome;
 use replfs_tests::peer::{ALPN, FakeTarget, Peer, bytes_in_version, hello};
 use replfs_tests::rig::{Commit, NAME, Rig, Setup};
@@ -138,6 +142,64 @@ fn a_target_from_before_is_not_told_what_records_may_be_applied_beside() {
     }
 }
 
+// claim: A222, A283
+#[test]
+fn a_target_that_knows_no_short_fronts_gets_frames_as_they_are() {
+    let busy = Features::BUSY;
+    for (features, keeps) in [(Features::default(), false), (busy, false), (busy.and(Features::SHORT), true)] {
+        let mut rig = Rig::prepare(Commit::Real, Setup::default());
+        fs::write(rig.src().join("file"), "content").unwrap();
+        let begins = FakeTarget::first_bytes(&mut rig, features, 2);
+        let begun = (Begins::of(begins[0]) == Begins::Keep(0), begins.starts_with(b"RF"));
+        assert_eq!(begun, (keeps, !keeps), "{features:?}: {begins:?}");
+        rig.kill_source();
+    }
+}
+
+// claim: A223
+#[test]
+fn a_short_front_that_says_what_is_not_so_ends_its_connection_and_changes_nothing() {
+    let rig = left_behind();
+    let record = Record {
+        seq: SeqNo::new(1),
+        stamp: 1,
+        tolerant: false,
+        phase: Phase::Plain,
+        beside: 0,
+        op: Op::Mark(Mark::Barrier),
+    };
+    let whole = bytes_in_version(&Message::Record(record, Bytes::new()), VERSION);
+    let heartbeat = bytes_in_version(&Message::Heartbeat, VERSION);
+    let kept = [&[0xc5], &whole[..]].concat();
+    for (what, forged) in [
+        ("an empty slot", vec![0x86, 7, 0, 2, 0, 9, 9, 9, 9]),
+        ("a mask with more than there is", vec![0x85, 7, 0xff, 2, 0, 9, 9, 9, 9]),
+        ("nothing at all", vec![0x85, 0]),
+        ("values that there are none of", vec![0x85, 7, 0, 2, 1, 9, 9, 9, 9]),
+        ("another checksum", vec![0x85, 7, 0, 2, 0, 9, 9, 9, 9]),
+        ("a front that cannot be kept", [&[0xc5], &heartbeat[..]].concat()),
+    ] {
+        let mut peer = as_source(&rig);
+        peer.say(&Message::Hello(Hello { features: Features::BUSY.and(Features::SHORT), ..hello() }));
+        match peer.hear().unwrap() {
+            Some(Message::HelloAck(ack)) => assert!(ack.features.has(Features::SHORT), "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
+        // What comes in order is read.
+        peer.send(&heartbeat);
+        peer.send(&kept);
+        peer.send(&forged);
+        let heard = peer.hear_all();
+        let refused = heard.iter().find_map(|m| if let Message::Refused(r) = m { Some(r) } else { None });
+        let refused = refused.unwrap_or_else(|| panic!("{what}: {heard:?}"));
+        assert!(
+            refused.code == RefusalCode::Protocol && refused.text.contains("front") != (what == "another checksum"),
+            "{what}: {refused:?}"
+        );
+    }
+    assert_nothing_happened(rig);
+}
+
 // claim: A222
 #[test]
 fn offers_that_are_not_known_are_passed_over_and_demands_are_named() {
@@ -147,7 +209,8 @@ fn offers_that_are_not_known_are_passed_over_and_demands_are_named() {
     let refused = refusal(&mut peer);
     assert!(refused.code == RefusalCode::Version && refused.text.contains("feature 63"), "{refused:?}");
     assert!(refused.text.contains("9.9.9") && refused.text.contains("same release"), "{refused:?}");
-    for (features, answered) in [(0, 0), (1, 1), (0xffff_fff9, 1), (0xffff_fffd, 5), (0xffff_fffa, 3), (0xffff_ffff, 7)]
+    for (features, answered) in
+        [(0, 0), (1, 1), (0xffff_fff9, 9), (0xffff_fff5, 5), (0xffff_fff2, 3), (0xffff_ffff, 15)]
     {
         let mut peer = as_source(&rig);
         peer.say(&Message::Hello(Hello { features: Features::from_bits(features), set: Some([6; 16]), ..hello() }));

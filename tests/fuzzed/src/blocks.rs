@@ -1,10 +1,8 @@
 //! What arrives packed: blocks one after the other.
 
+use crate::frame::at_once;
 use platform::pack::{Mode, Packer, Unpacker};
 use protocol::{BLOCK_HEAD_BYTES, BlockHead, BlockKind, MAX_BLOCK_BYTES};
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
@@ -36,12 +34,6 @@ pub fn blocks(bytes: &[u8]) {
 /// What blocks expand to, and whether they do to their end.
 fn expanded(bytes: &[u8]) -> (Vec<u8>, bool) {
     let (mut unpacker, mut out) = (Unpacker::new(bytes, true), Vec::new());
-    let reading = pin!(unpacker.read_to_end(&mut out));
-    match reading.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(read) => {
-            let whole = read.is_ok();
-            (out, whole)
-        }
-        Poll::Pending => panic!("bytes in memory are there at once"),
-    }
+    let whole = at_once(unpacker.read_to_end(&mut out)).is_ok();
+    (out, whole)
 }

@@ -46,10 +46,14 @@ fn read_all(bytes: &[u8]) {
 }
 
 /// One message; `None` where the bytes ended between two.
-fn read_one(left: &mut &[u8]) -> Option<Result<Message, WireError>> {
-    let reading = pin!(read_message(left));
-    match reading.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(read) => read.transpose(),
+pub fn read_one(left: &mut &[u8]) -> Option<Result<Message, WireError>> {
+    at_once(read_message(left)).transpose()
+}
+
+/// What is read of memory, which is there.
+pub fn at_once<T>(reading: impl Future<Output = T>) -> T {
+    match pin!(reading).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(read) => read,
         Poll::Pending => panic!("bytes in memory are there at once"),
     }
 }

@@ -11,6 +11,7 @@ mod invitation;
 mod journal;
 mod mutate;
 mod set;
+mod short;
 mod state;
 mod undo;
 
@@ -28,6 +29,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "frame", run: frame::frame },
     Target { name: "record", run: frame::record },
+    Target { name: "short", run: short::short },
     Target { name: "blocks", run: blocks::blocks },
     Target { name: "journal", run: journal::journal },
     Target { name: "set", run: set::set },
