@@ -4,9 +4,11 @@
 
 pub mod awake;
 pub mod cage;
+pub mod inlet;
 pub mod killpoint;
 pub mod machine;
 pub mod pack;
+pub mod parts;
 pub mod random;
 pub mod sys;
 pub mod tree;

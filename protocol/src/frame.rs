@@ -156,6 +156,15 @@ impl Kind {
     }
 }
 
+/// What a payload belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// A record.
+    Record(Record),
+    /// A piece with its number.
+    Piece(u64, PieceOp),
+}
+
 /// A checked head: how much is still to be read, and what it will be.
 #[derive(Clone, Debug)]
 pub struct Head {
@@ -248,6 +257,34 @@ impl Head {
         self.stamp
     }
 
+    /// Whether it is a record's or a piece's.
+    pub fn carries(&self) -> bool {
+        matches!(self.kind, Kind::Record | Kind::Piece)
+    }
+
+    /// The record or piece ([`Self::carries`]) without its payload, which has this checksum; [`Self::check_front`] held.
+    pub fn carried(&self, header: &[u8], payload_crc: u32) -> Result<Carried, FrameError> {
+        if payload_crc != self.payload_crc {
+            return Err(FrameError::Checksum("payload"));
+        }
+        match self.kind {
+            Kind::Record => {
+                let op: Op = parse(header)?;
+                self.is_at(offset_of(&op))?;
+                let tolerant = self.flags & FLAG_TOLERANT != 0;
+                let phase = phase(self.flags)?;
+                let (seq, stamp, beside) = (self.seq, self.stamp, self.beside);
+                Ok(Carried::Record(Record { seq, stamp, tolerant, phase, beside, op }))
+            }
+            Kind::Piece => {
+                let op: PieceOp = parse(header)?;
+                self.is_at(piece_offset(&op))?;
+                Ok(Carried::Piece(self.seq.get(), op))
+            }
+            _ => Err(FrameError::Kind(self.kind as u8)),
+        }
+    }
+
     /// Checks head and header against their checksum: after this the length of the payload is what the sender meant.
     pub fn check_front(&self, header: &[u8]) -> Result<(), FrameError> {
         let right = header.len() == self.header_len && crc32c::crc32c_append(self.running_crc, header) == self.crc;
@@ -280,14 +317,10 @@ impl Head {
             Kind::Hello => Message::Hello(parse_greeting(header, Hello::FIELDS)?),
             Kind::HelloAck => Message::HelloAck(parse_greeting(header, HelloAck::FIELDS)?),
             Kind::Refused => Message::Refused(parse(header)?),
-            Kind::Record => {
-                let op: Op = parse(header)?;
-                self.is_at(offset_of(&op))?;
-                let tolerant = self.flags & FLAG_TOLERANT != 0;
-                let phase = phase(self.flags)?;
-                let (seq, stamp, beside) = (self.seq, self.stamp, self.beside);
-                Message::Record(Record { seq, stamp, tolerant, phase, beside, op }, payload)
-            }
+            Kind::Record | Kind::Piece => match self.carried(header, self.payload_crc)? {
+                Carried::Record(record) => Message::Record(record, payload),
+                Carried::Piece(number, op) => Message::Piece(number, op, payload),
+            },
             Kind::Ack => Message::Ack(parse(header)?),
             Kind::Answer => Message::Answer(self.seq, parse(header)?),
             Kind::Trouble => Message::Trouble(parse(header)?),
@@ -301,11 +334,6 @@ impl Head {
             Kind::Told => Message::Told(self.seq, parse(header)?, payload),
             Kind::Lane => Message::Lane(parse(header)?),
             Kind::LaneAck => Message::LaneAck(parse(header)?),
-            Kind::Piece => {
-                let op: PieceOp = parse(header)?;
-                self.is_at(piece_offset(&op))?;
-                Message::Piece(self.seq.get(), op, payload)
-            }
             Kind::PieceDone => Message::PieceDone(self.seq.get(), parse(header)?),
             Kind::Pair => Message::Pair(parse(header)?),
             Kind::PairAck => Message::PairAck(parse(header)?),

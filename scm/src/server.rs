@@ -8,15 +8,18 @@ use crate::door::{Door, Knocks, Pending};
 use crate::key::Fingerprint;
 use crate::live::{Live, Noted, UNKNOWN};
 use crate::{datagrams, keyring, socket, tls, transport};
+use bytes::Bytes;
+use platform::inlet::Inlet;
 use protocol::PAIR_ALPN;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use quinn::{Connection, ConnectionError, Endpoint, Incoming as Attempt, RecvStream, SendStream, ServerConfig, VarInt};
 use rustls_pki_types::CertificateDer;
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
@@ -128,6 +131,14 @@ pub struct Writer {
 impl AsyncRead for Reader {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf).map_err(io::Error::other)
+    }
+}
+
+impl Inlet for Reader {
+    fn poll_take(mut self: Pin<&mut Self>, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
+        // It has no state but the stream's: it may be dropped.
+        let chunk = ready!(pin!(self.stream.read_chunk(most, true)).poll(cx)).map_err(io::Error::other)?;
+        Poll::Ready(Ok(chunk.map(|chunk| chunk.bytes).unwrap_or_default()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a record or a piece must be before anything is touched because of it: bounds that the types of the protocol do not hold.
 
-use bytes::Bytes;
+use platform::parts::Parts;
 use protocol::record::{Content, Op};
 use protocol::{At, Attrs, CHUNK_BYTES, Ensure, NodeKind, Owner, Phase, PieceOp, Record, Time};
 
@@ -22,7 +22,7 @@ fn that(holds: bool, or: &'static str) -> Checked {
 }
 
 /// Whether `record` can be asked of a target at all; the reason where not.
-pub(crate) fn check(record: &Record, payload: &Bytes) -> Checked {
+pub(crate) fn check(record: &Record, payload: &Parts) -> Checked {
     phase(record)?;
     match &record.op {
         _ if record.phase == Phase::Settled => that(payload.is_empty(), "content that was proposed before")?,
@@ -116,7 +116,7 @@ fn phase(record: &Record) -> Checked {
 }
 
 /// Whether a piece can be asked of a target at all; the reason where not.
-pub(crate) fn check_piece(op: &PieceOp, payload: &Bytes) -> Checked {
+pub(crate) fn check_piece(op: &PieceOp, payload: &Parts) -> Checked {
     match op {
         PieceOp::Data { offset, .. } => {
             that((1..=CHUNK_BYTES).contains(&(payload.len() as u64)), "a piece of no or too much data")?;
@@ -152,7 +152,7 @@ fn compare(offset: u64, len: u64, block_bytes: u32, hashes: &[u8]) -> Checked {
     that(hashes.len() as u64 == blocks * HASH_BYTES, "a comparison with too many or too few hashes")
 }
 
-fn content(ensure: &Ensure, payload: &Bytes) -> Checked {
+fn content(ensure: &Ensure, payload: &Parts) -> Checked {
     match ensure.content {
         Content::Keep => that(payload.is_empty(), "a payload where none belongs"),
         Content::Whole => {

@@ -3,17 +3,17 @@
 
 use crate::position::State;
 use crate::undo::log;
-use bytes::Bytes;
+use platform::parts::Parts;
 use protocol::{PieceOp, Record};
 use std::os::fd::BorrowedFd;
 
 /// Whether a record can be asked of a target at all; the reason where not.
-pub fn record(record: &Record, payload: &Bytes) -> Result<(), &'static str> {
+pub fn record(record: &Record, payload: &Parts) -> Result<(), &'static str> {
     crate::check::check(record, payload)
 }
 
 /// Whether a piece can be asked of a target at all; the reason where not.
-pub fn piece(op: &PieceOp, payload: &Bytes) -> Result<(), &'static str> {
+pub fn piece(op: &PieceOp, payload: &Parts) -> Result<(), &'static str> {
     crate::check::check_piece(op, payload)
 }
 

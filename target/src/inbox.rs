@@ -4,11 +4,11 @@ use crate::admit::refused;
 use crate::check::check;
 use crate::queue::{Item, Queue};
 use crate::status::Facts;
-use platform::wire::{Messages, WireError};
+use platform::inlet::Inlet;
+use platform::wire::{Heard, Messages, WireError};
 use protocol::{FrameError, Message, RefusalCode, Refused, SeqNo};
 use std::io;
 use std::sync::Arc;
-use tokio::io::AsyncRead;
 
 /// How reading ended.
 pub(crate) enum End {
@@ -32,13 +32,13 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// Reads messages until the stream ends. Never waits for anything but room in the queue.
-    pub async fn receive(&mut self, reader: &mut Messages<impl AsyncRead + Unpin>) -> End {
+    pub async fn receive(&mut self, reader: &mut Messages<impl Inlet>) -> End {
         let mut goodbye = false;
         loop {
             let (record, payload) = match reader.next().await {
-                Ok(Some(Message::Record(record, payload))) if !goodbye => (record, payload),
-                Ok(Some(Message::Heartbeat)) => continue,
-                Ok(Some(Message::Bye)) if !goodbye => {
+                Ok(Some(Heard::Record(record, payload))) if !goodbye => (record, payload),
+                Ok(Some(Heard::Other(Message::Heartbeat))) => continue,
+                Ok(Some(Heard::Other(Message::Bye))) if !goodbye => {
                     goodbye = true;
                     if !self.queue.push(Item::Bye).await {
                         return End::Closed;

@@ -15,9 +15,10 @@ use crate::peer::Peer;
 use crate::root::{STOP_TIMEOUT, Target};
 use crate::session::{FAREWELL_TIMEOUT, finished, listen_out, refuse};
 use crate::status::Facts;
-use bytes::Bytes;
 use parking_lot::Mutex;
-use platform::wire::{Batch, Messages, WireError, write_message};
+use platform::inlet::Inlet;
+use platform::parts::Parts;
+use platform::wire::{Batch, Heard, Messages, WireError, write_message};
 use protocol::{
     Features, Frame, LaneAck, LaneHello, MAX_LANES, Message, PieceAnswer, PieceOp, RefusalCode, Refused, VERSION,
 };
@@ -27,7 +28,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 
 /// Pieces that may wait for a lane's thread, and answers that may wait for the network.
@@ -71,7 +72,7 @@ struct Lane {
     agreed: Features,
 }
 
-type Piece = (u64, PieceOp, Bytes);
+type Piece = (u64, PieceOp, Parts);
 
 impl Lanes {
     /// None yet.
@@ -138,7 +139,7 @@ impl Lanes {
         Ok(Lane { pieces, said, to_say, stop, facts: self.facts.clone(), agreed: self.agreed })
     }
 
-    fn answer(&self, op: &PieceOp, payload: &[u8]) -> PieceAnswer {
+    fn answer(&self, op: &PieceOp, payload: &Parts) -> PieceAnswer {
         let carry_out = || self.home.carry_out(op, payload);
         let outcome = carry_out()
             .or_else(|fault| if self.home.make_room(&self.facts, &fault) { carry_out() } else { Err(fault) });
@@ -191,7 +192,7 @@ impl Target {
         mut writer: W,
     ) -> Result<(), TargetError>
     where
-        R: AsyncRead + Unpin + Send,
+        R: Inlet + Send,
         W: AsyncWrite + Unpin + Send,
     {
         let name = format!("{}, lane {}", hello.name, hello.lane);
@@ -214,7 +215,7 @@ impl Target {
 impl Lane {
     async fn run<R, W>(self, name: String, reader: &mut R, writer: &mut W) -> Result<(), TargetError>
     where
-        R: AsyncRead + Unpin + Send,
+        R: Inlet + Send,
         W: AsyncWrite + Unpin + Send,
     {
         let Self { pieces, said, to_say, stop, facts, agreed } = self;
@@ -252,11 +253,11 @@ impl Lane {
     }
 }
 
-async fn receive(reader: &mut Messages<impl AsyncRead + Unpin>, pieces: &mpsc::Sender<Piece>, facts: &Facts) -> End {
+async fn receive(reader: &mut Messages<impl Inlet>, pieces: &mpsc::Sender<Piece>, facts: &Facts) -> End {
     loop {
         let (n, op, payload) = match reader.next().await {
-            Ok(Some(Message::Piece(n, op, payload))) => (n, op, payload),
-            Ok(Some(Message::Heartbeat)) => continue,
+            Ok(Some(Heard::Piece(n, op, payload))) => (n, op, payload),
+            Ok(Some(Heard::Other(Message::Heartbeat))) => continue,
             Ok(Some(_)) => return End::Refused(refused(RefusalCode::Protocol, "a message out of order")),
             Ok(None) => return End::Closed,
             Err(WireError::Io(e)) => return End::Lost(e),

@@ -2,6 +2,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use platform::machine;
+use platform::parts::Parts;
 use protocol::{At, NodeKind, Op, Place, Record, RelPath};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,7 @@ pub(crate) enum Item {
         /// The record.
         record: Record,
         /// Its payload.
-        payload: bytes::Bytes,
+        payload: Parts,
         /// A run of numbers begins with it.
         starts: bool,
     },
@@ -232,7 +233,7 @@ mod tests {
             beside: 0,
             op: Op::Mark(Mark::Barrier),
         };
-        Item::Record { record, payload: Bytes::from(vec![0; bytes]), starts: false }
+        Item::Record { record, payload: Bytes::from(vec![0; bytes]).into(), starts: false }
     }
 
     #[tokio::test]

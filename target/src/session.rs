@@ -11,6 +11,7 @@ use crate::peer::Peer;
 use crate::queue::Queue;
 use crate::root::{Current, Slot, Target};
 use crate::worker;
+use platform::inlet::Inlet;
 use platform::wire::{Messages, WireError, read_message, write_message};
 use protocol::{Features, Fetch, Hello, HelloAck, Message, RefusalCode, Refused, VERSION};
 use std::sync::Arc;
@@ -24,7 +25,8 @@ pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a refused source may take to hang up.
 const LISTEN_OUT: Duration = Duration::from_secs(2);
-pub(crate) const READ_BUFFER_BYTES: usize = 64 << 10;
+/// What is read ahead, and so copied once more: some dozens of small records, and little of a large one.
+pub(crate) const READ_BUFFER_BYTES: usize = 4 << 10;
 
 impl Target {
     /// Serves one connection of a source, a session or a lane, whose key has the fingerprint `peer`, until it ends: on its own, for something that
@@ -37,7 +39,7 @@ impl Target {
         mut writer: W,
     ) -> Result<(), TargetError>
     where
-        R: AsyncRead + Unpin + Send + 'static,
+        R: Inlet + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let peer = peer.into();
@@ -71,7 +73,7 @@ impl Target {
     /// Lets the owner of a replica read it. No session takes part.
     async fn read_to<R, W>(&self, fetch: Fetch, peer: &Peer, mut reader: R, mut writer: W) -> Result<(), TargetError>
     where
-        R: AsyncRead + Unpin + Send,
+        R: Inlet + Send,
         W: AsyncWrite + Unpin + Send,
     {
         if self.is_closing() {
@@ -204,7 +206,7 @@ impl Session {
 
     async fn run<R, W>(mut self, name: String, reader: R, writer: W) -> Result<(), TargetError>
     where
-        R: AsyncRead + Unpin + Send + 'static,
+        R: Inlet + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let mut reader = Messages::new(reader, self.agreed);

@@ -6,7 +6,7 @@ use crate::chunks;
 use crate::home::Home;
 use crate::quota::{Quota, bytes_of};
 use parking_lot::Mutex;
-use platform::sys::content::write_all;
+use platform::parts::Parts;
 use protocol::{PieceAnswer, PieceOp, StageId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -55,7 +55,7 @@ impl Open {
 
 impl Home {
     /// Does what a piece says, within the quota.
-    pub fn carry_out(&self, op: &PieceOp, payload: &[u8]) -> Result<PieceAnswer, Fault> {
+    pub fn carry_out(&self, op: &PieceOp, payload: &Parts) -> Result<PieceAnswer, Fault> {
         let carry_out = || self.stages.carry_out(self.tree.as_fd(), op, payload);
         let stage = op.stage();
         let (bytes, files) = match op {
@@ -84,13 +84,13 @@ impl Stages {
 
     /// Does what a piece says. Pieces of one staging file may come from several threads at once. `tree`: the replica, to be
     /// read.
-    pub fn carry_out(&self, tree: BorrowedFd<'_>, op: &PieceOp, payload: &[u8]) -> Result<PieceAnswer, Fault> {
+    pub fn carry_out(&self, tree: BorrowedFd<'_>, op: &PieceOp, payload: &Parts) -> Result<PieceAnswer, Fault> {
         match op {
             PieceOp::Open { stage, .. } => {
                 let fd = self.make(*stage)?;
                 return Ok(PieceAnswer::There { len: read_size(fd.as_fd())? });
             }
-            PieceOp::Data { stage, offset } => write_all(self.get(*stage)?.as_fd(), payload, *offset)?,
+            PieceOp::Data { stage, offset } => payload.write_to(self.get(*stage)?.as_fd(), *offset)?,
             PieceOp::Hole { stage, offset, len } => punch(self.get(*stage)?.as_fd(), &(*offset..*offset + *len))?,
             PieceOp::Compare { stage, offset, len, block_bytes, hashes } => {
                 let fd = self.get(*stage)?;

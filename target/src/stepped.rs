@@ -9,6 +9,7 @@ use crate::queue::Queue;
 use crate::root::{Slot, Target};
 use crate::session::Session;
 use crate::worker::Worker;
+use platform::inlet::Inlet;
 use platform::wire::Messages;
 use protocol::{Ack, Hello, Message, RefusalCode, Refused};
 use std::collections::VecDeque;
@@ -42,6 +43,8 @@ impl AsyncRead for Pipe {
         })
     }
 }
+
+impl Inlet for Pipe {}
 
 type Receiving = Pin<Box<dyn Future<Output = End>>>;
 

@@ -10,9 +10,9 @@ use crate::queue::{Item, Popped, Queue};
 use crate::status::Facts;
 use crate::sync::Syncer;
 use crate::syncs::{Failed, Job as SyncJob, Syncs, Waited};
-use bytes::Bytes;
 use platform::killpoint::{self, KillPoint};
 use platform::machine::{self, Disk};
+use platform::parts::Parts;
 use protocol::{Answer, Incarnation, Mark, Message, Op, Phase, Record, RelPath, SeqNo, Trouble, TroubleKind, Verdict};
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
@@ -228,7 +228,7 @@ impl Worker {
         self.job.outbox.post(Message::Trouble(trouble));
     }
 
-    fn record(&mut self, record: &Record, payload: &Bytes, starts: bool) -> Flow {
+    fn record(&mut self, record: &Record, payload: &Parts, starts: bool) -> Flow {
         let mut starts = starts;
         let mut verdict = None;
         let seq = record.seq.get();
@@ -330,7 +330,7 @@ impl Worker {
     }
 
     /// Carries out what the source has not, once: what cannot be is the source's to know, and no trouble.
-    fn judge(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Verdict {
+    fn judge(&mut self, record: &Record, payload: &Parts, starts: &mut bool) -> Verdict {
         let before = self.applier.seen(&record.op);
         let Err(fault) = self.attempt(record, payload, starts) else { return Verdict { errno: 0, unchanged: false } };
         self.applier.idle();
@@ -390,7 +390,7 @@ impl Worker {
     }
 
     /// One try, and another one where the undo log was all that stood in its way.
-    fn attempt(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Result<Option<Answer>, Fault> {
+    fn attempt(&mut self, record: &Record, payload: &Parts, starts: &mut bool) -> Result<Option<Answer>, Fault> {
         match self.attempt_once(record, payload, starts) {
             Err(fault) if self.job.home.make_room(&self.job.facts, &fault) => {
                 self.applier.idle();
@@ -401,7 +401,7 @@ impl Worker {
     }
 
     /// What comes before a first record, the note of what is about to be done, the record itself.
-    fn attempt_once(&mut self, record: &Record, payload: &Bytes, starts: &mut bool) -> Result<Option<Answer>, Fault> {
+    fn attempt_once(&mut self, record: &Record, payload: &Parts, starts: &mut bool) -> Result<Option<Answer>, Fault> {
         let home = self.job.home.clone();
         let seq = record.seq.get();
         if self.untouched {

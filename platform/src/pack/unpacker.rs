@@ -1,5 +1,7 @@
 //! Expands blocks as they arrive. Everything that a peer says of a block is checked before room is made for it.
 
+use crate::inlet::{self, Inlet};
+use bytes::Bytes;
 use protocol::{BLOCK_HEAD_BYTES, BlockError, BlockHead, BlockKind};
 use std::io;
 use std::pin::Pin;
@@ -65,6 +67,20 @@ impl<R: AsyncRead + Unpin> Unpacker<R> {
         if expanded == Some(head.raw_len) { Ok(()) } else { Err(BlockError::Content(head.raw_len)) }
     }
 
+    /// Reads the head of the next block; `false`: the stream has ended before it.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        while let State::Head(mut head, before) = self.state {
+            let now = ready!(Self::fill(&mut self.inner, cx, &mut head, before))?;
+            if now == before {
+                // It may end between two blocks.
+                let cut = before != 0;
+                return Poll::Ready(if cut { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(false) });
+            }
+            self.state = if now < BLOCK_HEAD_BYTES { State::Head(head, now) } else { self.begin(head) };
+        }
+        Poll::Ready(Ok(true))
+    }
+
     /// More of what `place` is to hold from `at` on, without waiting where it is there: up to where it is now. The stream may not end here.
     fn fill(inner: &mut Take<R>, cx: &mut Context<'_>, place: &mut [u8], at: usize) -> Poll<io::Result<usize>> {
         inner.set_limit(u64::MAX);
@@ -86,14 +102,11 @@ impl<R: AsyncRead + Unpin> AsyncRead for Unpacker<R> {
                     unpacker.inner.set_limit(u64::MAX);
                     return Pin::new(&mut unpacker.inner).poll_read(cx, buf);
                 }
-                State::Head(mut head, before) => {
-                    let now = ready!(Self::fill(&mut unpacker.inner, cx, &mut head, before))?;
-                    if now == before {
-                        // The stream may end between two blocks.
-                        let cut = before != 0;
-                        return Poll::Ready(if cut { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) });
+                State::Head(..) => {
+                    if !ready!(unpacker.poll_head(cx))? {
+                        return Poll::Ready(Ok(()));
                     }
-                    if now < BLOCK_HEAD_BYTES { State::Head(head, now) } else { unpacker.begin(head) }
+                    continue;
                 }
                 State::Plain(left) => {
                     let filled = buf.filled().len();
@@ -126,6 +139,28 @@ impl<R: AsyncRead + Unpin> AsyncRead for Unpacker<R> {
                 }
                 State::Failed(error) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
             };
+        }
+    }
+}
+
+/// What is not packed is taken as it lies.
+impl<R: Inlet> Inlet for Unpacker<R> {
+    fn poll_take(self: Pin<&mut Self>, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
+        let unpacker = self.get_mut();
+        if let State::Head(..) = unpacker.state {
+            ready!(unpacker.poll_head(cx))?;
+        }
+        match unpacker.state {
+            State::Bare => Pin::new(unpacker.inner.get_mut()).poll_take(cx, most),
+            State::Plain(left) => {
+                let bytes = ready!(Pin::new(unpacker.inner.get_mut()).poll_take(cx, most.min(left)))?;
+                if bytes.is_empty() {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                unpacker.state = if bytes.len() == left { NEXT } else { State::Plain(left - bytes.len()) };
+                Poll::Ready(Ok(bytes))
+            }
+            _ => inlet::copy(unpacker, cx, most),
         }
     }
 }

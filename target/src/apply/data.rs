@@ -1,6 +1,7 @@
 //! Content: writing, allocating, copying, syncing.
 
 use super::{Applier, Fault};
+use platform::parts::Parts;
 use platform::sys::content::{read_up_to, write_all};
 use platform::sys::{attr, dir, extent};
 use protocol::{AllocateMode, NodeId, Place, Time};
@@ -18,13 +19,13 @@ impl Applier {
         &mut self,
         place: &Place,
         offset: u64,
-        payload: &[u8],
+        payload: &Parts,
         after: (Time, Option<u32>),
         durable: bool,
     ) -> Result<(), Fault> {
         let fd = self.file(place)?;
         let after = (after.0, self.keep_mode(fd.as_fd(), after.1)?);
-        write_all(fd.as_fd(), payload, offset)?;
+        payload.write_to(fd.as_fd(), offset)?;
         self.after_data(fd.as_fd(), after)?;
         if durable { self.sync(fd, true) } else { Ok(()) }
     }
@@ -190,7 +191,7 @@ fn copy_by_hand(from: BorrowedFd<'_>, mut at: u64, to: BorrowedFd<'_>, mut to_at
 }
 
 /// Bytes as a file's whole content, in place.
-pub(super) fn replace_content(fd: BorrowedFd<'_>, content: &[u8]) -> Result<(), Fault> {
-    write_all(fd, content, 0)?;
+pub(super) fn replace_content(fd: BorrowedFd<'_>, content: &Parts) -> Result<(), Fault> {
+    content.write_to(fd, 0)?;
     Ok(rustix::fs::ftruncate(fd, content.len() as u64)?)
 }

@@ -6,6 +6,7 @@ use super::fault::FaultKind;
 use super::node::{open_name, stat_name};
 use super::{Applier, Fault, Manner};
 use platform::killpoint::{self, KillPoint};
+use platform::parts::Parts;
 use platform::sys::attr;
 use protocol::{Content, Ensure, NodeKind, RelPath, StageId, Time};
 use rustix::fs::AtFlags;
@@ -13,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 impl Applier {
-    pub(super) fn ensure(&mut self, wanted: &Ensure, payload: &[u8], manner: Manner) -> Result<(), Fault> {
+    pub(super) fn ensure(&mut self, wanted: &Ensure, payload: &Parts, manner: Manner) -> Result<(), Fault> {
         if wanted.path.is_root() {
             let tree = self.home.clone();
             return self.settle_all(tree.tree.as_fd(), wanted);
@@ -42,7 +43,7 @@ impl Applier {
     }
 
     /// Content, if any is brought, and everything else of a node that is at its place.
-    fn fill(&mut self, node: OwnedFd, existed: bool, wanted: &Ensure, payload: &[u8]) -> Result<(), Fault> {
+    fn fill(&mut self, node: OwnedFd, existed: bool, wanted: &Ensure, payload: &Parts) -> Result<(), Fault> {
         if wanted.kind != NodeKind::File {
             return self.settle_all(node.as_fd(), wanted);
         }

@@ -31,9 +31,9 @@ use crate::home::Home;
 use crate::limits::Limits;
 use crate::status::Facts;
 use crate::syncs::Unsynced;
-use bytes::Bytes;
 use descriptors::{Files, Parents};
 use list::Listing;
+use platform::parts::Parts;
 use protocol::{Answer, At, Mark, Name, Op, Phase, Place, Record, RelPath};
 use rustix::fs::AtFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -98,7 +98,7 @@ impl Applier {
     }
 
     /// Applies a record. `redo`: it was begun before, when its names (of a rename) had these inodes.
-    pub fn apply(&mut self, record: &Record, payload: &Bytes, redo: Option<[u64; 2]>) -> Result<Option<Answer>, Fault> {
+    pub fn apply(&mut self, record: &Record, payload: &Parts, redo: Option<[u64; 2]>) -> Result<Option<Answer>, Fault> {
         if !self.home.quota.is_set() {
             return self.apply_any(record, payload, redo);
         }
@@ -112,7 +112,7 @@ impl Applier {
         done
     }
 
-    fn apply_any(&mut self, record: &Record, payload: &Bytes, redo: Option<[u64; 2]>) -> Result<Option<Answer>, Fault> {
+    fn apply_any(&mut self, record: &Record, payload: &Parts, redo: Option<[u64; 2]>) -> Result<Option<Answer>, Fault> {
         let manner = Manner { seq: record.seq.get(), tolerant: record.tolerant, redo, phase: record.phase };
         if self.is_lost_orphan(&record.op)? {
             return Ok(None);
@@ -123,7 +123,7 @@ impl Applier {
         self.carry_out(record, payload, manner)
     }
 
-    fn carry_out(&mut self, record: &Record, payload: &Bytes, manner: Manner) -> Result<Option<Answer>, Fault> {
+    fn carry_out(&mut self, record: &Record, payload: &Parts, manner: Manner) -> Result<Option<Answer>, Fault> {
         match &record.op {
             Op::Write { place, offset, mtime, mode, durable } => {
                 self.write(place, *offset, payload, (*mtime, *mode), *durable)?;
@@ -137,7 +137,7 @@ impl Applier {
             Op::CopyRange { from, from_offset, to, to_offset, len, mtime, perm } => {
                 self.copy_range((from, *from_offset), (to, *to_offset), *len, (*mtime, *perm))?;
             }
-            Op::SetXattr { place, name, mode } => self.set_xattr(place, name, Some(payload), *mode)?,
+            Op::SetXattr { place, name, mode } => self.set_xattr(place, name, Some(&payload.whole()), *mode)?,
             Op::RemoveXattr { place, name, mode } => self.set_xattr(place, name, None, *mode)?,
             Op::Create { path, node, kind, attrs, parent_mtime } => {
                 self.create(path, *node, kind, *attrs, *parent_mtime, manner)?;

@@ -4,8 +4,8 @@
 use super::Worker;
 use crate::apply::Fault;
 use crate::image;
-use bytes::Bytes;
 use platform::machine;
+use platform::parts::Parts;
 use protocol::Record;
 use std::io;
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ const SAVE_AHEAD: usize = 256;
 
 impl Worker {
     /// Saves what a record, and those behind it, are about to change, where an undo log is written: for a run of records the disk is waited for once.
-    pub(super) fn save(&mut self, record: &Record, payload: &Bytes) -> Result<(), Fault> {
+    pub(super) fn save(&mut self, record: &Record, payload: &Parts) -> Result<(), Fault> {
         let home = self.job.home.clone();
         if !home.undo.is_active() {
             return Ok(());
@@ -25,7 +25,7 @@ impl Worker {
         Ok(saved.or_else(given_up)?)
     }
 
-    fn save_run(&mut self, record: &Record, payload: &Bytes) -> io::Result<()> {
+    fn save_run(&mut self, record: &Record, payload: &Parts) -> io::Result<()> {
         self.applier.save(&record.op, payload.len() as u64, false)?;
         self.saved_ahead = self.saved_ahead.saturating_sub(1);
         if self.saved_ahead == 0 {

@@ -5,6 +5,7 @@ use super::*;
 use crate::common::{at, create, incarnation, name, write};
 use crate::home::Directories;
 use crate::syncs::Unsynced;
+use bytes::Bytes;
 use protocol::ReplicaId;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -54,7 +55,7 @@ impl Bench {
     }
 
     fn apply(&mut self, record: &Record, payload: &'static [u8]) -> Flow {
-        self.worker.record(record, &Bytes::from_static(payload), record.seq.get() == 1)
+        self.worker.record(record, &Bytes::from_static(payload).into(), record.seq.get() == 1)
     }
 
     /// Two files, and a sync of the first that is under way: a record is known to wait behind it that may be applied beside it.
@@ -66,7 +67,7 @@ impl Bench {
         }
         let sync = bench.next(0, Op::Fsync { place: at(2, "one"), data_only: false });
         let behind = Record { seq: sync.seq.next(), beside: 1, ..sync.clone() };
-        let item = Item::Record { record: behind, payload: Bytes::new(), starts: false };
+        let item = Item::Record { record: behind, payload: Parts::default(), starts: false };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert!(runtime.block_on(bench.worker.job.queue.push(item)));
         bench.apply(&sync, b"").unwrap();

@@ -29,8 +29,8 @@ pub fn record(bytes: &[u8]) {
     sum_frame(&mut frame, header_len, payload_len);
     let Some(Ok(message)) = read_one(&mut &frame[..]) else { return };
     let checked = match &message {
-        Message::Record(record, payload) => target::edge::record(record, payload),
-        Message::Piece(_, op, payload) => target::edge::piece(op, payload),
+        Message::Record(record, payload) => target::edge::record(record, &payload.clone().into()),
+        Message::Piece(_, op, payload) => target::edge::piece(op, &payload.clone().into()),
         other => panic!("a record became {other:?}"),
     };
     if checked.is_ok() {

@@ -33,7 +33,7 @@ fn messages(bytes: &[u8]) -> (Vec<Message>, Option<WireError>) {
     let (mut messages, mut read) = (Messages::new(bytes, Features::SHORT), Vec::new());
     loop {
         match at_once(messages.next()) {
-            Ok(Some(message)) => read.push(message),
+            Ok(Some(heard)) => read.push(heard.into()),
             Ok(None) => return (read, None),
             Err(error) => return (read, Some(error)),
         }

@@ -1,10 +1,13 @@
 //! Messages over any byte stream: QUIC, or a pipe in memory when the target is a local directory.
 
-use crate::pack::Unpacker;
+mod messages;
+
+pub use messages::{Heard, Messages};
+
 use bytes::{Bytes, BytesMut};
 use protocol::frame::HEAD_BYTES;
-use protocol::short::{Begins, Fronts, MAX_SHORT_BYTES, Shortener};
-use protocol::{BlockError, Features, Frame, FrameError, Head, Message};
+use protocol::short::Shortener;
+use protocol::{BlockError, Frame, FrameError, Head, Message};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -71,68 +74,6 @@ async fn read_header(stream: &mut (impl AsyncRead + Unpin), head: &Head) -> Resu
 async fn read_rest(stream: &mut (impl AsyncRead + Unpin), head: &Head, header: &[u8]) -> Result<Message, WireError> {
     let payload = read_bytes(stream, head.payload_len(), FIRST_PAYLOAD_BYTES).await?;
     Ok(head.message(header, payload)?)
-}
-
-/// What a source says after its greeting, as it was agreed to come.
-#[derive(Debug)]
-pub struct Messages<R> {
-    stream: Unpacker<R>,
-    /// Where fronts may be short.
-    fronts: Option<Fronts>,
-}
-
-impl<R: AsyncRead + Unpin> Messages<R> {
-    /// What both ends have.
-    pub fn new(stream: R, agreed: Features) -> Self {
-        Self {
-            stream: Unpacker::new(stream, agreed.has(Features::PACKED)),
-            fronts: agreed.has(Features::SHORT).then(Fronts::default),
-        }
-    }
-
-    /// The next one; `None` where the stream ended between two. Not cancel-safe: a read that is dropped loses bytes.
-    pub async fn next(&mut self) -> Result<Option<Message>, WireError> {
-        let stream = &mut self.stream;
-        let Some(fronts) = &mut self.fronts else { return read_message(stream).await };
-        let mut first = [0; 2];
-        if !read_first(stream, &mut first).await? {
-            return Ok(None);
-        }
-        let mut head = [0; HEAD_BYTES];
-        let keep = match Begins::of(first[0]) {
-            Begins::Short(slot) => {
-                let mut short = [0; MAX_SHORT_BYTES];
-                let short = &mut short[..usize::from(first[1])];
-                stream.read_exact(short).await?;
-                let front = fronts.expand(slot, short).map_err(FrameError::from)?;
-                let (head, header) = front.split_first_chunk().expect("a front has a head");
-                let head = Head::parse(head)?;
-                head.check_front(header)?;
-                return Ok(Some(read_rest(stream, &head, header).await?));
-            }
-            Begins::Keep(slot) => {
-                head[0] = first[1];
-                stream.read_exact(&mut head[1..]).await?;
-                Some(slot)
-            }
-            Begins::Whole => {
-                head[..2].copy_from_slice(&first);
-                stream.read_exact(&mut head[2..]).await?;
-                None
-            }
-        };
-        let parsed = Head::parse(&head)?;
-        let header = read_header(stream, &parsed).await?;
-        if let Some(slot) = keep {
-            fronts.keep(slot, &[&head[..], &header].concat()).map_err(FrameError::from)?;
-        }
-        Ok(Some(read_rest(stream, &parsed, &header).await?))
-    }
-
-    /// The stream below, where nothing that comes matters any more.
-    pub fn get_mut(&mut self) -> &mut R {
-        self.stream.get_mut()
-    }
 }
 
 /// What is allocated for a header, or a payload, before any of it is there. The rest is allocated as it arrives: a peer that announces much and sends
