@@ -45,7 +45,7 @@ pub fn run(args: &TargetArgs) -> Result<(), Failure> {
     // Of what is counted to know it, not all can be read in the cage.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // The other half applies. More threads than have work only wake each other.
-    let threads = cores.div_ceil(2);
+    let threads = args.threads.map_or(cores.div_ceil(2), usize::from);
     let awake = low_latency::open(args.low_latency)?;
     let cage = Begun::of_target(args.cage, &root, &places)?;
     let given = root.to_string_lossy().into_owned();

@@ -102,6 +102,9 @@ pub struct ReplicationArgs {
     /// and a core that sleeps takes 25 µs and more to come. on; off; auto, in a virtual machine of at most 8 cores
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub low_latency: LowLatency,
+    /// Threads that take the kernel's requests, 2 to 256 [default: 3 for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=256))]
+    pub threads: Option<u16>,
     /// How long the mount waits for the target's first answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub connect_timeout: Duration,

@@ -36,6 +36,10 @@ pub struct TargetArgs {
     /// machine of at most 8 cores
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub low_latency: LowLatency,
+    /// Threads that receive, expand and check what sources send, 1 to 256; beside them each session has one that applies, and each lane one [default: one for two
+    /// cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
     /// Most that a replica may take of the disk, with what is kept about it, such as 200GiB; allocated, so that holes cost nothing
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub quota: Option<u64>,

@@ -62,6 +62,8 @@ pub struct SourcePlan {
     pub journal: Option<JournalConfig>,
     /// Whether cores are kept awake for calls that wait.
     pub low_latency: LowLatency,
+    /// That take requests; 0: as many as suit this machine.
+    pub threads: usize,
     /// Connections at most that copy files beside the ordered one.
     pub lanes: usize,
     /// When it sends what is queued.
@@ -174,6 +176,7 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         backlog_bytes: replication.backlog,
         journal,
         low_latency: replication.low_latency,
+        threads: replication.threads.map_or(0, usize::from),
         lanes: replication.lanes.into(),
         send: replication.send.clone(),
         limits,

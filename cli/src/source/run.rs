@@ -275,7 +275,7 @@ fn mount_options(plan: &SourcePlan) -> MountOptions {
         nodev: plan.flags.nodev,
         noexec: plan.flags.noexec,
         noatime: plan.flags.noatime,
-        threads: 0,
+        threads: plan.threads,
         cache: plan.cache,
     }
 }
