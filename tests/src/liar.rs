@@ -3,7 +3,7 @@
 
 use platform::wire::{read_message, write_message};
 use protocol::frame::HEAD_BYTES;
-use protocol::{Frame, Message};
+use protocol::{Features, Frame, Message};
 use scm::client::{Pinned, QuicDialer};
 use scm::door::Door;
 use scm::key::{Fingerprint, NodeKey};
@@ -153,7 +153,11 @@ async fn talk(incoming: Incoming, mind: Mind) {
             }
         }
         Mind::Before(dialer, twist) => {
-            let Ok(Some(first)) = read_message(&mut reader).await else { return };
+            let Ok(Some(mut first)) = read_message(&mut reader).await else { return };
+            if let Message::Hello(hello) = &mut first {
+                // It reads frames as they are.
+                hello.features = Features::from_bits(hello.features.bits() & !Features::SHORT.bits());
+            }
             let Ok(mut real) = dialer.dial().await else { return };
             if write_message(&mut real.writer, &first).await.is_err() {
                 return;
