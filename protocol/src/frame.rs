@@ -21,7 +21,7 @@
 //! ```
 
 use crate::block::BlockError;
-use crate::head::{self, u16_at, u32_at, u64_at};
+use crate::head::{self, Fields};
 use crate::id::SeqNo;
 use crate::message::{Hello, HelloAck, Message};
 use crate::piece::PieceOp;
@@ -81,14 +81,9 @@ pub enum FrameError {
 pub(crate) fn is_told(head: &[u8; HEAD_BYTES]) -> bool {
     let kinds = [Kind::Record as u8, Kind::Piece as u8];
     head[..2] == head::MAGIC
-        && head[head::VERSION] == VERSION
-        && head[head::CODEC] == 0
-        && kinds.contains(&head[head::KIND])
-}
-
-/// Begins a head of the kind and with the flags that another one has.
-pub(crate) fn begin(head: &mut [u8; HEAD_BYTES], kind: u8, flags: u8) {
-    head::put(head, 0, [head::MAGIC[0], head::MAGIC[1], VERSION, kind, 0, flags]);
+        && head[head::VERSION_AT] == VERSION
+        && head[head::CODEC_AT] == 0
+        && kinds.contains(&head[head::KIND_AT])
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,15 +164,7 @@ pub enum Carried {
 #[derive(Clone, Debug)]
 pub struct Head {
     kind: Kind,
-    flags: u8,
-    beside: u16,
-    header_len: usize,
-    payload_len: usize,
-    seq: SeqNo,
-    offset: u64,
-    stamp: u64,
-    payload_crc: u32,
-    crc: u32,
+    fields: Fields,
     running_crc: u32,
 }
 
@@ -190,71 +177,56 @@ impl Head {
         if bytes[..2] != head::MAGIC {
             return Err(FrameError::Magic([bytes[0], bytes[1]]));
         }
-        if bytes[head::VERSION] != VERSION && bytes[head::KIND] != Kind::Refused as u8 {
-            return Err(FrameError::Version(bytes[head::VERSION]));
+        let version = bytes[head::VERSION_AT];
+        if version != VERSION && bytes[head::KIND_AT] != Kind::Refused as u8 {
+            return Err(FrameError::Version(version));
         }
-        let kind = Kind::parse(bytes[head::KIND])?;
-        if bytes[head::CODEC] != 0 {
-            return Err(FrameError::Codec(bytes[head::CODEC]));
+        let fields = Fields::read(bytes);
+        let kind = Kind::parse(fields.kind)?;
+        if bytes[head::CODEC_AT] != 0 {
+            return Err(FrameError::Codec(bytes[head::CODEC_AT]));
         }
-        let (flags, beside) = (bytes[head::FLAGS], u16_at(bytes, head::BESIDE));
-        let header_len = u32_at(bytes, head::HEADER_LEN) as usize;
-        let payload_len = u32_at(bytes, head::PAYLOAD_LEN) as usize;
-        for (len, bound) in [(header_len, MAX_HEADER_BYTES), (payload_len, MAX_PAYLOAD_BYTES)] {
-            if len > bound {
-                return Err(FrameError::Length(len));
+        for (len, bound) in [(fields.header_len, MAX_HEADER_BYTES), (fields.payload_len, MAX_PAYLOAD_BYTES)] {
+            if len as usize > bound {
+                return Err(FrameError::Length(len as usize));
             }
         }
-        let seq = u64_at(bytes, head::SEQ);
-        let (offset, stamp) = (u64_at(bytes, head::OFFSET), u64_at(bytes, head::STAMP));
         let is_record = kind == Kind::Record;
-        if flags & !FLAGS != 0 || flags != 0 && !is_record {
-            return Err(FrameError::Flags(flags));
+        if fields.flags & !FLAGS != 0 || fields.flags != 0 && !is_record {
+            return Err(FrameError::Flags(fields.flags));
         }
-        let fields = [
-            (beside == 0 || is_record, "place for records beside it"),
-            (payload_len == 0 || kind.has_payload(), "payload"),
-            (seq == 0 || kind.is_numbered(), "number"),
-            (seq <= MAX_NUMBER, "number"),
-            (offset == 0 || is_record || kind == Kind::Piece, "offset"),
-            (stamp == 0 || is_record, "time stamp"),
+        let rules = [
+            (fields.beside == 0 || is_record, "place for records beside it"),
+            (fields.payload_len == 0 || kind.has_payload(), "payload"),
+            (fields.seq == 0 || kind.is_numbered(), "number"),
+            (fields.seq <= MAX_NUMBER, "number"),
+            (fields.offset == 0 || is_record || kind == Kind::Piece, "offset"),
+            (fields.stamp == 0 || is_record, "time stamp"),
         ];
-        if let Some((_, field)) = fields.iter().find(|(right, _)| !right) {
+        if let Some((_, field)) = rules.iter().find(|(right, _)| !right) {
             return Err(FrameError::Field(field));
         }
-        Ok(Self {
-            kind,
-            flags,
-            beside,
-            header_len,
-            payload_len,
-            seq: SeqNo::new(seq),
-            offset,
-            stamp,
-            payload_crc: u32_at(bytes, head::PAYLOAD_CRC),
-            crc: u32_at(bytes, head::CRC),
-            running_crc: crc32c::crc32c(&bytes[..head::CRC]),
-        })
+        Ok(Self { kind, fields, running_crc: head::running_crc(bytes) })
     }
 
     /// Bytes of header to read after the head.
     pub fn header_len(&self) -> usize {
-        self.header_len
+        self.fields.header_len as usize
     }
 
     /// Bytes of payload to read after the header.
     pub fn payload_len(&self) -> usize {
-        self.payload_len
+        self.fields.payload_len as usize
     }
 
     /// The sequence number, or what else the kind keeps in its place.
     pub fn seq(&self) -> SeqNo {
-        self.seq
+        SeqNo::new(self.fields.seq)
     }
 
     /// Nanoseconds since 1970 on the sender's clock; 0 for what is no record.
     pub fn stamp(&self) -> u64 {
-        self.stamp
+        self.fields.stamp
     }
 
     /// Whether it is a record's or a piece's.
@@ -264,22 +236,22 @@ impl Head {
 
     /// The record or piece ([`Self::carries`]) without its payload, which has this checksum; [`Self::check_front`] held.
     pub fn carried(&self, header: &[u8], payload_crc: u32) -> Result<Carried, FrameError> {
-        if payload_crc != self.payload_crc {
+        if payload_crc != self.fields.payload_crc {
             return Err(FrameError::Checksum("payload"));
         }
         match self.kind {
             Kind::Record => {
                 let op: Op = parse(header)?;
                 self.is_at(offset_of(&op))?;
-                let tolerant = self.flags & FLAG_TOLERANT != 0;
-                let phase = phase(self.flags)?;
-                let (seq, stamp, beside) = (self.seq, self.stamp, self.beside);
+                let tolerant = self.fields.flags & FLAG_TOLERANT != 0;
+                let phase = phase(self.fields.flags)?;
+                let (seq, stamp, beside) = (self.seq(), self.stamp(), self.fields.beside);
                 Ok(Carried::Record(Record { seq, stamp, tolerant, phase, beside, op }))
             }
             Kind::Piece => {
                 let op: PieceOp = parse(header)?;
                 self.is_at(piece_offset(&op))?;
-                Ok(Carried::Piece(self.seq.get(), op))
+                Ok(Carried::Piece(self.fields.seq, op))
             }
             _ => Err(FrameError::Kind(self.kind as u8)),
         }
@@ -287,14 +259,15 @@ impl Head {
 
     /// Checks head and header against their checksum: after this the length of the payload is what the sender meant.
     pub fn check_front(&self, header: &[u8]) -> Result<(), FrameError> {
-        let right = header.len() == self.header_len && crc32c::crc32c_append(self.running_crc, header) == self.crc;
+        let right =
+            header.len() == self.header_len() && crc32c::crc32c_append(self.running_crc, header) == self.fields.crc;
         if right { Ok(()) } else { Err(FrameError::Checksum("header")) }
     }
 
     /// Checks header and payload against their checksums, without taking the header apart.
     pub fn check(&self, header: &[u8], payload: &[u8]) -> Result<(), FrameError> {
         self.check_front(header)?;
-        if crc32c::crc32c(payload) != self.payload_crc {
+        if crc32c::crc32c(payload) != self.fields.payload_crc {
             return Err(FrameError::Checksum("payload"));
         }
         Ok(())
@@ -302,27 +275,27 @@ impl Head {
 
     /// The offset in the head is the header's.
     fn is_at(&self, offset: u64) -> Result<(), FrameError> {
-        if self.offset == offset { Ok(()) } else { Err(FrameError::Field("offset")) }
+        if self.fields.offset == offset { Ok(()) } else { Err(FrameError::Field("offset")) }
     }
 
     fn without_header(&self, message: Message) -> Result<Message, FrameError> {
-        if self.header_len == 0 { Ok(message) } else { Err(FrameError::Field("header")) }
+        if self.header_len() == 0 { Ok(message) } else { Err(FrameError::Field("header")) }
     }
 
     /// The message, from the header and payload that were read.
     pub fn message(&self, header: &[u8], payload: Bytes) -> Result<Message, FrameError> {
-        assert!(header.len() == self.header_len && payload.len() == self.payload_len, "lengths as announced");
+        assert!(header.len() == self.header_len() && payload.len() == self.payload_len(), "lengths as announced");
         self.check(header, &payload)?;
         Ok(match self.kind {
             Kind::Hello => Message::Hello(parse_greeting(header, Hello::FIELDS)?),
             Kind::HelloAck => Message::HelloAck(parse_greeting(header, HelloAck::FIELDS)?),
             Kind::Refused => Message::Refused(parse(header)?),
-            Kind::Record | Kind::Piece => match self.carried(header, self.payload_crc)? {
+            Kind::Record | Kind::Piece => match self.carried(header, self.fields.payload_crc)? {
                 Carried::Record(record) => Message::Record(record, payload),
                 Carried::Piece(number, op) => Message::Piece(number, op, payload),
             },
             Kind::Ack => Message::Ack(parse(header)?),
-            Kind::Answer => Message::Answer(self.seq, parse(header)?),
+            Kind::Answer => Message::Answer(self.seq(), parse(header)?),
             Kind::Trouble => Message::Trouble(parse(header)?),
             Kind::Heartbeat => self.without_header(Message::Heartbeat)?,
             Kind::Bye => self.without_header(Message::Bye)?,
@@ -330,11 +303,11 @@ impl Head {
             Kind::ByeAck => Message::ByeAck(parse(header)?),
             Kind::Fetch => Message::Fetch(parse(header)?),
             Kind::FetchAck => Message::FetchAck(parse(header)?),
-            Kind::Ask => Message::Ask(self.seq, parse(header)?),
-            Kind::Told => Message::Told(self.seq, parse(header)?, payload),
+            Kind::Ask => Message::Ask(self.seq(), parse(header)?),
+            Kind::Told => Message::Told(self.seq(), parse(header)?, payload),
             Kind::Lane => Message::Lane(parse(header)?),
             Kind::LaneAck => Message::LaneAck(parse(header)?),
-            Kind::PieceDone => Message::PieceDone(self.seq.get(), parse(header)?),
+            Kind::PieceDone => Message::PieceDone(self.fields.seq, parse(header)?),
             Kind::Pair => Message::Pair(parse(header)?),
             Kind::PairAck => Message::PairAck(parse(header)?),
         })
@@ -459,16 +432,12 @@ impl Frame {
     /// The same record for a target that does not know [`Record::beside`] ([`crate::Features::BESIDE`]).
     #[must_use]
     pub fn without_beside(self) -> Self {
-        let beside = head::BESIDE..head::HEADER_LEN;
-        let is_record = self.front.get(head::KIND) == Some(&(Kind::Record as u8));
-        if !is_record || self.front[beside.clone()] == [0; 2] {
+        let Some((head, header)) = self.front.split_first_chunk() else { return self };
+        let fields = Fields::read(head);
+        if fields.kind != Kind::Record as u8 || fields.beside == 0 {
             return self;
         }
-        let mut front = self.front.to_vec();
-        front[beside].fill(0);
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&front[..head::CRC]), &front[HEAD_BYTES..]);
-        front[head::CRC..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
-        Self { front: front.into(), ..self }
+        Self { front: Fields { beside: 0, ..fields }.front(header).into(), ..self }
     }
 }
 
@@ -550,18 +519,17 @@ fn assemble(
 ) -> Frame {
     assert!(header.len() <= MAX_HEADER_BYTES && payload.len() <= MAX_PAYLOAD_BYTES, "frame within its bounds");
     let len32 = |len: usize| u32::try_from(len).expect("bounded above");
-    let mut front = Vec::with_capacity(HEAD_BYTES + header.len());
-    front.extend_from_slice(&head::MAGIC);
-    front.extend_from_slice(&[VERSION, kind as u8, 0, flags]);
-    front.extend_from_slice(&beside.to_le_bytes());
-    front.extend_from_slice(&len32(header.len()).to_le_bytes());
-    front.extend_from_slice(&len32(payload.len()).to_le_bytes());
-    front.extend_from_slice(&seq.get().to_le_bytes());
-    front.extend_from_slice(&offset.to_le_bytes());
-    front.extend_from_slice(&stamp.to_le_bytes());
-    front.extend_from_slice(&payload_crc.to_le_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&front), header);
-    front.extend_from_slice(&crc.to_le_bytes());
-    front.extend_from_slice(header);
-    Frame { front: front.into(), payload }
+    let fields = Fields {
+        kind: kind as u8,
+        flags,
+        beside,
+        header_len: len32(header.len()),
+        payload_len: len32(payload.len()),
+        seq: seq.get(),
+        offset,
+        stamp,
+        payload_crc,
+        crc: 0,
+    };
+    Frame { front: fields.front(header).into(), payload }
 }

@@ -31,9 +31,9 @@ impl<'a> Source<'a> {
         Ok(self.take(1, what)?[0])
     }
 
-    pub fn four(&mut self, what: &'static str) -> Result<[u8; 4], ShortError> {
+    pub fn four(&mut self, what: &'static str) -> Result<u32, ShortError> {
         let taken = self.take(4, what)?;
-        Ok([taken[0], taken[1], taken[2], taken[3]])
+        Ok(u32::from_le_bytes([taken[0], taken[1], taken[2], taken[3]]))
     }
 
     pub fn varint(&mut self, what: &'static str) -> Result<u64, ShortError> {

@@ -11,12 +11,12 @@ const MAX_VALUES: usize = 63;
 pub(super) struct Shape(u64);
 
 impl Shape {
-    /// `None`: such a front is never told by another. Only what is numbered and short is.
+    /// `None`: a front with this header is never told by another, nor another by it: it is long, or not all of it is items.
     pub fn of(kind: u8, header: &[u8]) -> Option<Self> {
-        if header.len() > MAX_KEPT_BYTES {
+        if header.is_empty() || header.len() > MAX_KEPT_BYTES {
             return None;
         }
-        let (mut hasher, mut values, mut items, mut len) = (DefaultHasher::new(), 0, Items(header), 0);
+        let (mut hasher, mut values, mut items) = (DefaultHasher::new(), 0, Items(header));
         kind.hash(&mut hasher);
         for item in items.by_ref() {
             match item {
@@ -25,9 +25,8 @@ impl Shape {
                 Item::Bytes(_) => hasher.write_u8(2),
             }
             values += usize::from(!matches!(item, Item::Fixed(_)));
-            len += 1;
         }
-        (items.0.is_empty() && values <= MAX_VALUES && len > 0).then(|| Self(hasher.finish()))
+        (items.0.is_empty() && values <= MAX_VALUES).then(|| Self(hasher.finish()))
     }
 }
 

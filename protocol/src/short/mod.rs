@@ -10,8 +10,8 @@ mod sender;
 
 pub use sender::Shortener;
 
-use crate::frame::{begin, is_told};
-use crate::head::{self, HEAD_BYTES};
+use crate::frame::is_told;
+use crate::head::{Fields, HEAD_BYTES};
 use coding::Source;
 use items::{Item, Items, Shape, put_bytes, put_number};
 
@@ -79,10 +79,7 @@ impl Begins {
 /// A front that others are told by.
 #[derive(Clone, Debug)]
 struct Kept {
-    kind: u8,
-    flags: u8,
-    payload_len: u32,
-    offset: u64,
+    head: Fields,
     header: Vec<u8>,
 }
 
@@ -100,28 +97,20 @@ impl Fronts {
     /// Keeps a front that came whole.
     pub fn keep(&mut self, slot: u8, front: &[u8]) -> Result<(), ShortError> {
         let (head, header) = split(front).ok_or(ShortError::Keep(front.len()))?;
-        if Shape::of(head[head::KIND], header).is_none() {
+        if Shape::of(head.kind, header).is_none() {
             return Err(ShortError::Keep(front.len()));
         }
         self.put(slot, head, header);
         Ok(())
     }
 
-    fn put(&mut self, slot: u8, head: &[u8; HEAD_BYTES], header: &[u8]) {
+    fn put(&mut self, slot: u8, head: Fields, header: &[u8]) {
         let slot = &mut self.slots[usize::from(slot & SLOT)];
         let mut kept = slot.take().map_or_else(Vec::new, |kept| kept.header);
         kept.clear();
         kept.extend_from_slice(header);
-        *slot = Some(Kept {
-            kind: head[head::KIND],
-            flags: head[head::FLAGS],
-            payload_len: head::u32_at(head, head::PAYLOAD_LEN),
-            offset: head::u64_at(head, head::OFFSET),
-            header: kept,
-        });
-        self.seq = head::u64_at(head, head::SEQ);
-        self.stamp = head::u64_at(head, head::STAMP);
-        self.beside = head::u16_at(head, head::BESIDE);
+        *slot = Some(Kept { head, header: kept });
+        (self.seq, self.stamp, self.beside) = (head.seq, head.stamp, head.beside);
     }
 
     /// How many records before this one nobody was told of: as many more as there are since the last front, where nobody was told of any meanwhile.
@@ -132,7 +121,8 @@ impl Fronts {
 
     /// The front that a short one was made of. Nothing is checked of it but that there is one.
     pub fn expand(&mut self, slot: u8, short: &[u8]) -> Result<Vec<u8>, ShortError> {
-        let known = self.slots[usize::from(slot & SLOT)].as_ref().ok_or(ShortError::Empty(slot))?;
+        let Kept { head: known, header: known_header } =
+            self.slots[usize::from(slot & SLOT)].as_ref().ok_or(ShortError::Empty(slot))?;
         let mut from = Source(short);
         let mask = from.byte("mask")?;
         if mask & !MASK != 0 {
@@ -154,10 +144,10 @@ impl Fronts {
             _ => u32::try_from(from.varint("length of the payload")?)
                 .map_err(|_| ShortError::Field("length of the payload"))?,
         };
-        let payload_crc = if payload_len == 0 { [0; 4] } else { from.four("checksum of the payload")? };
+        let payload_crc = if payload_len == 0 { 0 } else { from.four("checksum of the payload")? };
 
         let mut front = vec![0; HEAD_BYTES];
-        expand_header(&known.header, &mut from, &mut front)?;
+        expand_header(known_header, &mut from, &mut front)?;
         let crc = from.four("checksum")?;
         if !from.0.is_empty() {
             return Err(ShortError::Field("end"));
@@ -166,17 +156,11 @@ impl Fronts {
         if header_len > MAX_KEPT_BYTES {
             return Err(ShortError::Field("header"));
         }
-        let (new, header) = front.split_first_chunk_mut().expect("as long as a head");
-        begin(new, known.kind, flags);
-        head::put(new, head::BESIDE, beside.to_le_bytes());
-        head::put(new, head::HEADER_LEN, u32::try_from(header_len).expect("bounded above").to_le_bytes());
-        head::put(new, head::PAYLOAD_LEN, payload_len.to_le_bytes());
-        head::put(new, head::SEQ, seq.to_le_bytes());
-        head::put(new, head::OFFSET, offset.to_le_bytes());
-        head::put(new, head::STAMP, stamp.to_le_bytes());
-        head::put(new, head::PAYLOAD_CRC, payload_crc);
-        head::put(new, head::CRC, crc);
-        self.put(slot, new, header);
+        let header_len = u32::try_from(header_len).expect("bounded above");
+        let head =
+            Fields { kind: known.kind, flags, beside, header_len, payload_len, seq, offset, stamp, payload_crc, crc };
+        front[..HEAD_BYTES].copy_from_slice(&head.write());
+        self.put(slot, head, &front[HEAD_BYTES..]);
         Ok(front)
     }
 }
@@ -205,7 +189,9 @@ fn expand_header(known: &[u8], from: &mut Source<'_>, out: &mut Vec<u8>) -> Resu
     if bits == 0 { Ok(()) } else { Err(ShortError::Field("header")) }
 }
 
-fn split(front: &[u8]) -> Option<(&[u8; HEAD_BYTES], &[u8])> {
+/// Head and header of a front that may be told by another, or others by it.
+fn split(front: &[u8]) -> Option<(Fields, &[u8])> {
     let (head, header) = front.split_first_chunk()?;
-    (is_told(head) && header.len() == head::u32_at(head, head::HEADER_LEN) as usize).then_some((head, header))
+    let fields = Fields::read(head);
+    (is_told(head) && header.len() == fields.header_len as usize).then_some((fields, header))
 }

@@ -3,7 +3,7 @@
 use super::coding::{put_signed, put_varint};
 use super::items::{Item, Items, Shape};
 use super::{BESIDE, FLAGS, Fronts, KEEP, MAX_SHORT_BYTES, OFFSET, PAYLOAD, SEQ, SHORT, SLOT, SLOTS, split};
-use crate::head::{self, HEAD_BYTES};
+use crate::head::Fields;
 use bytes::{BufMut, BytesMut};
 
 /// Makes fronts short, for the end that sends.
@@ -26,7 +26,7 @@ impl Shortener {
     /// Puts a front, or what tells it, behind what is there. The payload is to follow.
     pub fn put(&mut self, front: &[u8], out: &mut BytesMut) {
         let Some((head, header)) = split(front) else { return out.extend_from_slice(front) };
-        let Some(shape) = Shape::of(head[head::KIND], header) else { return out.extend_from_slice(front) };
+        let Some(shape) = Shape::of(head.kind, header) else { return out.extend_from_slice(front) };
         self.count += 1;
         let known = self.slots.iter().position(|slot| slot.shape == Some(shape));
         let slot = known.unwrap_or_else(|| {
@@ -35,7 +35,7 @@ impl Shortener {
         });
         self.slots[slot] = Slot { shape: Some(shape), used: self.count };
         let number = u8::try_from(slot).expect("there are few") & SLOT;
-        if known.is_some() && self.tell(slot, head, header) && self.short.len() <= MAX_SHORT_BYTES {
+        if known.is_some() && self.tell(slot, &head, header) && self.short.len() <= MAX_SHORT_BYTES {
             out.put_u8(SHORT | number);
             out.put_u8(u8::try_from(self.short.len()).expect("bounded above"));
             out.extend_from_slice(&self.short);
@@ -47,50 +47,45 @@ impl Shortener {
     }
 
     /// Tells a front by the one in a slot; `false`: it cannot be told by that.
-    fn tell(&mut self, slot: usize, head: &[u8; HEAD_BYTES], header: &[u8]) -> bool {
+    fn tell(&mut self, slot: usize, head: &Fields, header: &[u8]) -> bool {
         let Some(known) = &self.fronts.slots[slot] else { return false };
-        let (flags, beside) = (head[head::FLAGS], head::u16_at(head, head::BESIDE));
-        let (seq, offset, stamp) =
-            (head::u64_at(head, head::SEQ), head::u64_at(head, head::OFFSET), head::u64_at(head, head::STAMP));
-        let payload_len = head::u32_at(head, head::PAYLOAD_LEN);
-        let payload_crc = &head[head::PAYLOAD_CRC..head::CRC];
-        if known.kind != head[head::KIND] || payload_len == 0 && payload_crc != [0; 4] {
+        if known.head.kind != head.kind || head.payload_len == 0 && head.payload_crc != 0 {
             return false;
         }
         let likely_seq = self.fronts.seq.wrapping_add(1);
-        let likely_offset = known.offset.wrapping_add(known.payload_len.into());
+        let likely_offset = known.head.offset.wrapping_add(known.head.payload_len.into());
         let other = [
-            (FLAGS, flags != known.flags),
-            (BESIDE, beside != self.fronts.likely_beside(seq)),
-            (SEQ, seq != likely_seq),
-            (OFFSET, offset != likely_offset),
-            (PAYLOAD, payload_len != known.payload_len),
+            (FLAGS, head.flags != known.head.flags),
+            (BESIDE, head.beside != self.fronts.likely_beside(head.seq)),
+            (SEQ, head.seq != likely_seq),
+            (OFFSET, head.offset != likely_offset),
+            (PAYLOAD, head.payload_len != known.head.payload_len),
         ];
         let mask = other.iter().filter(|(_, other)| *other).fold(0, |mask, (bit, _)| mask | bit);
         let short = &mut self.short;
         short.clear();
         short.push(mask);
         if mask & FLAGS != 0 {
-            short.push(flags);
+            short.push(head.flags);
         }
         if mask & SEQ != 0 {
-            put_signed(short, seq.wrapping_sub(likely_seq));
+            put_signed(short, head.seq.wrapping_sub(likely_seq));
         }
         if mask & BESIDE != 0 {
-            put_varint(short, beside.into());
+            put_varint(short, head.beside.into());
         }
-        put_signed(short, stamp.wrapping_sub(self.fronts.stamp));
+        put_signed(short, head.stamp.wrapping_sub(self.fronts.stamp));
         if mask & OFFSET != 0 {
-            put_signed(short, offset.wrapping_sub(likely_offset));
+            put_signed(short, head.offset.wrapping_sub(likely_offset));
         }
         if mask & PAYLOAD != 0 {
-            put_varint(short, payload_len.into());
+            put_varint(short, head.payload_len.into());
         }
-        if payload_len != 0 {
-            short.extend_from_slice(payload_crc);
+        if head.payload_len != 0 {
+            short.extend_from_slice(&head.payload_crc.to_le_bytes());
         }
         let told = tell_header(&known.header, header, short);
-        short.extend_from_slice(&head[head::CRC..]);
+        short.extend_from_slice(&head.crc.to_le_bytes());
         told
     }
 }
