@@ -1,7 +1,10 @@
 //! Real QUIC on loopback: who gets in and who does not.
 #![allow(clippy::unwrap_used)]
 
+use bytes::Bytes;
 use parking_lot::Mutex;
+use platform::wire::{Heard, Messages};
+use protocol::{Draft, Features, Mark, Op, SeqNo};
 use replfs_scm::ScmError;
 use replfs_scm::client::{Pinned, QuicDialer};
 use replfs_scm::door::Door;
@@ -90,6 +93,29 @@ async fn two_nodes_that_know_each_other_talk() {
     streams.reader.read_exact(&mut back).await.unwrap();
     assert_eq!(&back, b"hello");
     echo.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_content_is_given_away_in_the_datagrams_that_brought_it() {
+    /// A datagram's, at most. What is copied comes in larger parts.
+    const MOST: usize = 6500;
+    let (target, source) = (key(), key());
+    let mut listener = server(&target, source.fingerprint());
+    let port = listener.local_addr().port();
+    let heard = tokio::spawn(async move {
+        let incoming = listener.accept().await.unwrap();
+        let mut messages = Messages::new(incoming.reader, Features::default());
+        (messages.next().await.unwrap(), incoming.writer)
+    });
+    let mut streams = dialer(port, target.fingerprint(), source).dial().await.unwrap();
+    let payload = Bytes::from(vec![7; 1 << 20]);
+    let frame = Draft::new(&Op::Mark(Mark::Barrier), payload.clone()).number(SeqNo::new(1), 0, false);
+    streams.writer.write_all(&frame.front).await.unwrap();
+    streams.writer.write_all(&frame.payload).await.unwrap();
+    let (Some(Heard::Record(_, parts)), _writer) = heard.await.unwrap() else { panic!("no record") };
+    let longest = parts.parts().iter().map(Bytes::len).max().unwrap();
+    assert!(longest <= MOST, "a part of {longest} bytes");
+    assert!(parts.whole() == payload);
 }
 
 // claim: A229

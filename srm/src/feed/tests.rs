@@ -3,10 +3,12 @@
 
 use super::*;
 use crate::Commit;
+use crate::status::NearBounds;
 use platform::tree::{Node, Tree};
 use protocol::{Name, Op, Time};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// A source to which everything is clean, with one file.
@@ -79,6 +81,29 @@ fn a_record_may_be_applied_beside_syncs_of_which_nobody_was_told() {
         let now = told.load(std::sync::atomic::Ordering::SeqCst);
         assert!(now > before, "noted before the application hears of it");
     });
+}
+
+#[test]
+fn who_begins_to_wait_in_near_has_what_is_held_back_sent() {
+    let rig = Rig::new();
+    let woken = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&woken);
+    rig.srm.on_wake(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let near = NearBounds { operations: 2, ..NearBounds::default() };
+    rig.srm.core.lock().commit = Commit { near, ..Commit::new(CommitMode::Near) };
+    rig.srm.core.lock().coherent_at = Some(SeqNo::ZERO);
+    let mut answered = Vec::new();
+    for _ in 0..3 {
+        let ticket = rig.write(10, false);
+        rig.send();
+        let before = woken.load(Ordering::Relaxed);
+        rig.srm.commit(ticket, || ());
+        let waits = !rig.srm.core.lock().replies.is_empty();
+        answered.push((waits, woken.load(Ordering::Relaxed) - before));
+    }
+    assert_eq!(answered, [(false, 0), (false, 0), (true, 1)]);
 }
 
 #[test]
