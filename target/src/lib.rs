@@ -2,7 +2,7 @@
 //!
 //! A session runs over any pair of byte streams; connections, keys and fingerprints are somebody else's business. What
 //! lives here: who may have which directory (`admit`), how far a replica is (`position`, `home`), applying records in
-//! order (`worker`, `apply`), making them durable (`sync`), the conversation around that (`session`, `outbox`), content that
+//! order (`worker`, `apply`), reading ahead of that (`ahead`), making them durable (`sync`), the conversation around that (`session`, `outbox`), content that
 //! comes beside it (`lane`, `stages`), what the replica was before repair (`image`, `undo`), and reading a replica for its owner (`reading`).
 //!
 //! ROOT/NAME is exactly the source's tree. ROOT/.replfs/NAME holds what replfs itself keeps about it: `owner`,
@@ -11,6 +11,7 @@
 //! state, while repair goes on) or `undo/` (what takes the replica back to it).
 
 mod admit;
+mod ahead;
 mod apply;
 mod aside;
 mod check;

@@ -102,6 +102,9 @@ pub struct ReplicaStatus {
     /// everything, or did not say.
     #[serde(default)]
     pub set: Option<String>,
+    /// Operations that were looked at before their turn, since this daemon started, because reads of the disk were waited for.
+    #[serde(default)]
+    pub read_ahead: u64,
     /// Changes of owner that this target, not being root, could not make, nor keep in extended attributes.
     pub owners_not_set: u64,
     /// What was kept in extended attributes instead of being put in force.

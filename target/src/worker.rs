@@ -1,6 +1,7 @@
 //! The thread that applies a session's records, one after the other, and what happens when one cannot be applied: wait and
 //! try again for so long, or report it and go on. Nothing here waits for another record (R6).
 
+use crate::ahead::{Ahead, Reads};
 use crate::apply::{Applier, Fault, FaultKind};
 use crate::clean::Clean;
 use crate::home::Home;
@@ -56,6 +57,9 @@ pub(crate) struct Worker {
     syncer: Arc<Syncer>,
     /// What is made durable beside the records behind it.
     syncs: Arc<Syncs>,
+    /// What is read before it is needed.
+    ahead: Ahead,
+    reads: Reads,
     passed: Passed,
     /// Nothing was applied in this session yet.
     untouched: bool,
@@ -116,7 +120,20 @@ impl Worker {
         let damaged = job.resumed && job.home.state().is_some_and(|state| state.damage != 0);
         let passed = Passed::new(job.retry, if damaged { job.newest } else { 0 });
         let syncs = Syncs::new(job.outbox.clone());
-        Self { job, applier, syncer, syncs, passed, untouched: true, acked: machine::now(), lone: 0, saved_ahead: 0 }
+        let ahead = Ahead::new(job.home.clone(), job.queue.clone(), job.facts.clone());
+        Self {
+            job,
+            applier,
+            syncer,
+            syncs,
+            ahead,
+            reads: Reads::default(),
+            passed,
+            untouched: true,
+            acked: machine::now(),
+            lone: 0,
+            saved_ahead: 0,
+        }
     }
 
     /// Before the first record.
@@ -130,6 +147,7 @@ impl Worker {
 
     /// After the last one.
     pub fn end(&self) {
+        self.ahead.end();
         let noted = if self.syncs.end() {
             self.job.home.synced()
         } else {
@@ -182,7 +200,11 @@ impl Worker {
         match self.job.queue.pop(wait) {
             Popped::Item(Item::Record { record, payload, starts }, more) => {
                 self.keep_awake(more);
+                let begun = machine::now();
                 let flow = self.record(&record, &payload, starts);
+                if !machine::is_simulated() && self.reads.waited(machine::since(begun)) {
+                    self.ahead.worth();
+                }
                 self.job.outbox.at_rest();
                 if !more || machine::since(self.acked) >= ACK_EVERY {
                     self.acked = machine::now();

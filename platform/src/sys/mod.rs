@@ -10,6 +10,7 @@ pub mod flags;
 pub mod handle;
 pub mod mount;
 pub mod resolve;
+pub mod usage;
 pub mod xattr;
 
 use std::io;
