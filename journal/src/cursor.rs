@@ -3,14 +3,16 @@
 use crate::disk::DiskFile;
 use crate::header::DATA_AT;
 use crate::record::{self, ALIGN, CHECKED_BYTES, HEAD_BYTES};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use protocol::frame::HEAD_BYTES as FRAME_HEAD_BYTES;
 use protocol::{Frame, Head, SeqNo};
 use std::io;
 use std::sync::Arc;
 
-/// How much is read at once, in bytes.
+/// How much is read at once, in bytes, where records are small.
 const READ_BYTES: usize = 256 << 10;
+/// The most that is read for a record whose length is not known yet.
+const MAX_READ_BYTES: usize = 2 << 20;
 
 /// A record as it was appended.
 #[derive(Clone, Debug)]
@@ -46,12 +48,14 @@ pub struct Cursor {
     next: SeqNo,
     buffer: Bytes,
     buffer_at: u64,
+    /// What the last record took, with the head of the one behind it: the next is taken to be as large.
+    usual: usize,
 }
 
 impl Cursor {
     /// At the beginning of a segment whose records have this salt and begin with this number.
     pub fn new(file: Arc<dyn DiskFile>, salt: u64, first: SeqNo) -> Self {
-        Self { file, salt, at: DATA_AT, next: first, buffer: Bytes::new(), buffer_at: DATA_AT }
+        Self { file, salt, at: DATA_AT, next: first, buffer: Bytes::new(), buffer_at: DATA_AT, usual: 0 }
     }
 
     /// Where the next record begins, in bytes.
@@ -84,6 +88,7 @@ impl Cursor {
         let whole = whole.ok_or_else(|| Stop::Torn("the file ends within it".to_owned()))?;
         let entry = unpack(&whole.slice(HEAD_BYTES..), self.next).map_err(Stop::Torn)?;
         self.at += record::space(head.len);
+        self.usual = (HEAD_BYTES + head.len).saturating_add(CHECKED_BYTES);
         self.next = self.next.next();
         Ok(entry)
     }
@@ -92,12 +97,10 @@ impl Cursor {
     fn fetch(&mut self, at: u64, len: usize, end: u64) -> io::Result<Option<Bytes>> {
         let skip = usize::try_from(at - self.buffer_at).unwrap_or(usize::MAX);
         if skip.saturating_add(len) > self.buffer.len() {
-            let ahead = (end - at).min(READ_BYTES as u64).max(len as u64);
-            let mut buffer = BytesMut::zeroed(usize::try_from(ahead).unwrap_or(len));
-            let got = self.file.read(at, &mut buffer)?;
-            buffer.truncate(got);
-            (self.buffer, self.buffer_at) = (buffer.freeze(), at);
-            return Ok((got >= len).then(|| self.buffer.slice(..len)));
+            let most = self.usual.clamp(READ_BYTES, MAX_READ_BYTES).max(len);
+            let ahead = usize::try_from(end - at).unwrap_or(most).min(most).max(len);
+            (self.buffer, self.buffer_at) = (Bytes::from(self.file.fetch(at, ahead)?), at);
+            return Ok((self.buffer.len() >= len).then(|| self.buffer.slice(..len)));
         }
         Ok(Some(self.buffer.slice(skip..skip + len)))
     }

@@ -41,6 +41,14 @@ pub trait DiskFile: Send + Sync {
     /// Reads from `offset` until the buffer or the file is full; how many bytes there were.
     fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Reads `len` bytes from `offset`; fewer where the file ends before.
+    fn fetch(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let got = self.read(offset, &mut bytes)?;
+        bytes.truncate(got);
+        Ok(bytes)
+    }
+
     /// Makes what was written durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
 

@@ -127,6 +127,22 @@ impl DiskFile for RealFile {
         Ok(got)
     }
 
+    /// Without writing zeros first where bytes are to be.
+    fn fetch(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = offset + bytes.len() as u64;
+            match rustix::io::pread(&self.0, rustix::buffer::spare_capacity(&mut bytes), at) {
+                Ok(0) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        // There may have been room for more.
+        bytes.truncate(len);
+        Ok(bytes)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
