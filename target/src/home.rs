@@ -14,11 +14,16 @@ use platform::awake::Awake;
 use platform::killpoint::{self, KillPoint};
 use platform::machine::{self, Disk};
 use protocol::{Incarnation, Name, Position, ReplicaId, SeqNo};
-use rustix::fs::AtFlags;
+use rustix::fs::{Advice, AtFlags};
 use rustix::io::Errno;
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+
+/// The kernel keeps content of files in pieces of up to so many bytes, and forgets a piece whole or not.
+const CACHED_BYTES: u64 = 2 << 20;
 
 /// The position as it is written with every record.
 #[derive(Debug)]
@@ -155,7 +160,9 @@ impl Home {
     pub fn start(&self, incarnation: Incarnation, applied: u64) -> io::Result<()> {
         self.quota.unsure();
         self.forget_orphans()?;
-        self.book.lock().write(State::start(self.boot, incarnation, applied))
+        let mut book = self.book.lock();
+        let lost = book.state.is_some_and(|state| state.lost);
+        book.write(State { lost, ..State::start(self.boot, incarnation, applied) })
     }
 
     /// Removes files without a name: nobody on the source has them open any more.
@@ -220,11 +227,32 @@ impl Home {
         })
     }
 
+    /// The disk has lost what was written to it.
+    pub fn lost(&self) {
+        tracing::error!(name = %self.name, "the disk lost what was written");
+        if let Err(e) = self.book.lock().change(|state| state.lost = true) {
+            tracing::error!(name = %self.name, "cannot write the position: {}", crate::error::text(&e));
+        }
+    }
+
+    /// Before a replica is compared whose disk has lost writes: they may still be in memory and be taken for what the disk has, so that is forgotten,
+    /// in this part of a file.
+    pub fn forget_cached(&self, file: impl AsFd, range: &Range<u64>) {
+        if self.state().is_none_or(|state| !state.lost) {
+            return;
+        }
+        let from = range.start / CACHED_BYTES * CACHED_BYTES;
+        let len = NonZeroU64::new(range.end.next_multiple_of(CACHED_BYTES) - from);
+        if let Err(error) = rustix::fs::fadvise(file, from, len, Advice::DontNeed) {
+            tracing::debug!(%error, "what is in memory is compared");
+        }
+    }
+
     /// Before a source is told what is applied: what a process that was killed had not synced yet, though it was asked to, is durable now, or damage is noted.
     pub fn finish_syncs(&self) -> io::Result<()> {
         let Some(state) = self.state().filter(|state| state.syncing != 0) else { return Ok(()) };
         if let Err(error) = self.make_durable() {
-            tracing::error!(name = %self.name, "the disk lost writes: {}", error.text);
+            tracing::error!(name = %self.name, "not durable: {}", error.text);
             self.damaged(state.applied)?;
         }
         self.synced()
@@ -253,6 +281,7 @@ impl Home {
         if let Err(e) = machine::disk(Disk::TargetSync).and_then(|()| Ok(rustix::fs::syncfs(&self.tree)?)) {
             let text = crate::error::text(&e);
             *self.lost_writes.lock() = Some(text.clone());
+            self.lost();
             return Err(SyncError { text, first: true, applied: state.applied });
         }
         killpoint::pass(KillPoint::TargetSynced);
@@ -286,7 +315,9 @@ pub(crate) fn standing(now: Boot, here: Option<State>, synced: Option<State>, cl
     let ended_clean = clean.is_some_and(|c| c.is_of(synced.incarnation, synced.applied));
     let damage = if ended_clean { synced.damage } else { synced.damage.max(synced.applied).max(1) };
     let power_lost = damage != 0 && (synced.damage == 0 || synced.power_lost);
-    Some(State { boot: now, applying: 0, damage, coherent: synced.coherent && damage == 0, power_lost, ..synced })
+    let coherent = synced.coherent && damage == 0;
+    // What was in memory has gone with it.
+    Some(State { boot: now, applying: 0, damage, coherent, power_lost, lost: false, ..synced })
 }
 
 /// A sync that failed.

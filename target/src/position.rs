@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub power_lost: bool,
     /// The oldest record that asked for durability and may not be durable although those behind it are applied; zero for none.
     pub syncing: u64,
+    /// The disk has lost writes that may still be in memory, since the replica was last known to be whole: what is read need not be what the disk has.
+    pub lost: bool,
 }
 
 impl State {
@@ -72,6 +74,7 @@ impl State {
             coherent: false,
             power_lost: false,
             syncing: 0,
+            lost: false,
         }
     }
 
@@ -87,8 +90,8 @@ impl State {
         out[16..32].copy_from_slice(&self.boot.0);
         out[32..48].copy_from_slice(&self.incarnation.to_bytes());
         let [from, to] = self.inodes;
-        let (coherent, power_lost) = (u64::from(self.coherent), u64::from(self.power_lost));
-        let numbers = [self.applied, self.applying, from, to, self.damage, coherent, power_lost, self.syncing];
+        let [coherent, power_lost, lost] = [self.coherent, self.power_lost, self.lost].map(u64::from);
+        let numbers = [self.applied, self.applying, from, to, self.damage, coherent, power_lost, self.syncing, lost];
         for (place, number) in out[48..CRC_AT].chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
@@ -120,6 +123,7 @@ impl State {
                 coherent: number(88) != 0,
                 power_lost: number(96) != 0,
                 syncing: number(104),
+                lost: number(112) != 0,
             };
             (number(8), state)
         })
@@ -204,6 +208,7 @@ mod tests {
         state.damage = 4;
         state.coherent = true;
         state.syncing = 3;
+        state.lost = true;
         state
     }
 

@@ -63,7 +63,11 @@ impl Home {
             PieceOp::Data { offset, .. } => (Quota::room_for(*offset, payload.len() as u64), 0),
             PieceOp::CopyFrom { offset, len, .. } => (Quota::room_for(*offset, *len), 0),
             PieceOp::Hole { .. } | PieceOp::Drop { .. } => (0, 0),
-            PieceOp::Compare { .. } | PieceOp::Chunks { .. } => return carry_out(),
+            PieceOp::Compare { offset, len, .. } => {
+                self.forget_cached(&self.stages.get(stage)?, &(*offset..*offset + *len));
+                return carry_out();
+            }
+            PieceOp::Chunks { .. } => return carry_out(),
         };
         if !self.quota.is_set() {
             return carry_out();

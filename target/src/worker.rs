@@ -291,7 +291,8 @@ impl Worker {
                 if record.op == Op::Mark(Mark::Incoherent) {
                     state.coherent = false;
                 } else if repaired {
-                    (state.coherent, state.damage, state.power_lost) = (true, 0, false);
+                    (state.coherent, state.damage) = (true, 0);
+                    (state.power_lost, state.lost) = (false, false);
                 }
                 if let Some(seq) = damage {
                     state.damage = state.damage.max(seq);
@@ -340,10 +341,11 @@ impl Worker {
         }
     }
 
-    /// What a sync beside other records could not make durable is lost: the kernel has given it up, and a second sync would say that all is well. What it was of is to be repaired.
+    /// What a sync beside other records could not make durable is lost, and to be repaired.
     fn sync_failed(&mut self, failed: &Failed) -> Flow {
         let Failed { record, error } = failed;
-        let left = Left::Damage(format!("the disk lost what was written: {}", crate::error::text(&(*error).into())));
+        self.job.home.lost();
+        let left = Left::Damage(Fault::lost(*error).text);
         if let Some(seq) = self.leave(record, left) {
             self.insist(record, false, |worker| Ok(worker.job.home.damaged(seq)?))?.ok();
         }

@@ -17,7 +17,9 @@ impl Applier {
         block_bytes: u32,
         hashes: &[u8],
     ) -> Result<Vec<u32>, Fault> {
-        differing(self.file(place)?.as_fd(), range, block_bytes, hashes)
+        let file = self.file(place)?;
+        self.home.forget_cached(&file, &range);
+        differing(file.as_fd(), range, block_bytes, hashes)
     }
 
     /// For verification: what a reader of the replica would see differs from the hashes. Descriptors that are kept open are
@@ -60,6 +62,7 @@ impl Applier {
             return Err(Fault::damage("not a regular file"));
         }
         let fd = self.open_to_read(named.as_fd())?;
+        self.home.forget_cached(&fd, range);
         // At most CHUNK_BYTES, checked when the record came.
         let mut content = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
         let got = read_up_to(fd.as_fd(), &mut content, range.start)?;

@@ -40,7 +40,7 @@ impl Applier {
         let fd = self.file(place)?;
         self.after_data(fd.as_fd(), after)?;
         if durable {
-            rustix::fs::fdatasync(&fd)?;
+            rustix::fs::fdatasync(&fd).map_err(|error| self.lost(error))?;
         }
         Ok(())
     }

@@ -28,6 +28,12 @@ impl Fault {
         Self { kind: FaultKind::Damage, text: text.into(), errno: None }
     }
 
+    /// A sync failed: what was written is lost. The kernel has given it up, keeps it in memory as if it were on the disk, and the next sync would
+    /// say that all is well.
+    pub fn lost(error: Errno) -> Self {
+        Self::damage(format!("the disk lost what was written: {}", text(&error.into())))
+    }
+
     pub fn retry(text: impl Into<String>) -> Self {
         Self { kind: FaultKind::Retry, text: text.into(), errno: None }
     }

@@ -36,6 +36,7 @@ use list::Listing;
 use platform::parts::Parts;
 use protocol::{Answer, At, Mark, Name, Op, Phase, Place, Record, RelPath};
 use rustix::fs::AtFlags;
+use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -89,7 +90,13 @@ impl Applier {
             self.unsynced = Some(unsynced);
             return Ok(());
         }
-        Ok(unsynced.sync()?)
+        unsynced.sync().map_err(|error| self.lost(error))
+    }
+
+    /// What was written is lost.
+    fn lost(&self, error: Errno) -> Fault {
+        self.home.lost();
+        Fault::lost(error)
     }
 
     /// Whether doing a record again, after nobody knows how much of it was done, needs to know that it was begun.
