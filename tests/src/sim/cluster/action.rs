@@ -122,7 +122,12 @@ fn try_act(
         }
         What::Fsync => match slot.get() {
             Some(handle) => files.fsync(handle),
-            None => (Ok(()), Ticket::NONE),
+            None => {
+                let handle = files.open(&file()?)?;
+                let synced = files.fsync(handle);
+                files.release(handle);
+                synced
+            }
         },
     })
 }

@@ -3,7 +3,9 @@
 use super::history::{Checked, Checker, Told};
 use super::schedule::{Action, Event, Side, What};
 use super::snapshot::Snapshot;
+use super::wire::Part;
 use super::world::World;
+use scm::stepped::GATHER;
 use srm::status::TargetState;
 use std::time::Duration;
 
@@ -24,21 +26,27 @@ impl World {
             self.restart(Side::Target);
         }
         self.flow(locked);
+        // What waits for them goes on then.
+        while self.end_sync(usize::MAX) {}
         before != self.mark()
     }
 
-    /// All that can travel now does, and is applied.
+    /// All that can travel now does, and is applied; the target's disk is done with one thing.
     pub fn flow(&self, locked: bool) {
         if !locked {
             self.dial();
         }
+        if self.holds_back() {
+            self.pass_time(GATHER);
+        }
         self.send(u64::MAX);
-        self.up(8);
+        self.up(Part::ALL);
         for _ in 0..TOGETHER {
             if !self.apply() {
                 break;
             }
         }
+        self.end_sync(usize::MAX);
         self.back();
         self.down(8, locked);
     }
