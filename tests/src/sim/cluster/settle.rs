@@ -26,12 +26,11 @@ impl World {
             self.restart(Side::Target);
         }
         self.flow(locked);
-        // What waits for them goes on then.
-        while self.end_sync(usize::MAX) {}
-        before != self.mark()
+        // The target's disk is slow, but not without end.
+        self.end_sync(usize::MAX) || before != self.mark()
     }
 
-    /// All that can travel now does, and is applied; the target's disk is done with one thing.
+    /// All that can travel now does, and is applied.
     pub fn flow(&self, locked: bool) {
         if !locked {
             self.dial();
@@ -46,7 +45,6 @@ impl World {
                 break;
             }
         }
-        self.end_sync(usize::MAX);
         self.back();
         self.down(8, locked);
     }
@@ -99,6 +97,10 @@ impl World {
     }
 
     fn is_at_rest(&self) -> bool {
+        // A connection that is lost is none, whoever knows it.
+        if self.net.borrow_mut().open().is_none_or(|conn| conn.lost) {
+            return false;
+        }
         let Some(daemon) = self.source.borrow().clone() else { return false };
         let status = daemon.srm.status();
         let target = status.targets.first();
