@@ -235,8 +235,9 @@ impl World {
             }
         }
         let past = |ack: &Ack| under_way.iter().find(|seq| **seq <= ack.applied.get()).copied();
-        let acks = messages.iter().filter_map(|message| if let Message::Ack(ack) = message { Some(ack) } else { None });
-        if let Some(seq) = acks.filter_map(past).next() {
+        let mut acks =
+            messages.iter().filter_map(|message| if let Message::Ack(ack) = message { Some(ack) } else { None });
+        if let Some(seq) = acks.find_map(past) {
             drop(net);
             self.fail(Checker::Syncs, format!("record {seq} is acknowledged and its sync is under way"));
         }
