@@ -1,7 +1,7 @@
 //! How what travels does not arrive, or not as it was sent, or once more.
 
 use super::bug::Bug;
-use super::net::next_message;
+use super::net::{Conn, next_message};
 use super::schedule::Side;
 use super::wire::Part;
 use super::world::World;
@@ -79,6 +79,14 @@ impl World {
         }
     }
 
+    /// A length that became greater is waited for, which no check can know; QUIC would have ended the connection.
+    pub(super) fn end_corrupted(&self) {
+        let waits = |conn: &mut Conn| conn.corrupted && !conn.broken && conn.up.is_empty();
+        if self.net.borrow_mut().open().is_some_and(waits) {
+            self.close(Some("a byte became another one"));
+        }
+    }
+
     /// A byte on its way to the target is another one.
     pub(super) fn corrupt(&self, bits: u64) {
         self.tamper.borrow_mut().break_next = true;
@@ -88,6 +96,7 @@ impl World {
         let mut net = self.net.borrow_mut();
         let Some(conn) = net.open() else { return };
         if conn.up.flip(bits) {
+            conn.corrupted = true;
             self.counts.borrow_mut().corrupted += 1;
         }
     }

@@ -32,6 +32,8 @@ pub(super) struct Conn {
     pub welcomed: bool,
     /// The source has it.
     pub open: bool,
+    /// A byte of what was sent became another one.
+    pub corrupted: bool,
     /// Nothing more is sent.
     pub broken: bool,
     /// Nothing arrives in either direction, but late.
@@ -68,6 +70,7 @@ impl Conn {
             greeted: false,
             welcomed: false,
             open: true,
+            corrupted: false,
             broken: false,
             lost: false,
             heard_at: now,

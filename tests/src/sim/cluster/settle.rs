@@ -26,6 +26,9 @@ impl World {
             self.restart(Side::Target);
         }
         self.flow(locked);
+        if !locked {
+            self.end_corrupted();
+        }
         // The target's disk is slow, but not without end.
         self.end_sync(usize::MAX) || before != self.mark()
     }
