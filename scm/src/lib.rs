@@ -1,5 +1,6 @@
 //! Source Communications Manager: keys, QUIC connections authenticated on both ends, the session that carries what a
-//! [`session::Feed`] has to say, the lanes beside it ([`lane::LaneFeed`]), and the network paths under both ([`path`]). It knows the protocol and nothing of files.
+//! [`session::Feed`] has to say, the lanes beside it ([`lane::LaneFeed`]), and the network paths under both ([`path`]). It knows the protocol and nothing of files. [`stepped`] is for the simulator: what is sent, without
+//! its connection.
 
 mod answer;
 pub mod client;
@@ -18,9 +19,11 @@ pub mod packing;
 pub mod pair;
 pub mod path;
 pub mod peers;
+mod sending;
 pub mod server;
 pub mod session;
 pub mod socket;
+pub mod stepped;
 mod tls;
 pub mod transport;
 

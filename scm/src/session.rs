@@ -2,30 +2,31 @@
 //! sent and what an answer means is the [`Feed`]'s.
 
 use crate::ScmError;
-use crate::outlet::{Loader, Outlet};
+use crate::outlet::Outlet;
 use crate::packing::{self, Goodput, Packing};
+use crate::sending::Sending;
 use platform::killpoint::{self, KillPoint};
 use platform::wire::{WireError, read_message, write_message};
 use protocol::{
-    Ack, Answer, Busy, Features, Frame, FrameError, Hello, HelloAck, Message, RefusalCode, Refused, SeqNo, Trouble,
-    VERSION,
+    Ack, Answer, Busy, Frame, FrameError, Hello, HelloAck, Message, RefusalCode, Refused, SeqNo, Trouble, VERSION,
 };
 use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::io::AsyncRead;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 /// A target's applier is heard of at least once a second; after this it is gone.
 const SILENCE: Duration = Duration::from_secs(4);
-const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A source that has nothing to say says so this often.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// What is gathered leaves after this, whether or not anything has come from the target.
-const GATHER: Duration = Duration::from_millis(2);
+pub const GATHER: Duration = Duration::from_millis(2);
 /// A target that says no is asked again after this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
@@ -201,16 +202,11 @@ async fn talk(
     }
     tracing::info!(event = "link-up", replica = %ack.replica, software = ack.software, "connected to the target");
     let mut writer = packing::writer(&mut streams.writer, &streams.goodput, packing, "session".to_owned());
-    let sender = Sender {
-        feed,
-        generation,
-        wake,
-        beside: ack.features.has(Features::BESIDE),
-        short: packing.is_some_and(|packing| packing.is_short()),
-    };
+    let sender = Sender { feed, generation, wake };
+    let sending = Sending::new(ack.features, packing);
     // Both run to their end or until the other's: neither is ever resumed after it was dropped.
     tokio::select! {
-        end = sender.run(&mut *writer) => end,
+        end = sender.run(sending, &mut *writer) => end,
         end = listen(feed, &mut streams.reader) => end,
     }
 }
@@ -225,22 +221,17 @@ struct Sender<'a> {
     feed: &'a dyn Feed,
     generation: u64,
     wake: &'a Notify,
-    /// The target knows what records may be applied beside.
-    beside: bool,
-    /// Fronts are short.
-    short: bool,
 }
 
 impl Sender<'_> {
-    async fn run(&self, writer: &mut (dyn Outlet + '_)) -> End {
-        match self.send_all(writer).await {
+    async fn run(&self, sending: Sending, writer: &mut (dyn Outlet + '_)) -> End {
+        match self.send_all(sending, writer).await {
             Ok(end) => end,
             Err(error) => End::Lost(format!("connection lost: {error}")),
         }
     }
 
-    async fn send_all(&self, mut writer: &mut (dyn Outlet + '_)) -> std::io::Result<End> {
-        let mut loader = Loader::new(self.short);
+    async fn send_all(&self, mut sending: Sending, mut writer: &mut (dyn Outlet + '_)) -> std::io::Result<End> {
         let (mut said_bye, mut overdue) = (false, false);
         loop {
             let gathers = !overdue && self.feed.gathers();
@@ -249,11 +240,9 @@ impl Sender<'_> {
                     Err(Again) => return Ok(End::Again),
                     Ok(frame) => frame,
                 } {
-                    let frame = if self.beside { frame } else { frame.without_beside() };
-                    loader.push(frame, &mut *writer).await?;
+                    sending.push(frame, &mut *writer).await?;
                 }
-                loader.write(&mut *writer).await?;
-                writer.flush().await?;
+                sending.leave(&mut *writer).await?;
                 killpoint::pass(KillPoint::Sent);
             }
             if !said_bye && self.feed.wants_bye() {

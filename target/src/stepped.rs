@@ -8,6 +8,7 @@ use crate::peer::Peer;
 use crate::queue::Queue;
 use crate::root::{Slot, Target};
 use crate::session::Session;
+use crate::syncs::Syncs;
 use crate::worker::Worker;
 use platform::inlet::Inlet;
 use platform::wire::Messages;
@@ -63,6 +64,7 @@ pub struct Aside {
     queue: Arc<Queue>,
     outbox: Arc<Outbox>,
     told: Arc<Mutex<Option<Ack>>>,
+    syncs: Arc<Syncs>,
 }
 
 impl Aside {
@@ -82,6 +84,16 @@ impl Aside {
             out.push(Message::Ack(ack));
         }
         out
+    }
+
+    /// One of the syncs that are under way beside the records behind them ends, whichever this says. `false`: there is none.
+    pub fn end_sync(&self, which: usize) -> bool {
+        self.syncs.carry_out_one(which)
+    }
+
+    /// The numbers of those that are under way, and up to which all is applied.
+    pub fn syncing(&self) -> (Vec<u64>, u64) {
+        self.syncs.waiting()
     }
 
     /// What it says when it has nothing new to say.
@@ -117,7 +129,7 @@ impl Target {
         worker.begin();
         let (pipe, outbox, queue) = (Pipe::default(), session.outbox.clone(), session.inbox.queue.clone());
         let receiving: Receiving = Box::pin(receive(session.inbox, Messages::new(pipe.clone(), session.agreed)));
-        let aside = Aside { queue, outbox, told: Arc::default() };
+        let aside = Aside { queue, outbox, told: Arc::default(), syncs: worker.syncs().clone() };
         Ok(Stepped { pipe, receiving: Some(receiving), worker: Some(worker), aside, slot })
     }
 }
@@ -185,7 +197,10 @@ impl Stepped {
     pub fn end(&mut self) {
         self.aside.queue.cancel();
         self.aside.outbox.close();
-        (self.worker, self.receiving) = (None, None);
+        self.receiving = None;
+        if let Some(worker) = self.worker.take() {
+            worker.end();
+        }
     }
 
     /// What can be done with it while it is at something.

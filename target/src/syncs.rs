@@ -2,7 +2,8 @@
 //! meanwhile, and which of them failed. What may be applied beside which of them the source says (`Record::beside`); what follows from a failure is the worker's.
 
 use crate::outbox::Outbox;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use platform::machine::{self, Disk};
 use protocol::{Record, SeqNo};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,6 +28,9 @@ pub(crate) struct Unsynced {
 impl Unsynced {
     /// Waits for the disk.
     pub fn sync(&self) -> Result<(), Errno> {
+        if let Err(error) = machine::disk(Disk::TargetSync) {
+            return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        }
         if self.data_only { rustix::fs::fdatasync(&self.file) } else { rustix::fs::fsync(&self.file) }
     }
 }
@@ -106,12 +110,15 @@ impl Syncs {
         self.inner.lock().open.len() < MAX_SYNCS
     }
 
-    /// Lets a thread sync this; where there can be none, it is done here.
+    /// Lets a thread sync this; where there can be none, it is done here. On a simulated machine it is under way until [`Self::carry_out_one`].
     pub fn begin(self: &Arc<Self>, job: Job) {
         let mut inner = self.inner.lock();
         inner.open.insert(job.record.seq.get(), Stage::UnderWay(Instant::now()));
         inner.jobs.push_back(job);
         self.show(&inner);
+        if machine::is_simulated() {
+            return;
+        }
         if inner.jobs.len() > inner.idle && inner.threads.len() < MAX_THREADS {
             let syncs = Arc::clone(self);
             match thread::Builder::new().name("target-fsync".into()).spawn(move || syncs.work()) {
@@ -157,6 +164,22 @@ impl Syncs {
         self.ended.notify_all();
     }
 
+    /// One of those that no thread has is carried out, whichever this says. `false`: there is none.
+    pub fn carry_out_one(&self, which: usize) -> bool {
+        let job = {
+            let mut inner = self.inner.lock();
+            let at = which.checked_rem(inner.jobs.len());
+            at.and_then(|at| inner.jobs.remove(at))
+        };
+        job.map(|job| self.carry_out(job)).is_some()
+    }
+
+    /// The numbers of those that no thread has, and up to where all is applied.
+    pub fn waiting(&self) -> (Vec<u64>, u64) {
+        let inner = self.inner.lock();
+        (inner.jobs.iter().map(|job| job.record.seq.get()).collect(), inner.applied)
+    }
+
     /// This one is durable, or is not waited for any more.
     pub fn finished(&self, seq: u64) {
         let mut inner = self.inner.lock();
@@ -197,12 +220,19 @@ impl Syncs {
 
     /// Waits for all up to `seq`, but no longer than `time`.
     pub fn wait(&self, seq: u64, time: Duration) -> Waited {
-        let deadline = Instant::now() + time;
+        let deadline = machine::now() + time;
         let mut inner = self.inner.lock();
         loop {
             match first_failed(inner.open.range(..=seq).map(|(_, stage)| stage)) {
                 Some(failed) => return Waited::Failed(failed),
                 None if inner.open.range(..=seq).next().is_none() => return Waited::Done,
+                None if machine::is_simulated() => {
+                    let left = deadline.saturating_duration_since(machine::now());
+                    if left.is_zero() {
+                        return Waited::NotYet;
+                    }
+                    MutexGuard::unlocked(&mut inner, || machine::wait(left, false));
+                }
                 None if self.ended.wait_until(&mut inner, deadline).timed_out() => return Waited::NotYet,
                 None => {}
             }
@@ -222,6 +252,7 @@ impl Syncs {
             std::mem::take(&mut inner.threads)
         };
         self.filled.notify_all();
+        while machine::is_simulated() && self.carry_out_one(0) {}
         for thread in threads {
             // One that panicked left its sync open.
             let _ended = thread.join();

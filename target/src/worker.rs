@@ -168,6 +168,10 @@ impl Worker {
         &self.syncer
     }
 
+    pub fn syncs(&self) -> &Arc<Syncs> {
+        &self.syncs
+    }
+
     fn run(mut self) {
         self.begin();
         let syncing = thread::scope(|scope| {
@@ -326,7 +330,7 @@ impl Worker {
     /// Whether what the next record asks to be durable is left to threads of its own: somebody else's record waits that need not wait for it. For one
     /// application alone that would only be a longer way.
     fn leaves_syncs(&self) -> bool {
-        !machine::is_simulated() && self.job.queue.next_is_beside() && self.syncs.has_room()
+        self.job.queue.next_is_beside() && self.syncs.has_room()
     }
 
     /// Waits until all up to this number that asked for it is durable.

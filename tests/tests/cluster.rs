@@ -6,6 +6,7 @@ use replfs_tests::seed;
 use replfs_tests::sim::cluster::bug::Bug;
 use replfs_tests::sim::cluster::schedule::{Action, Event, Plan, Side, What};
 use replfs_tests::sim::cluster::search::{Bench, Counts, STEPS};
+use replfs_tests::sim::cluster::wire::{Part, Wire};
 use srm::status::{CommitMode, NearBounds};
 use std::io;
 use std::path::Path;
@@ -34,7 +35,7 @@ fn app(what: What, client: usize, a: u64, b: u64) -> Event {
 /// What was found once, made small.
 fn run_again(mode: CommitMode, events: Vec<Event>) -> io::Result<Counts> {
     let bounds = NearBounds { operations: 1 << 30, bytes: 1 << 30, millis: 2000 };
-    let plan = Plan { mode, bounds, retry_ms: Some(1200), journal: true, events };
+    let plan = Plan { mode, bounds, retry_ms: Some(1200), journal: true, wire: Wire::default(), events };
     Ok(Bench::new()?.run(&plan, None, true).unwrap_or_else(|found| panic!("{found:#?}")))
 }
 
@@ -113,7 +114,7 @@ fn a_repair_makes_good_only_what_the_source_knew_of() -> io::Result<()> {
         Event::Pass,
         Event::Pass,
         Event::Send(6),
-        Event::Up(8),
+        Event::Up(Part::ALL),
         Event::Pass,
         Event::Apply(1),
         Event::Fault(Disk::Journal, false, 1),

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::outlet::tests::{frame, handing};
+use protocol::Features;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,11 +66,11 @@ impl Feed for Queued {
 async fn on_an_idle_line_what_is_queued_leaves_at_once() {
     let (feed, wake) = (Queued::with(3, false), Notify::new());
     let (mut outlet, kept) = handing();
-    let sender = Sender { feed: &feed, generation: 1, wake: &wake, beside: true, short: false };
+    let sender = Sender { feed: &feed, generation: 1, wake: &wake };
     // One look at it, before any time has passed.
     tokio::select! {
         biased;
-        _ = sender.run(&mut outlet) => panic!("it goes on"),
+        _ = sender.run(Sending::new(Features::BESIDE, None), &mut outlet) => panic!("it goes on"),
         () = std::future::ready(()) => {}
     }
     assert_eq!((feed.left(), kept.lock().chunks.len()), (0, 1), "together, and without waiting");
@@ -79,10 +80,10 @@ async fn on_an_idle_line_what_is_queued_leaves_at_once() {
 async fn what_is_gathered_leaves_together_when_its_time_has_come() {
     let (feed, wake) = (Queued::with(3, true), Notify::new());
     let (mut outlet, kept) = handing();
-    let sender = Sender { feed: &feed, generation: 1, wake: &wake, beside: true, short: false };
+    let sender = Sender { feed: &feed, generation: 1, wake: &wake };
     let begun = Instant::now();
     tokio::select! {
-        _ = sender.run(&mut outlet) => panic!("it goes on"),
+        _ = sender.run(Sending::new(Features::BESIDE, None), &mut outlet) => panic!("it goes on"),
         () = async { while feed.left() > 0 { tokio::task::yield_now().await } } => {}
     }
     // Nothing came from the target.
@@ -94,8 +95,8 @@ async fn what_is_gathered_leaves_together_when_its_time_has_come() {
 async fn what_is_gathered_leaves_when_the_target_has_spoken() {
     let (feed, wake) = (Queued::with(3, true), Notify::new());
     let (mut outlet, kept) = handing();
-    let sender = Sender { feed: &feed, generation: 1, wake: &wake, beside: true, short: false };
-    let mut running = std::pin::pin!(sender.run(&mut outlet));
+    let sender = Sender { feed: &feed, generation: 1, wake: &wake };
+    let mut running = std::pin::pin!(sender.run(Sending::new(Features::BESIDE, None), &mut outlet));
     let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(running.as_mut().poll(&mut nobody).is_pending(), "it goes on");
     assert_eq!((feed.left(), kept.lock().chunks.len()), (3, 0), "nothing leaves yet");

@@ -120,9 +120,15 @@ fn try_act(
             slot.take().into_iter().for_each(|handle| files.release(handle));
             (Ok(()), Ticket::NONE)
         }
-        What::Fsync => match slot.get() {
-            Some(handle) => files.fsync(handle),
-            None => (Ok(()), Ticket::NONE),
-        },
+        What::Fsync => {
+            if let Some(handle) = slot.get() {
+                files.fsync(handle)
+            } else {
+                let handle = files.open(&file()?)?;
+                let synced = files.fsync(handle);
+                files.release(handle);
+                synced
+            }
+        }
     })
 }

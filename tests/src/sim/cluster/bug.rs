@@ -20,6 +20,10 @@ bugs! {
     LooseOperations "loose-operations" "in near one operation more than the bound may be behind",
     LooseAge "loose-age" "in near time goes half as fast for the source",
     GreetAhead "greet-ahead" "a target that comes back says that it has applied one record more",
+    StaleFronts "stale-fronts" "what fronts are told by is kept from the connection before",
+    HeldForever "held-forever" "whoever holds something back does not look again",
+    AckPastSync "ack-past-sync" "what is applied is acknowledged, whatever before it is to be durable and is not",
+    LooseBeside "loose-beside" "a record says that it may be applied beside one more than it may",
     ForgetPosition "forget-position" "a target that was killed comes back with an older position",
 }
 
@@ -27,9 +31,9 @@ impl Bug {
     /// The mode in which it is looked for; any where none is named.
     pub fn mode(self) -> Option<CommitMode> {
         match self {
-            Self::EarlyAnswer | Self::AckReceived => Some(CommitMode::Sync),
+            Self::EarlyAnswer | Self::AckReceived | Self::AckPastSync | Self::LooseBeside => Some(CommitMode::Sync),
             Self::LooseOperations | Self::LooseAge => Some(CommitMode::Near),
-            Self::HastyAnswer => Some(CommitMode::Real),
+            Self::HastyAnswer | Self::HeldForever => Some(CommitMode::Real),
             Self::UnsyncedAnswer | Self::LyingSource => Some(CommitMode::Local),
             _ => None,
         }

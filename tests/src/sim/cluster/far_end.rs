@@ -1,7 +1,10 @@
 //! The target's end of a connection, as its session lets it (`target/src/session.rs`).
 
 use super::bug::Bug;
-use super::net::{bytes_of, next_message, part};
+use super::history::Checker;
+use super::net::{bytes_of, next_message};
+use super::schedule::Side;
+use super::wire::{Part, known_to_old};
 use super::world::World;
 use protocol::{Ack, Hello, Message, Refused, SeqNo};
 use std::time::Duration;
@@ -15,7 +18,7 @@ const MOST_AGAIN: usize = 64 << 10;
 
 impl World {
     /// Bytes arrive at the target.
-    pub(super) fn up(&self, eighths: usize) {
+    pub(super) fn up(&self, part: Part) {
         let at = {
             let net = self.net.borrow();
             if net.cut_up || net.conns.last().is_none_or(|conn| conn.lost) {
@@ -23,10 +26,10 @@ impl World {
             }
             net.conns.len() - 1
         };
-        self.arrive(at, eighths);
+        self.arrive(at, part);
     }
 
-    pub(super) fn arrive(&self, at: usize, eighths: usize) {
+    pub(super) fn arrive(&self, at: usize, part: Part) {
         let (bytes, over) = {
             let mut net = self.net.borrow_mut();
             let conn = &mut net.conns[at];
@@ -34,7 +37,7 @@ impl World {
                 // It is at something, or gone.
                 return;
             }
-            let bytes = part(&mut conn.up, eighths);
+            let bytes = conn.up.take(part);
             conn.whole = conn.up.is_empty();
             conn.delivered.extend(&bytes);
             let old = conn.delivered.len().saturating_sub(MOST_AGAIN);
@@ -43,7 +46,7 @@ impl World {
             }
             (bytes, conn.up_over && conn.up.is_empty())
         };
-        self.counts.borrow_mut().parts += u64::from(eighths < 8);
+        self.counts.borrow_mut().parts += u64::from(part != Part::ALL);
         if self.target.borrow().is_none() {
             return;
         }
@@ -87,7 +90,10 @@ impl World {
                 self.net.borrow_mut().conns[at].greeting = rest;
                 None
             }
-            Ok(Some(Message::Hello(hello))) => {
+            Ok(Some(Message::Hello(mut hello))) => {
+                if !self.is_new(Side::Target) {
+                    hello.features = known_to_old(hello.features);
+                }
                 self.net.borrow_mut().conns[at].greeted = true;
                 self.admit(at, &hello).then_some(rest)
             }
@@ -174,6 +180,7 @@ impl World {
             conn.session = Some(session);
         }
         if applied {
+            self.look_at_syncs(at);
             self.look_at_target(coherent);
             self.counts.borrow_mut().applied += 1;
         }
@@ -214,11 +221,26 @@ impl World {
             return;
         }
         let silent = messages.is_empty() && now.saturating_duration_since(conn.said_at) >= HEARTBEAT;
-        let messages = if silent && conn.welcomed { vec![session.alive()] } else { messages };
+        let mut messages = if silent && conn.welcomed { vec![session.alive()] } else { messages };
         if messages.is_empty() {
             return;
         }
         conn.said_at = now;
+        let (under_way, applied) = session.syncing();
+        if self.bug == Some(Bug::AckPastSync) {
+            for message in &mut messages {
+                if let Message::Ack(ack) = message {
+                    ack.applied = ack.applied.max(SeqNo::new(applied));
+                }
+            }
+        }
+        let past = |ack: &Ack| under_way.iter().find(|seq| **seq <= ack.applied.get()).copied();
+        let mut acks =
+            messages.iter().filter_map(|message| if let Message::Ack(ack) = message { Some(ack) } else { None });
+        if let Some(seq) = acks.find_map(past) {
+            drop(net);
+            self.fail(Checker::Syncs, format!("record {seq} is acknowledged and its sync is under way"));
+        }
         for message in &messages {
             conn.down.extend(bytes_of(message));
         }

@@ -19,6 +19,8 @@ pub enum Checker {
     Convergence,
     /// What is queued, and what the journal takes, stays within its bound.
     Bounds,
+    /// What an application waits for is synced before it is acknowledged, and before what began after it was answered is applied (R11, R12).
+    Syncs,
     /// What ships asserts.
     Assertion,
 }
@@ -31,6 +33,7 @@ impl fmt::Display for Checker {
             Self::Promise(mode) => write!(f, "{mode}"),
             Self::Convergence => f.write_str("convergence"),
             Self::Bounds => f.write_str("bounds"),
+            Self::Syncs => f.write_str("syncs"),
             Self::Assertion => f.write_str("assertion"),
         }
     }

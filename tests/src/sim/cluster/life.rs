@@ -58,6 +58,11 @@ impl World {
         self.sim.epochs[index(side)].get()
     }
 
+    /// Whether a side runs the program that knows all there is.
+    pub(super) fn is_new(&self, side: Side) -> bool {
+        self.plan.wire.program(side).is_new(self.epoch(side))
+    }
+
     /// A kill point is passed.
     pub(super) fn passes(&self, point: KillPoint) {
         let side = side_of(point);
@@ -137,8 +142,8 @@ impl World {
             self.host(self.places.put_back(&kept));
         }
         let boot = self.sim.boots[0].get();
-        let started =
-            self.on(Side::Source, || self.places.start_source(&self.plan, boot, self.replica.get(), self.bug));
+        let (replica, is_new) = (self.replica.get(), self.is_new(Side::Source));
+        let started = self.on(Side::Source, || self.places.start_source(&self.plan, boot, replica, self.bug, is_new));
         if let Some(started) = started {
             let daemon = self.host(started);
             self.counts.borrow_mut().resumed += u64::from(daemon.srm.is_in_pass());

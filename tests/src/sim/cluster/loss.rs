@@ -1,8 +1,9 @@
 //! How what travels does not arrive, or not as it was sent, or once more.
 
 use super::bug::Bug;
-use super::net::next_message;
+use super::net::{Conn, next_message};
 use super::schedule::Side;
+use super::wire::Part;
 use super::world::World;
 
 impl World {
@@ -14,6 +15,7 @@ impl World {
                 Side::Source => (conn.open, conn.up_over, conn.broken) = (false, true, true),
                 Side::Target => {
                     if let Some(aside) = conn.aside.take() {
+                        self.counts.borrow_mut().cut_off += aside.syncing().0.len() as u64;
                         aside.finish();
                     }
                     (conn.session, conn.down_over) = (None, true);
@@ -28,7 +30,7 @@ impl World {
     }
 
     /// The connection is lost.
-    pub(super) fn lose(&self, up: usize, down: usize, source: bool, target: bool) {
+    pub(super) fn lose(&self, up: Part, down: usize, source: bool, target: bool) {
         let count = self.net.borrow().conns.len();
         let Some(at) = count.checked_sub(1) else { return };
         self.up(up);
@@ -56,7 +58,7 @@ impl World {
                 continue;
             }
             self.counts.borrow_mut().stale += 1;
-            self.arrive(at, 8);
+            self.arrive(at, Part::ALL);
         }
     }
 
@@ -72,8 +74,16 @@ impl World {
         }
         let conn = &mut net.conns[at];
         if conn.open && conn.greeted && conn.up.is_empty() && conn.whole && !bytes.is_empty() {
-            conn.up.extend(bytes);
+            conn.up.push(&bytes);
             self.counts.borrow_mut().repeated += 1;
+        }
+    }
+
+    /// A length that became greater is waited for, which no check can know; QUIC would have ended the connection.
+    pub(super) fn end_corrupted(&self) {
+        let waits = |conn: &mut Conn| conn.corrupted && !conn.broken && conn.up.is_empty();
+        if self.net.borrow_mut().open().is_some_and(waits) {
+            self.close(Some("a byte became another one"));
         }
     }
 
@@ -85,8 +95,8 @@ impl World {
         }
         let mut net = self.net.borrow_mut();
         let Some(conn) = net.open() else { return };
-        if let Some(at) = usize::try_from(bits >> 8).unwrap_or(0).checked_rem(conn.up.len()) {
-            conn.up[at] ^= 1 << (bits % 8);
+        if conn.up.flip(bits) {
+            conn.corrupted = true;
             self.counts.borrow_mut().corrupted += 1;
         }
     }

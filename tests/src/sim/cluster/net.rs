@@ -1,9 +1,11 @@
 //! Connections: bytes on their way in both directions, what has arrived and is not a whole message yet, and who knows of an end. A connection keeps the order of what
 //! it carries; all else it may do.
 
+use super::wire::Line;
 use protocol::frame::HEAD_BYTES;
 use protocol::{Frame, FrameError, Head, Message};
-use std::collections::VecDeque;
+use scm::stepped::Stepped as Teller;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 use target::stepped::{Aside, Stepped};
 
@@ -13,8 +15,10 @@ pub(super) struct Conn {
     /// Of the source's side.
     pub generation: u64,
     pub run: u128,
+    /// How the source tells what it sends.
+    pub teller: Teller,
     /// On its way to the target, and to the source.
-    pub up: VecDeque<u8>,
+    pub up: Line,
     pub down: VecDeque<u8>,
     /// Nothing comes behind those.
     pub up_over: bool,
@@ -28,12 +32,19 @@ pub(super) struct Conn {
     pub welcomed: bool,
     /// The source has it.
     pub open: bool,
+    /// A byte of what was sent became another one.
+    pub corrupted: bool,
     /// Nothing more is sent.
     pub broken: bool,
     /// Nothing arrives in either direction, but late.
     pub lost: bool,
     pub heard_at: Instant,
     pub said_at: Instant,
+    /// When the source last said something, and since when it holds something back.
+    pub sent_at: Instant,
+    pub gathers_since: Option<Instant>,
+    /// How many records before each one that was sent may still be synced when it is applied.
+    pub besides: HashMap<u64, u64>,
     /// The last number that was sent.
     pub sent: Option<u64>,
     /// Whole frames that arrived, newest last.
@@ -43,11 +54,12 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub fn new(generation: u64, run: u128, now: Instant) -> Self {
+    pub fn new(generation: u64, run: u128, teller: Teller, now: Instant) -> Self {
         Self {
             generation,
             run,
-            up: VecDeque::new(),
+            teller,
+            up: Line::default(),
             down: VecDeque::new(),
             up_over: false,
             down_over: false,
@@ -58,10 +70,14 @@ impl Conn {
             greeted: false,
             welcomed: false,
             open: true,
+            corrupted: false,
             broken: false,
             lost: false,
             heard_at: now,
             said_at: now,
+            sent_at: now,
+            gathers_since: None,
+            besides: HashMap::new(),
             sent: None,
             delivered: VecDeque::new(),
             whole: true,

@@ -1,5 +1,6 @@
 //! What happens, made of a seed.
 
+use super::wire::{Part, Wire};
 use crate::seed::Random;
 use platform::machine::Disk;
 use srm::status::{CommitMode, NearBounds};
@@ -58,7 +59,7 @@ pub enum Loss {
     Torn,
 }
 
-/// Something that happens. Parts are eighths of what is on its way.
+/// Something that happens. Parts of what is on its way to the source are eighths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Event {
@@ -70,13 +71,15 @@ pub enum Event {
     /// So many frames go into the connection.
     Send(u64),
     /// Bytes arrive at the target.
-    Up(usize),
+    Up(Part),
     /// The target applies so many records.
     Apply(u64),
     /// What the target has to say goes into the connection.
     Back,
     /// Bytes arrive at the source.
     Down(usize),
+    /// A sync of the target's that is under way beside records ends, whichever this says.
+    EndSync(usize),
     /// The target makes durable.
     Sync,
     /// The source's other threads have a round.
@@ -91,7 +94,7 @@ pub enum Event {
     Heal,
     /// The connection is lost with so much on its way still delivered; whether the source, and the target, know at once.
     Lose {
-        up: usize,
+        up: Part,
         down: usize,
         source: bool,
         target: bool,
@@ -123,6 +126,8 @@ pub struct Plan {
     pub retry_ms: Option<u64>,
     /// The source has a journal.
     pub journal: bool,
+    /// How what is sent is told.
+    pub wire: Wire,
     /// What happens.
     pub events: Vec<Event>,
 }
@@ -146,6 +151,7 @@ impl Plan {
         let bounds = *random.pick(&BOUNDS);
         let retry_ms = Some(1200).filter(|_| random.once_in(2));
         let journal = !random.once_in(6);
+        let wire = Wire::of(&mut random);
         // Some runs have a quiet network, and some no faults of disks, so that each kind shows what it does alone.
         let rough = Rough {
             net: !random.once_in(4),
@@ -154,7 +160,7 @@ impl Plan {
             ends: !random.once_in(4),
         };
         let events = (0..steps).map(|_| event(&mut random, rough)).collect();
-        Self { mode: mode.unwrap_or(chosen), bounds, retry_ms, journal, events }
+        Self { mode: mode.unwrap_or(chosen), bounds, retry_ms, journal, wire, events }
     }
 }
 
@@ -174,11 +180,12 @@ fn event(random: &mut Random, rough: Rough) -> Event {
         30..=32 => Event::Dial,
         33..=40 => Event::Flow,
         41..=45 => Event::Send(1 + random.below(6)),
-        46..=52 => Event::Up(if random.once_in(3) { eighths(random) } else { 8 }),
+        46..=52 => Event::Up(if random.once_in(3) { Part::of(random) } else { Part::ALL }),
         53..=60 => Event::Apply(1 + random.below(4)),
         61..=64 => Event::Back,
         65..=69 => Event::Down(if random.once_in(3) { eighths(random) } else { 8 }),
-        70 | 71 => Event::Sync,
+        70 => Event::Sync,
+        71 => Event::EndSync(usize::try_from(random.below(64)).unwrap_or(0)),
         72..=76 => Event::Turn,
         77..=84 => Event::Pass,
         85 | 86 => Event::Time(1 << random.below(14)),
@@ -216,7 +223,7 @@ fn event(random: &mut Random, rough: Rough) -> Event {
 fn trouble(random: &mut Random, eighths: impl Fn(&mut Random) -> usize) -> Event {
     match random.below(9) {
         0..=3 => {
-            let (up, down) = (eighths(random), eighths(random));
+            let (up, down) = (Part::of(random), eighths(random));
             Event::Lose { up, down, source: !random.once_in(3), target: !random.once_in(3) }
         }
         4 => Event::Partition(random.once_in(2), random.once_in(2)),
@@ -227,7 +234,7 @@ fn trouble(random: &mut Random, eighths: impl Fn(&mut Random) -> usize) -> Event
 }
 
 fn action(random: &mut Random) -> Action {
-    let what = match random.below(32) {
+    let what = match random.below(36) {
         0..=8 => What::Write,
         9..=11 => What::Append,
         12 | 13 => What::Truncate,

@@ -1,16 +1,15 @@
-//! Runs schedules of seeds, makes a failing one small, and counts what they came to.
+//! Runs schedules of seeds, and makes a failing one small.
 
 use super::bug::Bug;
+pub use super::counts::Counts;
 use super::history::{Checker, Told};
 use super::schedule::{Event, Plan};
 use super::side::Places;
 use super::world::{Faulted, World};
 use crate::sim::search::{quietly, smaller};
-use platform::killpoint::{self, KillPoint};
-use platform::machine::{self, Disk};
-use protocol::TroubleKind;
+use platform::killpoint;
+use platform::machine;
 use srm::status::CommitMode;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,139 +18,6 @@ use std::rc::Rc;
 
 /// Events of a run, where nobody says otherwise.
 pub const STEPS: usize = 220;
-
-/// What happened, and how often; what was come to.
-#[derive(Clone, Debug, Default)]
-#[allow(missing_docs)]
-pub struct Counts {
-    pub runs: u64,
-    pub answered: u64,
-    pub released: u64,
-    pub failed: u64,
-    pub applied: u64,
-    pub connections: u64,
-    pub welcomed: u64,
-    pub lost: u64,
-    pub silences: u64,
-    pub partitions: u64,
-    pub parts: u64,
-    pub refused: u64,
-    pub corrupted: u64,
-    pub stale: u64,
-    pub repeated: u64,
-    pub jumps: u64,
-    pub waits: u64,
-    pub pass_steps: u64,
-    pub resumed: u64,
-    pub source_power: u64,
-    pub target_power: u64,
-    pub degraded: u64,
-    pub held: u64,
-    pub blocked: u64,
-    pub due: u64,
-    pub mirroring: u64,
-    pub away: u64,
-    pub undecided: u64,
-    pub damaged: u64,
-    pub skipped: u64,
-    pub stood: u64,
-    /// Where daemons came to their ends.
-    pub ends: BTreeSet<KillPoint>,
-    /// Disks that failed.
-    pub disks: BTreeSet<Disk>,
-}
-
-impl Counts {
-    /// The target has trouble with a record.
-    pub fn trouble(&mut self, kind: TroubleKind) {
-        match kind {
-            TroubleKind::Damaged => self.damaged += 1,
-            TroubleKind::Skipped => self.skipped += 1,
-            TroubleKind::Blocked => self.stood += 1,
-            TroubleKind::Over | TroubleKind::Halted => {}
-        }
-    }
-
-    /// All that is counted, by name.
-    pub fn all(&self) -> BTreeMap<&'static str, u64> {
-        BTreeMap::from([
-            ("answered", self.answered),
-            ("released", self.released),
-            ("failed", self.failed),
-            ("applied", self.applied),
-            ("connections", self.connections),
-            ("welcomed", self.welcomed),
-            ("lost", self.lost),
-            ("silences", self.silences),
-            ("one-way partitions", self.partitions),
-            ("partial deliveries", self.parts),
-            ("refused", self.refused),
-            ("corrupted", self.corrupted),
-            ("stale", self.stale),
-            ("repeated", self.repeated),
-            ("clock jumps", self.jumps),
-            ("waits", self.waits),
-            ("steps of passes", self.pass_steps),
-            ("resumed", self.resumed),
-            ("power cuts of the source", self.source_power),
-            ("power cuts of the target", self.target_power),
-            ("degraded", self.degraded),
-            ("held", self.held),
-            ("blocked", self.blocked),
-            ("due", self.due),
-            ("mirroring", self.mirroring),
-            ("away", self.away),
-            ("undecided", self.undecided),
-            ("damaged", self.damaged),
-            ("passed over", self.skipped),
-            ("stood", self.stood),
-            ("ends at places", self.ends.len() as u64),
-            ("disks that failed", self.disks.len() as u64),
-        ])
-    }
-
-    /// With what another run came to.
-    pub fn add(&mut self, other: &Self) {
-        self.runs += 1;
-        let sums = [
-            (&mut self.answered, other.answered),
-            (&mut self.released, other.released),
-            (&mut self.failed, other.failed),
-            (&mut self.applied, other.applied),
-            (&mut self.connections, other.connections),
-            (&mut self.welcomed, other.welcomed),
-            (&mut self.lost, other.lost),
-            (&mut self.silences, other.silences),
-            (&mut self.partitions, other.partitions),
-            (&mut self.parts, other.parts),
-            (&mut self.refused, other.refused),
-            (&mut self.corrupted, other.corrupted),
-            (&mut self.stale, other.stale),
-            (&mut self.repeated, other.repeated),
-            (&mut self.jumps, other.jumps),
-            (&mut self.waits, other.waits),
-            (&mut self.pass_steps, other.pass_steps),
-            (&mut self.resumed, other.resumed),
-            (&mut self.source_power, other.source_power),
-            (&mut self.target_power, other.target_power),
-            (&mut self.degraded, other.degraded),
-            (&mut self.held, other.held),
-            (&mut self.blocked, other.blocked),
-            (&mut self.due, other.due),
-            (&mut self.mirroring, other.mirroring),
-            (&mut self.away, other.away),
-            (&mut self.undecided, other.undecided),
-            (&mut self.damaged, other.damaged),
-            (&mut self.skipped, other.skipped),
-            (&mut self.stood, other.stood),
-        ];
-        for (sum, more) in sums {
-            *sum += more;
-        }
-        self.ends.extend(&other.ends);
-        self.disks.extend(&other.disks);
-    }
-}
 
 /// How a run failed.
 #[derive(Clone, Debug)]
@@ -187,8 +53,12 @@ impl fmt::Display for Found {
         for line in trace {
             writeln!(f, "{line}")?;
         }
-        let Plan { mode, bounds, retry_ms, journal, events } = &self.plan;
-        writeln!(f, "{mode}, bounds {bounds:?}, retry {retry_ms:?}, journal {journal}, {} events:", events.len())?;
+        let Plan { mode, bounds, retry_ms, journal, wire, events } = &self.plan;
+        writeln!(
+            f,
+            "{mode}, bounds {bounds:?}, retry {retry_ms:?}, journal {journal}, {wire:?}, {} events:",
+            events.len()
+        )?;
         for event in events {
             writeln!(f, "  {event:?}")?;
         }

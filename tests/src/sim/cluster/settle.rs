@@ -3,7 +3,9 @@
 use super::history::{Checked, Checker, Told};
 use super::schedule::{Action, Event, Side, What};
 use super::snapshot::Snapshot;
+use super::wire::Part;
 use super::world::World;
+use scm::stepped::GATHER;
 use srm::status::TargetState;
 use std::time::Duration;
 
@@ -24,7 +26,11 @@ impl World {
             self.restart(Side::Target);
         }
         self.flow(locked);
-        before != self.mark()
+        if !locked {
+            self.end_corrupted();
+        }
+        // The target's disk is slow, but not without end.
+        self.end_sync(usize::MAX) || before != self.mark()
     }
 
     /// All that can travel now does, and is applied.
@@ -32,8 +38,11 @@ impl World {
         if !locked {
             self.dial();
         }
+        if self.holds_back() {
+            self.pass_time(GATHER);
+        }
         self.send(u64::MAX);
-        self.up(8);
+        self.up(Part::ALL);
         for _ in 0..TOGETHER {
             if !self.apply() {
                 break;
@@ -91,6 +100,10 @@ impl World {
     }
 
     fn is_at_rest(&self) -> bool {
+        // A connection that is lost is none, whoever knows it.
+        if self.net.borrow_mut().open().is_none_or(|conn| conn.lost) {
+            return false;
+        }
         let Some(daemon) = self.source.borrow().clone() else { return false };
         let status = daemon.srm.status();
         let target = status.targets.first();

@@ -8,6 +8,7 @@ use fsi::stepped::Files;
 use platform::tree::Tree;
 use protocol::{Name, ReplicaId};
 use rustix::fs::{Mode, OFlags};
+use scm::packing::Packing;
 use srm::status::{CommitMode, NearBounds};
 use srm::{AreaConfig, AreaKind, Commit, Compare, Config, JournalConfig, Srm};
 use std::cell::Cell;
@@ -31,6 +32,8 @@ const REMOTE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) struct Daemon {
     pub srm: Arc<Srm>,
     pub files: Files,
+    /// Of a program that knows of it.
+    pub packing: Option<Arc<Packing>>,
     pub open: [Cell<Option<u64>>; CLIENTS],
 }
 
@@ -111,11 +114,13 @@ impl Places {
         boot: u8,
         replica: Option<ReplicaId>,
         bug: Option<Bug>,
+        is_new: bool,
     ) -> io::Result<Daemon> {
         let root = rustix::fs::open(self.src(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
         let tree = Arc::new(Tree::new(root.as_fd())?);
         let srm = Srm::stepped(tree, self.config(plan, boot, replica, bug)?)?;
-        Ok(Daemon { files: Files::new(Arc::clone(&srm)), srm, open: Default::default() })
+        let packing = is_new.then(|| Packing::new(plan.wire.pack));
+        Ok(Daemon { files: Files::new(Arc::clone(&srm)), srm, packing, open: Default::default() })
     }
 
     pub fn start_target(&self) -> io::Result<Arc<Target>> {

@@ -60,6 +60,7 @@ impl Tamper {
             Some(Bug::FalseCoherent) if record.op == Op::Mark(Mark::Incoherent) && record.seq.get() > 1 => {
                 record.op = Op::Mark(Mark::Barrier);
             }
+            Some(Bug::LooseBeside) if record.seq.get() > u64::from(record.beside) + 1 => record.beside += 1,
             Some(Bug::EarlyCoherent) => {
                 let first = std::mem::replace(&mut self.begins, record.op == Op::Mark(Mark::Incoherent));
                 if first {

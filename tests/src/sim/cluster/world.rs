@@ -2,12 +2,12 @@
 //! passes, a target that is blocked and ends of daemons lie within each other as they do on threads.
 
 use super::bug::Bug;
+use super::counts::Counts;
 use super::history::{Checked, Checker, History, Told};
 use super::life::Disk;
 use super::machine::{Sim, index};
 use super::net::Net;
 use super::schedule::{Event, Loss, Plan, Side};
-use super::search::Counts;
 use super::side::{Daemon, Kept, Places};
 use super::snapshot::Snapshot;
 use super::tamper::Tamper;
@@ -151,6 +151,7 @@ impl World {
             Event::Back => self.back(),
             Event::Down(part) => self.down(part, false),
             Event::Sync => self.sync(),
+            Event::EndSync(which) => _ = self.end_sync(which),
             Event::Turn => self.turn(),
             // It could wait for what the target comes to only once this returns.
             Event::Pass if self.frames[1].get() > 0 => {}
