@@ -48,6 +48,8 @@ pub struct Rest<H> {
     pub names: Vec<(H, Name, There)>,
     /// Directories that the target has in the right place, and whose whole content is to be looked at.
     pub folded: Vec<H>,
+    /// What changed of files was forgotten with their names in marked directories, wherever those are now: for [`super::Pass::doubts`].
+    pub doubts: bool,
     /// Nodes that the target has in the right place.
     pub files: Vec<(H, Dirt)>,
     /// Ids of files without a name that the target need not keep any more.
@@ -388,6 +390,7 @@ impl<H: Handle> Reshape<H> {
         let below = |dir: &H| dir.links().iter().any(|(above, _)| self.held.is_inside(above));
         let folded = self.held.folded.values().filter(|dir| alive(dir) && self.held.is_there(dir) && !below(dir));
         let mut folded: Vec<_> = folded.cloned().collect();
+        let doubts = !self.held.folded.is_empty();
         folded.sort_by_key(Handle::id);
         let mut names: Vec<_> = self
             .held
@@ -400,6 +403,6 @@ impl<H: Handle> Reshape<H> {
         let mut files: Vec<_> = self.held.files.into_values().collect();
         files.sort_by_key(|(node, _)| node.id());
         let linked = self.held.linked.into_values().collect();
-        (self.steps, Rest { names, folded, files, reaped: self.held.reaped, linked })
+        (self.steps, Rest { names, folded, doubts, files, reaped: self.held.reaped, linked })
     }
 }

@@ -176,7 +176,7 @@ fn add_rest(pass: &mut Pass<Arc<Node>>, rest: &Rest<Arc<Node>>) {
         pass.add(Work::Mend(Arc::clone(node), dirt.clone()));
     }
     // Of a file in them that is right by a name elsewhere nobody knows what changed: it is compared.
-    pass.doubts = !rest.folded.is_empty();
+    pass.doubts = rest.doubts;
     for dir in &rest.folded {
         pass.set_listing(dir);
     }

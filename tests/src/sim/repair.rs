@@ -27,7 +27,7 @@ impl Source {
                     for (dir, name, there) in &rest.names {
                         pass.add_name(dir, name, hint(*there));
                     }
-                    pass.doubts = !rest.folded.is_empty();
+                    pass.doubts = rest.doubts;
                     if !self.has(Bug::ForgetFolded) {
                         rest.folded.iter().for_each(|dir| pass.set_listing(dir));
                     }
