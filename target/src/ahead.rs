@@ -27,6 +27,8 @@ const QUICK: Duration = Duration::from_micros(100);
 /// What a file system says of its blocks is believed between these, in bytes: it may be how much to read at once.
 const MIN_BLOCK: u64 = 4 << 10;
 const MAX_BLOCK: u64 = 64 << 10;
+/// The most that is asked for at once, in bytes: a source says how much it copies.
+const MAX_ASK: u64 = 1 << 20;
 /// Files that a thread has open.
 const MAX_FILES: usize = 16;
 
@@ -170,7 +172,7 @@ impl File {
 
     /// Has a range read, as far as there is one, without waiting for it.
     fn ask(&self, offset: u64, len: u64) {
-        if let Some(len) = NonZeroU64::new(len.min(self.size.saturating_sub(offset))) {
+        if let Some(len) = NonZeroU64::new(len.min(MAX_ASK).min(self.size.saturating_sub(offset))) {
             // Advice: nothing depends on it.
             let _asked = fadvise(&self.fd, offset, Some(len), Advice::WillNeed);
         }
