@@ -2,6 +2,7 @@
 //! for while the applier is at those before them, so that it does not wait for one read after the other. Nothing is changed here, nothing waits for
 //! it, and no error is told: whoever applies the record meets it again.
 
+use crate::apply::MAX_ENTRIES;
 use crate::home::Home;
 use crate::queue::Queue;
 use crate::status::Facts;
@@ -10,7 +11,7 @@ use platform::sys::content::open_to_read;
 use platform::sys::resolve::open_beneath;
 use platform::sys::{attr, usage};
 use protocol::{At, NodeId, Op, Place, RelPath};
-use rustix::fs::{Advice, OFlags, fadvise};
+use rustix::fs::{Advice, AtFlags, Dir, OFlags, fadvise};
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -136,8 +137,11 @@ impl Files {
                 }
                 look_up(tree, to);
             }
-            // These read names, or wait for what was written; a mark changes nothing here.
-            Op::List { .. } | Op::Look { .. } | Op::Fsync { .. } | Op::Mark(_) | Op::Reap { .. } => {}
+            // What follows of a directory is of names that are known by then.
+            Op::List { path, after: None, .. } => drop(list(tree, path)),
+            Op::Look { path, name, .. } => drop(path.join(name).ok().and_then(|path| look_up(tree, &path))),
+            // What was written is waited for; a mark changes nothing here.
+            Op::List { .. } | Op::Fsync { .. } | Op::Mark(_) | Op::Reap { .. } => {}
             _ => drop(op.path().and_then(|path| look_up(tree, path))),
         }
     }
@@ -182,6 +186,17 @@ impl File {
 /// The directories on the way, the name, the inode.
 fn look_up(tree: BorrowedFd<'_>, path: &RelPath) -> Option<OwnedFd> {
     open_beneath(tree, path, OFlags::PATH).ok()
+}
+
+/// The names of a directory, and the inodes of as many as one page of them has.
+fn list(tree: BorrowedFd<'_>, path: &RelPath) -> Option<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOATIME;
+    let names = Dir::new(open_beneath(tree, path, flags).ok()?).ok()?;
+    let dir = look_up(tree, path)?;
+    for entry in names.take(MAX_ENTRIES).flatten() {
+        let _known = rustix::fs::statat(&dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+    }
+    Some(())
 }
 
 #[cfg(test)]
