@@ -1,7 +1,8 @@
 //! A target that has to wait for its disk reads ahead of what it applies (R16, C4).
 #![allow(clippy::unwrap_used)]
 
-use replfs_tests::rig::{Commit, Rig};
+use replfs_tests::disk::Disk;
+use replfs_tests::rig::{Commit, Rig, Setup};
 use replfs_tests::wait::PATIENCE;
 use rustix::fs::{Advice, fadvise};
 use std::fs::{self, File};
@@ -14,7 +15,12 @@ const BLOCKS: u64 = 1024;
 // claim: A285
 #[test]
 fn a_target_whose_disk_is_waited_for_reads_what_later_operations_need_and_stays_equal() {
-    let rig = Rig::start(Commit::Real);
+    let mut rig = Rig::bare(Commit::Real, Setup::default());
+    // Also where /tmp is in memory: what is read of this is read from a device.
+    let (disk, root) = (Disk::new(&rig, "disk", 64, &[]), rig.root());
+    disk.mount(&mut rig, &root);
+    rig.start_target();
+    rig.mount();
     let (path, replica) = (rig.mnt().join("file"), rig.replica().join("file"));
     fs::write(&path, vec![7; usize::try_from(BLOCK * BLOCKS).unwrap()]).unwrap();
     rig.settle();
