@@ -131,7 +131,7 @@ impl Scene {
             let file = self.rig.mnt().join("overflow");
             fs::write(&file, vec![1; 16 << 20]).with_context(|| format!("cannot write {}", file.display()))?;
             fs::remove_file(&file)?;
-            self.rig.wait_status("the backlog to overflow", |status| status.target().mirror_due);
+            self.rig.wait_status("the backlog to overflow", has_overflowed);
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Scene {
                 #[allow(clippy::cast_precision_loss)] // an estimate
                 let needed = status.backlog_bytes as f64 + case.kept_bytes as f64 * scale.max(1.0);
                 #[allow(clippy::cast_precision_loss)]
-                if status.target().mirror_due || needed > status.backlog_limit as f64 {
+                if has_overflowed(&status) || needed > status.backlog_limit as f64 {
                     self.rig.start_target();
                     self.enter()?;
                 }
@@ -187,8 +187,8 @@ impl Scene {
         let target = status.target();
         let is_as_named = match self.state {
             State::Bypassed => true,
-            State::Accumulating => target.state == "accumulating" && !target.mirror_due,
-            State::MirrorDue => target.mirror_due,
+            State::Accumulating => target.state == "accumulating" && !has_overflowed(&status),
+            State::MirrorDue => has_overflowed(&status),
             State::Attached(AskedCommit::Sync) => is_attached(&status) && !target.degraded,
             State::Attached(AskedCommit::Real) => is_attached(&status),
             State::Journal => {
@@ -232,6 +232,11 @@ impl Scene {
         drop(alive);
         result
     }
+}
+
+/// The queue was given up for what changed: that is remembered, or all is to be compared.
+fn has_overflowed(status: &Source) -> bool {
+    status.target().mirror_due || status.target().held.entries > 0
 }
 
 fn is_attached(status: &Source) -> bool {

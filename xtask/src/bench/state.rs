@@ -69,7 +69,7 @@ impl State {
         match self {
             Self::Bypassed => "no target configured: the FUSE layer alone",
             Self::Accumulating => "target stopped, everything kept in the backlog in memory (commit=real)",
-            Self::MirrorDue => "target stopped, backlog overflowed: nothing kept (commit=real)",
+            Self::MirrorDue => "target stopped, backlog overflowed: nothing queued, changes remembered (commit=real)",
             Self::Attached(AskedCommit::Sync) => "target on this machine, commit=sync",
             Self::Attached(AskedCommit::Real) => "target on this machine, commit=real",
             Self::Journal => {
