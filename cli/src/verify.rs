@@ -18,8 +18,9 @@ use std::time::Duration;
 /// Version of the JSON document; goes up when a field changes its meaning or goes.
 const VERSION: u32 = 1;
 
-/// How often the daemon is asked how far it is.
+/// How often the daemon is asked how far it is, and how soon at first.
 const PAUSE: Duration = Duration::from_millis(200);
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -63,6 +64,8 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
 /// Waits for the end of a verification.
 fn watch(daemon: &mut Daemon, number: u64) -> Result<VerifyStatus, Failure> {
     let mut display = Progress::new(std::io::stderr());
+    // One that is soon over is seen before the next begins.
+    let mut pause = FIRST_PAUSE;
     loop {
         let status = match daemon.client.ask(Request::Status)? {
             Response::Status { status } => match *status {
@@ -87,7 +90,8 @@ fn watch(daemon: &mut Daemon, number: u64) -> Result<VerifyStatus, Failure> {
                 return Err(Failure::new(Code::System, text));
             }
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(PAUSE);
     }
 }
 
