@@ -218,18 +218,16 @@ impl Home {
             && self.give_up_undo(facts, &fault.text).is_ok()
     }
 
-    /// Notes damage outside of any record, seen while `seq` was the last one.
+    /// Notes damage outside of any record, seen while `seq` was the last one: the disk has lost what was written to it.
     pub fn damaged(&self, seq: u64) -> io::Result<()> {
         self.book.lock().change(|state| {
             state.damage = state.damage.max(seq).max(1);
-            state.coherent = false;
-            state.power_lost = false;
+            (state.coherent, state.power_lost, state.lost) = (false, false, true);
         })
     }
 
-    /// The disk has lost what was written to it.
+    /// The same, seen by the record that is being applied: whether that is damage is found out with it.
     pub fn lost(&self) {
-        tracing::error!(name = %self.name, "the disk lost what was written");
         if let Err(e) = self.book.lock().change(|state| state.lost = true) {
             tracing::error!(name = %self.name, "cannot write the position: {}", crate::error::text(&e));
         }
@@ -252,7 +250,7 @@ impl Home {
     pub fn finish_syncs(&self) -> io::Result<()> {
         let Some(state) = self.state().filter(|state| state.syncing != 0) else { return Ok(()) };
         if let Err(error) = self.make_durable() {
-            tracing::error!(name = %self.name, "not durable: {}", error.text);
+            tracing::error!(name = %self.name, "the disk lost writes: {}", error.text);
             self.damaged(state.applied)?;
         }
         self.synced()
@@ -281,7 +279,6 @@ impl Home {
         if let Err(e) = machine::disk(Disk::TargetSync).and_then(|()| Ok(rustix::fs::syncfs(&self.tree)?)) {
             let text = crate::error::text(&e);
             *self.lost_writes.lock() = Some(text.clone());
-            self.lost();
             return Err(SyncError { text, first: true, applied: state.applied });
         }
         killpoint::pass(KillPoint::TargetSynced);

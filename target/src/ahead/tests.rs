@@ -1,3 +1,5 @@
+//! What is read ahead and what is not, of files that never were in memory. What becomes of it in a session is `tests/tests/ahead.rs`'s.
+
 use super::*;
 use crate::common::{at, create, incarnation, name, write};
 use crate::home::Directories;

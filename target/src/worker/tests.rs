@@ -80,6 +80,12 @@ impl Bench {
         self.worker.job.outbox.ack().applied.get()
     }
 
+    /// The number of the damage, and whether the disk has lost what may still be in memory.
+    fn damage(&self) -> (u64, bool) {
+        let state = self.worker.job.home.state().unwrap();
+        (state.damage, state.lost)
+    }
+
     fn other(&self) -> Vec<u8> {
         std::fs::read(self.dir.path().join("tree/other")).unwrap()
     }
@@ -110,7 +116,7 @@ fn a_sync_that_fails_is_damage_and_told_before_it_is_acknowledged() {
     bench.say.send(Err(Errno::IO)).unwrap();
     let behind = bench.next(0, write(at(3, "other"), 0));
     bench.apply(&behind, b"behind").unwrap();
-    assert_eq!(bench.worker.job.home.state().unwrap().damage, 3);
+    assert_eq!(bench.damage(), (3, true));
     let (messages, ack, _) = bench.worker.job.outbox.gather();
     let told = messages.iter().find_map(|message| if let Message::Trouble(told) = message { Some(told) } else { None });
     let told = told.unwrap();
@@ -118,6 +124,23 @@ fn a_sync_that_fails_is_damage_and_told_before_it_is_acknowledged() {
     assert!(told.text.contains("the disk lost what was written"), "{}", told.text);
     assert_eq!(ack.applied.get(), 4);
     bench.worker.end();
+}
+
+#[test]
+fn what_a_disk_lost_at_the_end_of_a_session_is_known_until_a_repair_is_through() {
+    let mut bench = Bench::with_sync_under_way();
+    bench.say.send(Err(Errno::IO)).unwrap();
+    bench.worker.end();
+    assert_eq!(bench.damage(), (3, true));
+    // A new run of numbers knows nothing of the replica, but that.
+    bench.worker.job.home.start(incarnation(2), 4).unwrap();
+    assert_eq!(bench.damage(), (0, true));
+    for mark in [Mark::Incoherent, Mark::Coherent] {
+        assert!(bench.damage().1, "until {mark:?} is applied");
+        let mark = bench.next(0, Op::Mark(mark));
+        bench.apply(&mark, b"").unwrap();
+    }
+    assert_eq!(bench.damage(), (0, false));
 }
 
 #[test]

@@ -38,7 +38,6 @@ impl Worker {
     /// What a sync beside other records could not make durable is lost, and to be repaired.
     pub(super) fn sync_failed(&mut self, failed: &Failed) -> Flow {
         let Failed { record, error } = failed;
-        self.job.home.lost();
         let left = Left::Damage(Fault::lost(*error).text);
         if let Some(seq) = self.leave(record, left) {
             self.insist(record, false, |worker| Ok(worker.job.home.damaged(seq)?))?.ok();
