@@ -26,11 +26,13 @@ fn a_target_whose_disk_is_waited_for_reads_what_later_operations_need_and_stays_
     rig.settle();
     let file = File::options().write(true).open(&path).unwrap();
     let begun = Instant::now();
-    // How long a read takes is the disk's matter: some round has one that is worth it.
+    // How long a read takes is the disk's matter; one that belongs to a large write takes long enough on any. What waits behind that is another.
+    let large = vec![9; (1 << 20) - 8192];
     for round in 0_u32.. {
         let cold = File::open(&replica).unwrap();
         cold.sync_all().unwrap();
         fadvise(&cold, 0, None, Advice::DontNeed).unwrap();
+        file.write_all_at(&large, 100).unwrap();
         for block in 0..BLOCKS {
             // Here and there, as an application would: what lies behind each other the kernel reads by itself.
             let place = (block * 397) % BLOCKS * BLOCK + 100;
