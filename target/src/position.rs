@@ -212,6 +212,20 @@ mod tests {
         state
     }
 
+    /// As a program of before `State::lost` wrote it: later ones read it.
+    const SAMPLE: &[u8; FILE_BYTES] = include_bytes!("position/sample-v1");
+
+    #[test]
+    fn what_an_earlier_program_wrote_is_read() {
+        let slots = SLOT_AT.map(|at| State::decode(SAMPLE[usize::try_from(at).unwrap()..].first_chunk().unwrap()));
+        let boot = Boot(0x4c78_48a3_ab25_449b_1945_f2cc_e2b3_6632_u128.to_be_bytes());
+        let incarnation = Incarnation::from_bytes(0x8ec2_4037_7b67_53bb_886b_5480_e7c6_8ff5_u128.to_be_bytes());
+        let of = |applied| State { coherent: true, ..State::start(boot, incarnation, applied) };
+        assert_eq!(slots, [Some((20, of(13))), Some((19, of(12)))]);
+        // What it did not know it left zero; all else is where it was.
+        assert_eq!(of(13).encode(20), SAMPLE[..SLOT_BYTES]);
+    }
+
     #[test]
     fn the_newest_whole_slot_counts_whatever_byte_of_the_other_is_torn() {
         let dir = tempfile::tempdir().unwrap();
