@@ -12,8 +12,6 @@ use tokio::sync::Notify;
 /// Payload bytes and records that may wait. One record is let in whatever its size.
 const MAX_BYTES: usize = 8 << 20;
 const MAX_ITEMS: usize = 8192;
-/// Records that are looked at before it is their turn: more would be out of memory again by then.
-const MAX_AHEAD: usize = 256;
 /// What a record costs beside what it holds, at the least.
 const ITEM_BYTES: usize = 512;
 /// What an attribute costs beside its name and value.
@@ -52,19 +50,7 @@ struct Inner {
     bytes: usize,
     /// Nothing comes after what is here.
     finished: bool,
-    ahead: Ahead,
-}
-
-/// What is looked at before it is its turn.
-#[derive(Debug, Default)]
-struct Ahead {
-    /// Of the items that wait, so many, from the first on, were looked at.
-    looked: usize,
-    /// So many more are worth it.
-    worth: usize,
-    /// Who waits for one to look at.
-    waiting: usize,
-    over: bool,
+    ahead: ahead::Ahead,
 }
 
 /// See the module.
@@ -79,18 +65,6 @@ pub(crate) struct Queue {
     room: Notify,
     cancelled: AtomicBool,
     cancel: Notify,
-}
-
-impl Inner {
-    /// Whether there is a record to look at ahead.
-    fn is_worth_a_look(&self) -> bool {
-        let Ahead { looked, worth, over, .. } = self.ahead;
-        !over && worth > 0 && looked < MAX_AHEAD.min(self.items.len())
-    }
-
-    fn needs_a_looker(&self) -> bool {
-        self.ahead.waiting > 0 && self.is_worth_a_look()
-    }
 }
 
 fn cost(item: &Item) -> usize {
@@ -189,44 +163,6 @@ impl Queue {
         inner.items.iter().take(most).filter_map(op).collect()
     }
 
-    /// So many of the records to come are worth a look ahead.
-    pub fn look_ahead(&self, records: usize) {
-        self.inner.lock().ahead.worth = records;
-        self.looking.notify_all();
-    }
-
-    /// The next record to look at ahead, with the bytes of its payload, if there is one.
-    pub fn next_ahead(&self) -> Option<(Op, u64)> {
-        let mut inner = self.inner.lock();
-        while inner.is_worth_a_look() {
-            let next = inner.ahead.looked;
-            inner.ahead.looked += 1;
-            if let Item::Record { record, payload, .. } = &inner.items[next] {
-                let found = (record.op.clone(), payload.len() as u64);
-                inner.ahead.worth -= 1;
-                return Some(found);
-            }
-        }
-        None
-    }
-
-    /// Waits until there is one to look at ahead. `false`: nothing is looked at any more.
-    pub fn wait_ahead(&self) -> bool {
-        let mut inner = self.inner.lock();
-        while !inner.ahead.over && !inner.is_worth_a_look() {
-            inner.ahead.waiting += 1;
-            self.looking.wait(&mut inner);
-            inner.ahead.waiting -= 1;
-        }
-        !inner.ahead.over
-    }
-
-    /// Nothing is looked at ahead any more.
-    pub fn end_ahead(&self) {
-        self.inner.lock().ahead.over = true;
-        self.looking.notify_all();
-    }
-
     /// Lets `time` pass, less when the session ends. Answers whether it goes on.
     pub fn pause(&self, time: Duration) -> bool {
         if machine::wait(time, false) {
@@ -292,6 +228,7 @@ impl Queue {
     }
 }
 
+mod ahead;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -300,7 +237,7 @@ mod tests {
     use protocol::{Mark, Op, Phase, SeqNo};
     use std::sync::Arc;
 
-    fn item(bytes: usize) -> Item {
+    pub(super) fn item(bytes: usize) -> Item {
         let record = Record {
             seq: SeqNo::new(1),
             stamp: 0,
@@ -337,27 +274,5 @@ mod tests {
         queue.finish();
         assert!(matches!(queue.pop(Duration::ZERO), Popped::Item(_, false)));
         assert!(matches!(queue.pop(Duration::ZERO), Popped::Ended));
-    }
-
-    #[tokio::test]
-    async fn records_are_looked_at_once_each_and_only_where_it_is_worth_it() {
-        let queue = Queue::default();
-        for _ in 0..MAX_AHEAD + 3 {
-            queue.push(item(1)).await;
-        }
-        assert!(queue.next_ahead().is_none());
-        queue.look_ahead(2);
-        assert!(queue.next_ahead().is_some() && queue.next_ahead().is_some() && queue.next_ahead().is_none());
-        // The applier has passed one of those and two more.
-        queue.look_ahead(usize::MAX);
-        for _ in 0..3 {
-            assert!(matches!(queue.pop(Duration::ZERO), Popped::Item(_, true)));
-        }
-        assert_eq!(std::iter::from_fn(|| queue.next_ahead()).count(), MAX_AHEAD);
-        assert!(matches!(queue.pop(Duration::ZERO), Popped::Item(_, true)));
-        queue.push(Item::Bye).await;
-        assert!(queue.wait_ahead() && queue.next_ahead().is_none(), "there is nothing to look at in a goodbye");
-        queue.end_ahead();
-        assert!(!queue.wait_ahead() && queue.next_ahead().is_none());
     }
 }
