@@ -301,7 +301,7 @@ pub struct Entry {
     pub attrs: Attrs,
     /// Size in bytes of a regular file, else zero.
     pub size: u64,
-    /// Allocated blocks of 512 bytes of a regular file, else zero.
+    /// Allocated blocks of 512 bytes of a regular file's content (not of its extended attributes, as far as that can be told), else zero.
     pub blocks: u64,
     /// Names that the inode has.
     pub links: u64,

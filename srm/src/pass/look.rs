@@ -505,7 +505,7 @@ impl Srm {
             return Ok(if attributes { Verdict::Same } else { Verdict::Attributes { fresh: false } });
         }
         let size = mine.stat.st_size.cast_unsigned();
-        let alike = theirs.size == size && theirs.blocks == mine.stat.st_blocks.cast_unsigned();
+        let alike = theirs.size == size && theirs.blocks == attr::content_blocks(&mine.stat, !mine.xattrs.is_empty());
         let content = alike
             && if suspect {
                 size == 0 || theirs.content.is_some() && theirs.content == self.content_digest(names, node, size)

@@ -167,19 +167,17 @@ fn described(
     keeps: bool,
     suspects: impl FnOnce(Time) -> bool,
 ) -> Entry {
-    let own_block = keeps && kept::has_own_block(stat, &xattrs);
+    let blocks = attr::content_blocks(stat, !xattrs.is_empty());
     let (xattrs, kept) = if keeps { kept::shown(xattrs, attr::perm(stat)) } else { (xattrs, None) };
     let truth = Truth::of(stat, kept.as_ref());
     let kind = truth.special.unwrap_or(kind);
     let is_file = kind == NodeKind::File;
-    // The kernel shows no negative sizes or blocks.
-    let only_file = |n: i64| if is_file { u64::try_from(n).unwrap_or(0) } else { 0 };
     Entry {
         name: name.clone(),
         attrs: Attrs { mode: truth.mode, owner: truth.owner, mtime: attr::mtime(stat) },
-        size: only_file(stat.st_size),
+        size: if is_file { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 },
         // What stands for something else has no blocks that are told.
-        blocks: only_file(stat.st_blocks).saturating_sub(if own_block { kept::OWN_BLOCK } else { 0 }),
+        blocks: if is_file { blocks } else { 0 },
         links: stat.st_nlink,
         inode: stat.st_ino,
         xattrs: xattr::digest(&xattrs),

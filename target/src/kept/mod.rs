@@ -165,31 +165,6 @@ pub(crate) fn shown(pairs: Vec<Pair>, here: u32) -> (Vec<Pair>, Option<Kept>) {
     (out, kept)
 }
 
-/// Units of 512 bytes that a block of attributes takes.
-pub(crate) const OWN_BLOCK: u64 = 8;
-
-/// Whether a file has a block more than on the source, because what is kept of it does not fit its inode: ext4 has room for this much there. Of sparse files that
-/// cannot be told; they are compared by content.
-pub(crate) fn has_own_block(stat: &Stat, pairs: &[Pair]) -> bool {
-    const ROOM: usize = 88;
-    let cost = |name: &[u8], value: &[u8]| {
-        16 + name.len().saturating_sub(5).next_multiple_of(4) + value.len().next_multiple_of(4)
-    };
-    let (mut here, mut there) = (0, 0);
-    for (name, value) in pairs {
-        here += cost(name, value);
-        if name != STAT {
-            there += cost(plain(name).unwrap_or(name), value);
-        }
-    }
-    let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
-    let full = u64::try_from(stat.st_size).unwrap_or(0).div_ceil(4096) * OWN_BLOCK;
-    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        && here > ROOM
-        && there <= ROOM
-        && blocks == full + OWN_BLOCK
-}
-
 /// The entries of an ACL that are the node's permissions become those of `mode`.
 fn acl_of(value: &mut [u8], mode: u32) {
     const HEADER: usize = 4;
