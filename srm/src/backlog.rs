@@ -11,8 +11,9 @@ use std::io;
 /// What one frame costs in memory beyond its bytes.
 const FRAME_OVERHEAD_BYTES: u64 = 96;
 
-/// Frames that are kept in memory where a journal has them too, in bytes; at least what may be in flight.
-const KEPT_BYTES: u64 = 16 << 20;
+/// Frames that are kept in memory where a journal has them too, in bytes; at least what may be in flight. What is beyond it is read back, until all of that is sent: a thirteenth of
+/// what a source spends on a stream of large writes (docs/decisions/0032).
+const KEPT_BYTES: u64 = 64 << 20;
 
 /// Frames that are read back at once, in bytes.
 const READ_BYTES: u64 = 1 << 20;
@@ -461,7 +462,7 @@ mod tests {
     #[test]
     fn more_than_memory_keeps_is_read_back_in_order_also_by_the_next_daemon() {
         let dir = tempfile::tempdir().unwrap();
-        let (store, _) = journal(dir.path(), 64 << 20);
+        let (store, _) = journal(dir.path(), 4 * KEPT_BYTES);
         let mut backlog = Backlog::journaled(store, false, 0).unwrap();
         backlog.begin(Incarnation::from_bytes([7; 16])).unwrap();
         let payload = 100_000;
@@ -483,7 +484,7 @@ mod tests {
         let bytes = backlog.bytes();
         drop(backlog);
         // As after a kill.
-        let (store, found) = journal(dir.path(), 64 << 20);
+        let (store, found) = journal(dir.path(), 4 * KEPT_BYTES);
         assert_eq!((found.next, found.damage), (SeqNo::new(n + 1), vec![]));
         let mut backlog = Backlog::journaled(store, true, 0).unwrap();
         assert!(backlog.oldest() <= SeqNo::new(sent + 1));
