@@ -11,9 +11,12 @@ use std::io;
 /// What one frame costs in memory beyond its bytes.
 const FRAME_OVERHEAD_BYTES: u64 = 96;
 
-/// Frames that are kept in memory where a journal has them too, in bytes; at least what may be in flight. What is beyond it is read back, until all of that is sent: a thirteenth of
-/// what a source spends on a stream of large writes (docs/decisions/0032).
+/// Frames that are kept in memory where a journal has them too, in bytes, while a target takes them; at least what may be in flight. What is beyond it is read back, until all of that
+/// is sent: a thirteenth of what a source spends on a stream of large writes (docs/decisions/0032).
 const KEPT_BYTES: u64 = 64 << 20;
+
+/// The same while none does: memory that is used for the first time costs a write more than what is used again and again.
+const KEPT_IDLE_BYTES: u64 = 16 << 20;
 
 /// Frames that are read back at once, in bytes.
 const READ_BYTES: u64 = 1 << 20;
@@ -53,6 +56,8 @@ pub struct Backlog {
     /// The newest number that was ever handed out to be sent, by an earlier daemon perhaps.
     sent: SeqNo,
     in_flight_bytes: u64,
+    /// Something was taken to be sent since the connection was last lost.
+    is_taken: bool,
     store: Option<Store>,
 }
 
@@ -112,6 +117,7 @@ impl Backlog {
             cursor: first,
             sent: SeqNo::ZERO,
             in_flight_bytes: 0,
+            is_taken: false,
             store: None,
         }
     }
@@ -181,7 +187,8 @@ impl Backlog {
                 })?;
                 killpoint::pass(KillPoint::Journaled);
                 // What is sent next must be read without a gap.
-                keeps = self.loaded() == seq && self.kept_bytes + cost <= KEPT_BYTES;
+                let most = if self.is_taken { KEPT_BYTES } else { KEPT_IDLE_BYTES };
+                keeps = self.loaded() == seq && self.kept_bytes + cost <= most;
             }
             None if self.bytes + cost > self.limit_bytes => return Err(Full::Bound),
             None => {}
@@ -268,9 +275,15 @@ impl Backlog {
             return Ok(None);
         }
         self.in_flight_bytes += cost(&queued.frame);
+        self.is_taken = true;
         self.sent = self.sent.max(self.cursor);
         self.cursor = self.cursor.next();
         Ok(Some(queued.frame.clone()))
+    }
+
+    /// There is no connection any more that takes anything.
+    pub fn lost(&mut self) {
+        self.is_taken = false;
     }
 
     /// Reads back what comes after the frames in memory.
@@ -467,12 +480,24 @@ mod tests {
         backlog.begin(Incarnation::from_bytes([7; 16])).unwrap();
         let payload = 100_000;
         let n = 2 * KEPT_BYTES / payload as u64;
-        for seq in 1..=n {
-            backlog.push(draft(payload), seq, false).unwrap();
-        }
-        assert!(backlog.kept_bytes <= KEPT_BYTES && backlog.bytes() > KEPT_BYTES);
         let window = Window { bytes: 1 << 20, operations: 100 };
         let mut sent = 0;
+        for seq in 1..=n / 4 {
+            backlog.push(draft(payload), seq, false).unwrap();
+        }
+        assert!(backlog.kept_bytes <= KEPT_IDLE_BYTES && backlog.bytes() > KEPT_IDLE_BYTES, "nothing takes it");
+        while backlog.cursor < backlog.next {
+            while backlog.take(window).unwrap().is_some() {
+                sent += 1;
+            }
+            backlog.acknowledge(SeqNo::new(sent)).unwrap();
+        }
+        for seq in n / 4 + 1..=n {
+            backlog.push(draft(payload), seq, false).unwrap();
+        }
+        assert!(
+            backlog.kept_bytes <= KEPT_BYTES && backlog.kept_bytes > KEPT_BYTES / 2 && backlog.bytes() > KEPT_BYTES
+        );
         while sent < n / 2 {
             while let Some(frame) = backlog.take(window).unwrap() {
                 sent += 1;

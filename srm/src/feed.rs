@@ -404,6 +404,7 @@ impl Srm {
         }
         core.last_error = Some(reason);
         (core.blocked, core.halted) = (None, None);
+        core.backlog.lost();
         drop(core);
         self.lanes.link(false);
         self.changed.notify_all();

@@ -237,8 +237,8 @@ mod tests {
         let before = Run::of(&report.json().unwrap()).unwrap();
         report.rows[0] = row("sync-4k", vec![(10.0, 2.0); 3]);
         let now = Run::of(&report.json().unwrap()).unwrap();
-        assert!(now.since(&before)[0].is_slower());
-        assert!(!before.since(&now)[0].is_slower());
+        assert!(now.since(&before)[0].is_slower(None));
+        assert!(!before.since(&now)[0].is_slower(None));
         assert_eq!(report.missed(), (1, 1));
         assert!(report.markdown().contains("| sync-4k |"));
     }
