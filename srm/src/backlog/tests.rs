@@ -92,9 +92,7 @@ fn more_than_memory_keeps_is_read_back_in_order_also_by_the_next_daemon() {
     for seq in n / 4 + 1..=n {
         backlog.push(draft(payload), seq, false).unwrap();
     }
-    assert!(
-        backlog.kept_bytes <= KEPT_BYTES && backlog.kept_bytes > KEPT_BYTES / 2 && backlog.bytes() > KEPT_BYTES
-    );
+    assert!(backlog.kept_bytes <= KEPT_BYTES && backlog.kept_bytes > KEPT_BYTES / 2 && backlog.bytes() > KEPT_BYTES);
     while sent < n / 2 {
         while let Some(frame) = backlog.take(window).unwrap() {
             sent += 1;
