@@ -121,8 +121,8 @@ impl History {
     pub fn target_is(&mut self, coherent: bool, tree: &Snapshot) -> Checked {
         let found = self.states.iter().rposition(|state| state == tree);
         // One that is ahead, by a proposal, still has what it had. One that has just lost its coherence, because its disk failed, may have acknowledged before:
-        // what it shows is there.
-        self.latest = if coherent { found.max(self.latest) } else { found };
+        // what it shows is there. Where it passed a record over and went on, it shows no state and has what it had; the source may not have heard of it.
+        self.latest = if coherent { found.max(self.latest) } else { found.or(self.latest) };
         // In `remote` it is ahead by what is proposed.
         if !coherent || self.mode == CommitMode::Remote {
             return Ok(());
@@ -136,6 +136,11 @@ impl History {
             |back| format!("it shows state {back} after state {}", self.shown),
         );
         Err((Checker::Prefix, format!("a coherent target shows what the source did not, or not since: {text}")))
+    }
+
+    /// The target's machine has lost power: what it showed may be gone.
+    pub fn target_goes_back(&mut self) {
+        self.latest = None;
     }
 
     /// An application was told this.

@@ -155,6 +155,7 @@ impl World {
     pub(super) fn restart_target(&self, loss: Option<Loss>) {
         let position = self.places.meta().join("position");
         if let Some(loss) = loss.filter(|_| self.places.replica().exists()) {
+            self.history.borrow_mut().target_goes_back();
             let now = self.host(Snapshot::of(&self.places.replica()));
             let mut disk = self.disks[1].borrow_mut();
             // Before anything was made durable nothing is there.
