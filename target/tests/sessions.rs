@@ -13,6 +13,7 @@ use protocol::{
 use replfs_target::{ErrorKind, TargetError};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
@@ -95,7 +96,7 @@ async fn one_daemon_has_a_root_and_a_copied_root_is_noticed() {
     let Rig { dir, target } = rig;
     drop(target);
     fs::rename(dir.path().join("root"), dir.path().join("old")).unwrap();
-    let status = std::process::Command::new("cp").arg("-a").args(["old", "root"]).current_dir(dir.path()).status();
+    let status = start(Command::new("cp").arg("-a").args(["old", "root"]).current_dir(dir.path())).wait();
     assert!(status.unwrap().success());
     let error = open(dir.path()).unwrap_err();
     assert_eq!(error.kind().exit_code(), 45, "{error}");

@@ -490,9 +490,10 @@ struct Small(std::path::PathBuf);
 impl Small {
     fn at(path: &Path) -> Self {
         fs::create_dir(path).unwrap();
-        let done =
-            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "none"]).arg(path).status();
-        assert!(done.unwrap().success(), "a tmpfs of 8 MiB at {}", path.display());
+        // No program is started for it: see `start`.
+        let none = rustix::mount::MountFlags::empty();
+        let done = rustix::mount::mount("none", path, "tmpfs", none, Some(c"size=8m"));
+        assert_eq!(done, Ok(()), "a tmpfs of 8 MiB at {}", path.display());
         Self(path.to_owned())
     }
 }

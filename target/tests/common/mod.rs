@@ -23,7 +23,8 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::Command;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
@@ -98,7 +99,17 @@ impl Rig {
     }
 }
 
+/// Held while a program is started.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Starts a program. Until it is another program it has all descriptors of this one, and with them the locks of the ROOTs that other tests have open.
+pub fn start(command: &mut Command) -> std::process::Child {
+    let _nobody_opens = STARTING.write();
+    command.spawn().unwrap()
+}
+
 pub fn open(dir: &Path) -> Result<Arc<Target>, TargetError> {
+    let _nobody_starts = STARTING.read();
     Target::open(TargetConfig { root: dir.join("root"), software: "test".to_owned(), limits: Limits::default() })
 }
 
