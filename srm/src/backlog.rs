@@ -12,7 +12,7 @@ use std::io;
 const FRAME_OVERHEAD_BYTES: u64 = 96;
 
 /// Frames that are kept in memory where a journal has them too, in bytes, while a target takes them; at least what may be in flight. What is beyond it is read back, until all of that
-/// is sent: a thirteenth of what a source spends on a stream of large writes (docs/decisions/0032).
+/// is sent: an eighth of what a source spends on a stream of large writes (docs/decisions/0032).
 const KEPT_BYTES: u64 = 64 << 20;
 
 /// The same while none does: memory that is used for the first time costs a write more than what is used again and again.

@@ -507,7 +507,9 @@ impl Drop for Small {
 // claim: A202
 #[tokio::test]
 async fn without_room_the_undo_log_is_given_up_and_the_catch_up_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
+    // Is removed after what is mounted in it.
+    let around = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir_in(around.path()).unwrap();
     let _small = Small::at(&dir.path().join("root"));
     let target = open(dir.path()).unwrap();
     let rig = Rig { dir, target };

@@ -118,6 +118,13 @@ fn more_than_memory_keeps_is_read_back_in_order_also_by_the_next_daemon() {
         backlog.acknowledge(SeqNo::new(sent)).unwrap();
     }
     assert_eq!((sent, backlog.bytes(), backlog.kept_bytes), (n, 0, 0));
+    backlog.lost();
+    for seq in 0..n / 4 {
+        backlog.push(draft(payload), seq, false).unwrap();
+    }
+    assert!(backlog.kept_bytes <= KEPT_IDLE_BYTES && backlog.bytes() > KEPT_IDLE_BYTES, "nothing takes it any more");
+    backlog.clear();
+    let n = n + n / 4;
     assert_eq!(backlog.push(draft(1), 1, false).unwrap(), SeqNo::new(n + 1));
     assert!(backlog.take(window).unwrap().is_some());
 }

@@ -505,7 +505,10 @@ impl Srm {
             return Ok(if attributes { Verdict::Same } else { Verdict::Attributes { fresh: false } });
         }
         let size = mine.stat.st_size.cast_unsigned();
-        let alike = theirs.size == size && theirs.blocks == attr::content_blocks(&mine.stat, !mine.xattrs.is_empty());
+        // A target that keeps attributes tells no block of them.
+        let blocks =
+            [attr::content_blocks(&mine.stat, false), attr::content_blocks(&mine.stat, !mine.xattrs.is_empty())];
+        let alike = theirs.size == size && blocks.contains(&theirs.blocks);
         let content = alike
             && if suspect {
                 size == 0 || theirs.content.is_some() && theirs.content == self.content_digest(names, node, size)

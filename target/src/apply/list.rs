@@ -167,7 +167,8 @@ fn described(
     keeps: bool,
     suspects: impl FnOnce(Time) -> bool,
 ) -> Entry {
-    let blocks = attr::content_blocks(stat, !xattrs.is_empty());
+    // What is kept may have a block that the source's attributes have not; of others all blocks are told, reserved ones included.
+    let blocks = attr::content_blocks(stat, keeps && !xattrs.is_empty());
     let (xattrs, kept) = if keeps { kept::shown(xattrs, attr::perm(stat)) } else { (xattrs, None) };
     let truth = Truth::of(stat, kept.as_ref());
     let kind = truth.special.unwrap_or(kind);
