@@ -5,7 +5,6 @@ use crate::packing::Packing;
 use protocol::{Features, Frame};
 use std::io;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
 
 /// See the module.
 pub(crate) struct Sending {
@@ -27,9 +26,8 @@ impl Sending {
         self.loader.push(frame, outlet).await
     }
 
-    /// What was added leaves.
-    pub async fn leave(&mut self, outlet: &mut (dyn Outlet + '_)) -> io::Result<()> {
-        self.loader.write(&mut *outlet).await?;
-        outlet.flush().await
+    /// What was added is handed over, and leaves with the next flush.
+    pub async fn load(&mut self, outlet: &mut (dyn Outlet + '_)) -> io::Result<()> {
+        self.loader.write(outlet).await
     }
 }

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -232,9 +232,9 @@ impl Sender<'_> {
     }
 
     async fn send_all(&self, mut sending: Sending, mut writer: &mut (dyn Outlet + '_)) -> std::io::Result<End> {
-        let (mut said_bye, mut overdue) = (false, false);
+        let (mut said_bye, mut overdue, mut leaves) = (false, false, false);
         loop {
-            let gathers = !overdue && self.feed.gathers();
+            let gathers = !std::mem::take(&mut overdue) && self.feed.gathers();
             if !gathers {
                 while let Some(frame) = match self.feed.next_frame(self.generation) {
                     Err(Again) => return Ok(End::Again),
@@ -242,7 +242,17 @@ impl Sender<'_> {
                 } {
                     sending.push(frame, &mut *writer).await?;
                 }
-                sending.leave(&mut *writer).await?;
+                sending.load(&mut *writer).await?;
+                leaves = true;
+            }
+            if leaves {
+                // What is packed takes its time, and more may come meanwhile.
+                tokio::select! {
+                    biased;
+                    left = writer.flush() => left?,
+                    () = self.wake.notified() => continue,
+                }
+                leaves = false;
                 killpoint::pass(KillPoint::Sent);
             }
             if !said_bye && self.feed.wants_bye() {

@@ -94,7 +94,8 @@ impl Stepped {
             for frame in frames {
                 sending.push(frame, &mut *writer).await?;
             }
-            sending.leave(&mut *writer).await
+            sending.load(&mut *writer).await?;
+            writer.flush().await
         });
         drop(writer);
         self.take()

@@ -1,4 +1,4 @@
-//! How many threads take requests, and how many receive (C4).
+//! How many threads take requests, how many pack, and how many receive (C4).
 #![allow(clippy::unwrap_used)]
 
 use replfs_tests::rig::{Commit, Rig, Setup};
@@ -32,10 +32,38 @@ fn there_are_as_many_threads_as_are_asked_for() {
 
 // claim: A284
 #[test]
+fn what_takes_long_is_packed_by_as_many_threads_as_are_asked_for() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for (asked, packs) in [(None, cores.min(8)), (Some("1"), 1), (Some("3"), 3)] {
+        let mut words = vec!["--compress", "zstd:12"];
+        words.extend(asked.iter().flat_map(|number| ["--packers", number]));
+        let mut rig = Rig::prepare(Commit::Real, Setup::default().option(&words));
+        rig.mount();
+        until_threads(rig.source_pid(), "packer", 0);
+        let text: String = (0..1 << 20).map(|n| format!("{n} and on\n")).collect();
+        fs::write(rig.mnt().join("file"), &text).unwrap();
+        until_threads(rig.source_pid(), "packer", packs);
+        rig.settle();
+        until_threads(rig.source_pid(), "packer", packs);
+        let target = rig.status().target().clone();
+        assert!(target.packed_bytes < text.len() as u64 / 2, "{target:?}");
+        rig.finish();
+    }
+}
+
+// claim: A284
+#[test]
 fn numbers_that_are_none_of_threads_are_refused() {
     let mut rig = Rig::prepare(Commit::Sync, Setup::default());
-    for number in ["0", "1", "257", "many"] {
-        let refused = rig.try_mount(&["--threads", number]);
-        assert!(refused.code == 1 && refused.stderr.contains("--threads"), "{refused:?}");
+    for (word, number) in [
+        ("--threads", "0"),
+        ("--threads", "1"),
+        ("--threads", "257"),
+        ("--threads", "many"),
+        ("--packers", "0"),
+        ("--packers", "65"),
+    ] {
+        let refused = rig.try_mount(&[word, number]);
+        assert!(refused.code == 1 && refused.stderr.contains(word), "{refused:?}");
     }
 }

@@ -16,12 +16,13 @@ use crate::reach::{self, Trust};
 use crate::state::Places;
 use platform::awake::LowLatency;
 use protocol::Name;
-use scm::packing::Packing;
+use scm::packing::{Packers, Packing};
 use scm::path::{MOST_PATHS, Path};
 use srm::sending::Rule;
 use srm::set::Set;
 use srm::status::{CacheMode, NearBounds};
 use srm::{Commit, JournalConfig};
+use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -145,7 +146,10 @@ pub(super) fn prepare(args: &MountArgs, flags: MountFlags) -> Result<SourcePlan,
         _ => return Err(Failure::usage("a limit is for a target on the network; leave --limit out")),
     };
     let packing = match resolved.target {
-        TargetPlace::Remote { .. } => Some(Packing::new(replication.compress)),
+        TargetPlace::Remote { .. } => {
+            let most = replication.packers.and_then(|most| NonZeroUsize::new(most.into()));
+            Some(Packing::new(replication.compress, Some(Packers::new(most))))
+        }
         _ => None,
     };
     let paths = paths(&replication.path, &resolved.target)?;

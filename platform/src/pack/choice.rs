@@ -210,8 +210,9 @@ impl Choice {
         best.0
     }
 
-    /// What came of packing. Where it is not what the probe said, that holds from now on.
-    pub(super) fn packed(&mut self, method: Method, raw: usize, packed: usize, took: Duration) {
+    /// What came of packing so many bytes: how many they are now, and what of that time the stream spent on them. Where it is not what the probe said, that holds
+    /// from now on.
+    pub fn packed(&mut self, method: Method, raw: usize, packed: usize, took: Duration) {
         self.lately.add(raw, packed, took);
         if self.lately.raw < WINDOW_BYTES {
             return;

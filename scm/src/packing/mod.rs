@@ -1,8 +1,10 @@
 //! Packing what is sent (C3): what a mount wants, whether its target takes blocks and short fronts, and what became of it. When it pays and by what is
-//! [`platform::pack`]'s.
+//! [`platform::pack`]'s; `packers` has the threads.
 
+mod packers;
 mod writer;
 
+pub use packers::Packers;
 pub use writer::Goodput;
 pub(crate) use writer::writer;
 
@@ -21,6 +23,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Debug)]
 pub struct Packing {
     mode: Mode,
+    /// Threads that pack what takes long; without them each stream packs what it sends itself.
+    packers: Option<Packers>,
     /// The target of the session takes blocks. A lane is let in beside a session only, so what holds for that holds for it; where another session has begun
     /// meanwhile, the target ends the lane.
     agreed: AtomicBool,
@@ -44,10 +48,11 @@ pub struct Packed {
 }
 
 impl Packing {
-    /// As the user wants.
-    pub fn new(mode: Mode) -> Arc<Self> {
+    /// As the user wants, by threads of its own where there are any.
+    pub fn new(mode: Mode, packers: Option<Packers>) -> Arc<Self> {
         Arc::new(Self {
             mode,
+            packers,
             agreed: AtomicBool::new(false),
             short: AtomicBool::new(false),
             raw_bytes: AtomicU64::new(0),

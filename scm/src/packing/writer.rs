@@ -1,10 +1,12 @@
-//! The writer that makes blocks of what a stream sends.
+//! The writer that makes blocks of what a stream sends. What takes long to pack is packed by threads beside it; blocks leave in their order.
 
 use super::Packing;
+use super::packers::Made;
 use crate::outlet::Outlet;
-use bytes::{Buf, Bytes};
-use platform::pack::Packer;
+use bytes::Bytes;
+use platform::pack::{Method, Packer};
 use protocol::MAX_BLOCK_BYTES;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,9 +14,16 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
+use tokio::sync::oneshot;
 
 /// The path is asked what it carries this often.
 const ASK_PATH: Duration = Duration::from_millis(100);
+
+/// What takes less is packed at once: to wake a thread and to be woken by it takes some ten microseconds on either side.
+const AT_ONCE: Duration = Duration::from_micros(250);
+
+/// Seconds that packing a byte takes, as long as nothing was packed.
+const FIRST_PACE: f64 = 5e-9;
 
 /// Bytes per second that a path carries now, as far as known.
 pub type Goodput = Box<dyn Fn() -> Option<u64> + Send + Sync>;
@@ -32,7 +41,8 @@ pub(crate) fn writer<'a>(
     }
 }
 
-/// Makes a block of what is written at once: a batch, or a payload. What goes plain is not copied.
+/// Makes a block of what is written at once: a batch, or a payload. A payload that goes plain is not copied. What is written leaves with what is written after it, or
+/// with the flush.
 struct PackedWriter<'a> {
     inner: &'a mut (dyn Outlet + 'a),
     goodput: &'a Goodput,
@@ -41,27 +51,53 @@ struct PackedWriter<'a> {
     packer: Packer,
     begun: Instant,
     asked: Option<Instant>,
-    /// So much of what the packer made is written: a packed block, or the head of a plain one.
-    written: usize,
-    /// So many bytes that the head of a plain block announced are to come.
-    plain: usize,
-    block: Option<Block>,
+    /// Seconds that packing a byte takes.
+    pace: f64,
+    /// What has not left, in its order; the first is being sent.
+    ahead: VecDeque<Block>,
 }
 
-/// What becomes of bytes, and of how many.
-enum Begun {
-    /// They are in a block, and leave with what is written next, or with the flush.
-    Packed(usize),
-    /// They are to follow as they are.
-    Plain(usize),
-}
-
-/// The block that is being sent.
+/// A block on its way.
 struct Block {
-    begun: Instant,
+    content: Content,
+    /// So many bytes travel of it.
     bytes: u64,
+    /// Since when nothing is before it.
+    first: Option<Instant>,
+    /// Since when it waits for the line.
     waiting: Option<Instant>,
+    /// How long it did.
     waited: Duration,
+}
+
+enum Content {
+    /// A thread packs it.
+    InWork(Work),
+    /// What is left of it: the block, and bytes that follow it as they are.
+    Made([Bytes; 2]),
+}
+
+struct Work {
+    raw: Bytes,
+    method: Method,
+    /// So many blocks of this stream were in work, with it.
+    beside: u32,
+    made: oneshot::Receiver<Made>,
+}
+
+impl Block {
+    fn new(content: Content, first: Option<Instant>) -> Self {
+        Self { content, bytes: 0, first, waiting: None, waited: Duration::ZERO }
+    }
+
+    /// The line took something, or did not.
+    fn note(&mut self, took: bool) {
+        if took {
+            self.waited += self.waiting.take().map_or(Duration::ZERO, |since| since.elapsed());
+        } else {
+            self.waiting.get_or_insert_with(Instant::now);
+        }
+    }
 }
 
 impl<'a> PackedWriter<'a> {
@@ -76,75 +112,118 @@ impl<'a> PackedWriter<'a> {
             packer,
             begun: Instant::now(),
             asked: None,
-            written: 0,
-            plain: 0,
-            block: None,
+            pace: FIRST_PACE,
+            ahead: VecDeque::new(),
         }
     }
 
-    /// Begins a block of these bytes: whether they are in it, packed. Otherwise they follow as they are.
-    fn begin(&mut self, raw: &[u8]) -> bool {
-        let begun = Instant::now();
+    /// Blocks that may wait at most: as many as are packed at once, and as many that are before them or become the next.
+    fn most_ahead(&self) -> usize {
+        self.packing.packers.as_ref().map_or(1, |packers| 2 * packers.most() + 2)
+    }
+
+    /// Begins a block of these bytes.
+    fn begin(&mut self, raw: Bytes) {
+        let (begun, epoch) = (Instant::now(), self.begun);
         if self.asked.is_none_or(|asked| begun - asked >= ASK_PATH) {
             self.asked = Some(begun);
             self.packer.choice().path((self.goodput)());
         }
-        let (before, epoch) = (self.packer.choice().now(), self.begun);
-        let is_packed = self.packer.pack(raw, || epoch.elapsed());
-        (self.written, self.plain) = (0, if is_packed { 0 } else { raw.len() });
-        let bytes = (self.packer.block().len() + self.plain) as u64;
-        self.packing.raw_bytes.fetch_add(raw.len() as u64, Ordering::Relaxed);
-        self.packing.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.packer.choice().now();
+        let method = self.packer.plan(&raw, || epoch.elapsed());
         let now = self.packer.choice().now();
         if now != before {
             tracing::debug!(event = "packing", stream = self.name, by = %now, "what is sent is packed otherwise");
             self.packing.streams.lock().insert(self.name.clone(), now);
         }
-        self.block = Some(Block { begun, bytes, waiting: None, waited: Duration::ZERO });
-        is_packed
-    }
-
-    /// The line took something, or did not.
-    fn note(&mut self, took: bool) {
-        let Some(block) = &mut self.block else { return };
-        if took {
-            block.waited += block.waiting.take().map_or(Duration::ZERO, |since| since.elapsed());
-        } else {
-            block.waiting.get_or_insert_with(Instant::now);
-        }
-        if self.plain == 0 && self.written == self.packer.block().len() {
-            let (bytes, busy, waited) = (block.bytes, block.begun.elapsed(), block.waited);
-            self.packer.choice().passed(bytes, busy, waited);
-            self.block = None;
-        }
-    }
-
-    /// Goes on with the block that is being sent, or begins one of these bytes.
-    fn poll_begun(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<Begun>> {
-        ready!(self.poll_ahead(cx))?;
-        if self.plain == 0 {
-            let raw = &bytes[..bytes.len().min(MAX_BLOCK_BYTES)];
-            if self.begin(raw) {
-                return Poll::Ready(Ok(Begun::Packed(raw.len())));
+        let first = self.ahead.is_empty().then_some(begun);
+        let block = match self.have_packed(method, &raw) {
+            Some(work) => Block::new(Content::InWork(work), first),
+            None => {
+                let is_packed = self.packer.pack_by(method, &raw, || epoch.elapsed());
+                if method != Method::Plain {
+                    self.took(raw.len(), begun.elapsed());
+                }
+                let mut block = Block::new(Content::Made([Bytes::new(), Bytes::new()]), first);
+                let made = Bytes::copy_from_slice(self.packer.block());
+                self.made(&mut block, raw, made, is_packed);
+                block
             }
-            ready!(self.poll_ahead(cx))?;
-        }
-        Poll::Ready(Ok(Begun::Plain(bytes.len().min(self.plain))))
+        };
+        self.ahead.push_back(block);
     }
 
-    /// Writes what is ahead of everything else.
+    /// Has a thread pack what takes long; `None`: it is better done at once, or by nobody.
+    #[allow(clippy::cast_precision_loss)] // of at most 256 KiB
+    fn have_packed(&self, method: Method, raw: &Bytes) -> Option<Work> {
+        let packers = self.packing.packers.as_ref()?;
+        if method == Method::Plain || raw.len() as f64 * self.pace < AT_ONCE.as_secs_f64() {
+            return None;
+        }
+        let in_work = self.ahead.iter().filter(|block| matches!(block.content, Content::InWork(_))).count() + 1;
+        let beside = u32::try_from(in_work.min(packers.most())).unwrap_or(u32::MAX);
+        let made = packers.give(method, raw.clone())?;
+        Some(Work { raw: raw.clone(), method, beside, made })
+    }
+
+    /// Packing so many bytes took so long.
+    #[allow(clippy::cast_precision_loss)] // of at most 256 KiB
+    fn took(&mut self, bytes: usize, took: Duration) {
+        self.pace += (took.as_secs_f64() / bytes as f64 - self.pace) / 4.0;
+    }
+
+    /// A block is made, and is counted as what it has become.
+    fn made(&self, block: &mut Block, raw: Bytes, made: Bytes, is_packed: bool) {
+        let raw_bytes = raw.len() as u64;
+        let plain = if is_packed { Bytes::new() } else { raw };
+        block.bytes = (made.len() + plain.len()) as u64;
+        block.content = Content::Made([made, plain]);
+        self.packing.raw_bytes.fetch_add(raw_bytes, Ordering::Relaxed);
+        self.packing.sent_bytes.fetch_add(block.bytes, Ordering::Relaxed);
+    }
+
+    /// Writes what is ahead: done where nothing is any more.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.packer.block().len() {
-            let polled = Pin::new(&mut *self.inner).poll_write(cx, &self.packer.block()[self.written..]);
-            let Poll::Ready(wrote) = polled else {
-                self.note(false);
+        while let Some(mut block) = self.ahead.pop_front() {
+            let polled = self.poll_block(cx, &mut block);
+            if polled.is_pending() {
+                self.ahead.push_front(block);
                 return Poll::Pending;
-            };
-            match wrote? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                wrote => self.written += wrote,
             }
-            self.note(true);
+            ready!(polled)?;
+            let busy = block.first.map_or(Duration::ZERO, |first| first.elapsed());
+            self.packer.choice().passed(block.bytes, busy, block.waited);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_block(&mut self, cx: &mut Context<'_>, block: &mut Block) -> Poll<io::Result<()>> {
+        block.first.get_or_insert_with(Instant::now);
+        if let Content::InWork(work) = &mut block.content {
+            let Ok(made) = ready!(Pin::new(&mut work.made).poll(cx)) else {
+                return Poll::Ready(Err(io::Error::other("a thread that packs what is sent has ended")));
+            };
+            let (raw, len) = (std::mem::take(&mut work.raw), made.block.len());
+            let became = if made.is_packed { len } else { raw.len() };
+            // Others were packed in the same time.
+            self.packer.choice().packed(work.method, raw.len(), became, made.took / work.beside);
+            self.took(raw.len(), made.took);
+            self.made(block, raw, made.block, made.is_packed);
+        }
+        if let Content::Made(parts) = &mut block.content {
+            let mut taken = true;
+            for part in parts {
+                while taken && !part.is_empty() {
+                    taken = match Pin::new(&mut *self.inner).poll_hand(cx, part) {
+                        Poll::Ready(handed) => handed.map(|()| true)?,
+                        Poll::Pending => false,
+                    };
+                }
+            }
+            block.note(taken);
+            if !taken {
+                return Poll::Pending;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -152,23 +231,10 @@ impl<'a> PackedWriter<'a> {
 
 impl AsyncWrite for PackedWriter<'_> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let writer = self.get_mut();
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let plain = match ready!(writer.poll_begun(cx, bytes))? {
-            Begun::Packed(bytes) => return Poll::Ready(Ok(bytes)),
-            Begun::Plain(bytes) => bytes,
-        };
-        let polled = Pin::new(&mut *writer.inner).poll_write(cx, &bytes[..plain]);
-        let Poll::Ready(wrote) = polled else {
-            writer.note(false);
-            return Poll::Pending;
-        };
-        let wrote = wrote?;
-        writer.plain -= wrote;
-        writer.note(true);
-        Poll::Ready(Ok(wrote))
+        let len = bytes.len().min(MAX_BLOCK_BYTES);
+        let mut chunk = Bytes::copy_from_slice(&bytes[..len]);
+        ready!(self.poll_hand(cx, &mut chunk))?;
+        Poll::Ready(Ok(len))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -190,26 +256,14 @@ impl Outlet for PackedWriter<'_> {
         if chunk.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        match ready!(writer.poll_begun(cx, chunk))? {
-            Begun::Packed(bytes) => {
-                chunk.advance(bytes);
-                Poll::Ready(Ok(()))
-            }
-            Begun::Plain(bytes) => {
-                let mut part = chunk.slice(..bytes);
-                let polled = Pin::new(&mut *writer.inner).poll_hand(cx, &mut part);
-                if polled.is_pending() {
-                    writer.note(false);
-                    return Poll::Pending;
-                }
-                ready!(polled)?;
-                let handed = bytes - part.len();
-                chunk.advance(handed);
-                writer.plain -= handed;
-                writer.note(true);
-                Poll::Ready(Ok(()))
-            }
+        if let Poll::Ready(left) = writer.poll_ahead(cx) {
+            left?;
+        } else if writer.ahead.len() >= writer.most_ahead() {
+            return Poll::Pending;
         }
+        let raw = chunk.split_to(chunk.len().min(MAX_BLOCK_BYTES));
+        writer.begin(raw);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -220,90 +274,4 @@ impl Drop for PackedWriter<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::outlet::Loader;
-    use crate::outlet::tests::{Kept, frame, uncopied};
-    use crate::packing::Packed;
-    use platform::pack::{Mode, Unpacker};
-    use protocol::Features;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-
-    fn agreed(mode: Mode) -> Arc<Packing> {
-        let packing = Packing::new(mode);
-        packing.agree(Features::PACKED);
-        packing
-    }
-
-    /// What arrives of these writes through a pipe that holds little, and what the far end makes of it.
-    async fn sent(packing: &Arc<Packing>, writes: &[Vec<u8>], goodput: Option<u64>) -> (usize, Vec<u8>) {
-        let (mut ours, mut theirs) = duplex(1000);
-        let goodput: Goodput = Box::new(move || goodput);
-        let send = async {
-            let mut to = writer(&mut ours, &goodput, Some(packing), "session".to_owned());
-            for bytes in writes {
-                to.write_all(bytes).await.unwrap();
-            }
-            to.flush().await.unwrap();
-            to.shutdown().await.unwrap();
-            packing.now().streams
-        };
-        let mut arrived = Vec::new();
-        let (streams, _) = tokio::join!(send, theirs.read_to_end(&mut arrived));
-        assert_eq!(streams.len(), usize::from(packing.is_agreed()));
-        let mut back = Vec::new();
-        Unpacker::new(&arrived[..], packing.is_agreed()).read_to_end(&mut back).await.unwrap();
-        (arrived.len(), back)
-    }
-
-    fn writes() -> Vec<Vec<u8>> {
-        let text = |len: usize| (0..).flat_map(|n: u32| format!("{n} and on\n").into_bytes()).take(len).collect();
-        [1, 48, 255, 256, 5000, 70_000, 1 << 20, 3].map(text).to_vec()
-    }
-
-    #[tokio::test]
-    async fn what_is_written_arrives_packed_and_is_counted() {
-        let raw = writes().concat();
-        for (mode, goodput) in
-            [(Mode::Lz4, None), (Mode::Zstd(3), None), (Mode::Auto, Some(1_000_000)), (Mode::Auto, None)]
-        {
-            let packing = agreed(mode);
-            let (arrived, back) = sent(&packing, &writes(), goodput).await;
-            assert!(back == raw, "{mode}");
-            let now = packing.now();
-            assert_eq!((now.raw_bytes, now.sent_bytes), (raw.len() as u64, arrived as u64), "{mode}");
-            let packs = mode != Mode::Auto || goodput.is_some();
-            assert_eq!(arrived < raw.len() / 2, packs, "{mode}, {goodput:?}: {arrived} of {}", raw.len());
-            assert!(now.streams.is_empty(), "{mode}: it is closed");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_payload_that_goes_plain_is_not_copied() {
-        let payload = frame(600_000);
-        let goodput: Goodput = Box::new(|| None);
-        let mut kept = Kept::default();
-        let mut loader = Loader::default();
-        // Without a word of what the path carries nothing is packed.
-        let packing = agreed(Mode::Auto);
-        let mut to = writer(&mut kept, &goodput, Some(&packing), "session".to_owned());
-        loader.push(payload.clone(), &mut *to).await.unwrap();
-        to.flush().await.unwrap();
-        drop(to);
-        assert_eq!(uncopied(&kept, &payload.payload), payload.payload.len());
-    }
-
-    #[tokio::test]
-    async fn without_agreement_everything_goes_as_it_is() {
-        let old = Packing::new(Mode::Lz4);
-        old.agree(Features::BUSY);
-        let off = agreed(Mode::Off);
-        let short = Features::BUSY.and(Features::SHORT);
-        assert_eq!((off.offer(Features::BUSY), old.offer(Features::BUSY)), (short, short.and(Features::PACKED)));
-        for packing in [old, off] {
-            let (arrived, back) = sent(&packing, &writes(), Some(1000)).await;
-            assert!(back == writes().concat() && arrived == back.len() && packing.now() == Packed::default());
-        }
-    }
-}
+mod tests;

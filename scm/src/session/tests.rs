@@ -3,8 +3,11 @@
 
 use super::*;
 use crate::outlet::tests::{frame, handing};
-use protocol::Features;
+use crate::packing::Packers;
+use platform::pack::Mode;
+use protocol::{Features, MAX_BLOCK_BYTES};
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -105,4 +108,24 @@ async fn what_is_gathered_leaves_when_the_target_has_spoken() {
     wake.notify_one();
     assert!(running.as_mut().poll(&mut nobody).is_pending(), "it goes on");
     assert_eq!((feed.left(), kept.lock().chunks.len()), (0, 1), "all of it, at once");
+}
+
+#[tokio::test]
+async fn what_comes_while_something_is_packed_is_packed_too() {
+    let (feed, wake) = (Queued::default(), Notify::new());
+    feed.frames.lock().unwrap().push_back(frame(MAX_BLOCK_BYTES));
+    let packing = Packing::new(Mode::Zstd(19), Some(Packers::new(NonZeroUsize::new(1))));
+    packing.agree(Features::PACKED);
+    // Nobody reads: what is packed cannot leave.
+    let (mut ours, _theirs) = tokio::io::duplex(1);
+    let goodput: Goodput = Box::new(|| None);
+    let mut outlet = packing::writer(&mut ours, &goodput, Some(&packing), "session".to_owned());
+    let sender = Sender { feed: &feed, generation: 1, wake: &wake };
+    let mut running = std::pin::pin!(sender.run(Sending::new(Features::BESIDE, None), &mut *outlet));
+    let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(running.as_mut().poll(&mut nobody).is_pending(), "it goes on");
+    feed.frames.lock().unwrap().push_back(frame(MAX_BLOCK_BYTES));
+    wake.notify_one();
+    assert!(running.as_mut().poll(&mut nobody).is_pending(), "it goes on");
+    assert_eq!(feed.left(), 0, "it was taken");
 }

@@ -119,7 +119,7 @@ impl Places {
         let root = rustix::fs::open(self.src(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
         let tree = Arc::new(Tree::new(root.as_fd())?);
         let srm = Srm::stepped(tree, self.config(plan, boot, replica, bug)?)?;
-        let packing = is_new.then(|| Packing::new(plan.wire.pack));
+        let packing = is_new.then(|| Packing::new(plan.wire.pack, None));
         Ok(Daemon { files: Files::new(Arc::clone(&srm)), srm, packing, open: Default::default() })
     }
 
