@@ -26,30 +26,38 @@ pub(crate) struct Stages {
     open: Mutex<Open>,
 }
 
+/// A staging file that is open.
+#[derive(Debug)]
+struct Staged {
+    fd: Arc<OwnedFd>,
+    /// Held by who writes to it. A file system lets one writer into a file, and the kernel lets others spin until he is through: on two cores, a third of the time.
+    writing: Mutex<()>,
+}
+
 /// Those in recent use, with the use that was the last.
 #[derive(Debug, Default)]
 struct Open {
-    files: HashMap<StageId, (Arc<OwnedFd>, u64)>,
+    files: HashMap<StageId, (Arc<Staged>, u64)>,
     uses: u64,
 }
 
 impl Open {
-    fn get(&mut self, stage: StageId) -> Option<Arc<OwnedFd>> {
+    fn get(&mut self, stage: StageId) -> Option<Arc<Staged>> {
         self.uses += 1;
-        let (fd, used) = self.files.get_mut(&stage)?;
+        let (file, used) = self.files.get_mut(&stage)?;
         *used = self.uses;
-        Some(fd.clone())
+        Some(file.clone())
     }
 
-    fn keep(&mut self, stage: StageId, fd: OwnedFd) -> Arc<OwnedFd> {
-        let fd = Arc::new(fd);
+    fn keep(&mut self, stage: StageId, fd: OwnedFd) -> Arc<Staged> {
+        let file = Arc::new(Staged { fd: Arc::new(fd), writing: Mutex::default() });
         if self.files.len() >= MAX_OPEN {
             let oldest = self.files.iter().min_by_key(|(_, (_, used))| *used).map(|(stage, _)| *stage);
             oldest.and_then(|oldest| self.files.remove(&oldest));
         }
         self.uses += 1;
-        self.files.insert(stage, (fd.clone(), self.uses));
-        fd
+        self.files.insert(stage, (file.clone(), self.uses));
+        file
     }
 }
 
@@ -91,10 +99,14 @@ impl Stages {
     pub fn carry_out(&self, tree: BorrowedFd<'_>, op: &PieceOp, payload: &Parts) -> Result<PieceAnswer, Fault> {
         match op {
             PieceOp::Open { stage, .. } => {
-                let fd = self.make(*stage)?;
-                return Ok(PieceAnswer::There { len: read_size(fd.as_fd())? });
+                let file = self.make(*stage)?;
+                return Ok(PieceAnswer::There { len: read_size(file.fd.as_fd())? });
             }
-            PieceOp::Data { stage, offset } => payload.write_to(self.get(*stage)?.as_fd(), *offset)?,
+            PieceOp::Data { stage, offset } => {
+                let file = self.staged(*stage)?;
+                let _alone = file.writing.lock();
+                payload.write_to(file.fd.as_fd(), *offset)?;
+            }
             PieceOp::Hole { stage, offset, len } => punch(self.get(*stage)?.as_fd(), &(*offset..*offset + *len))?,
             PieceOp::Compare { stage, offset, len, block_bytes, hashes } => {
                 let fd = self.get(*stage)?;
@@ -125,9 +137,13 @@ impl Stages {
 
     /// A staging file that exists, for reading and writing.
     pub fn get(&self, stage: StageId) -> Result<Arc<OwnedFd>, Fault> {
+        Ok(self.staged(stage)?.fd.clone())
+    }
+
+    fn staged(&self, stage: StageId) -> Result<Arc<Staged>, Fault> {
         let mut open = self.open.lock();
         match open.get(stage) {
-            Some(fd) => Ok(fd),
+            Some(file) => Ok(file),
             None => self.open_existing(&mut open, stage),
         }
     }
@@ -155,7 +171,7 @@ impl Stages {
         Ok(())
     }
 
-    fn make(&self, stage: StageId) -> Result<Arc<OwnedFd>, Fault> {
+    fn make(&self, stage: StageId) -> Result<Arc<Staged>, Fault> {
         let mut open = self.open.lock();
         if self.inode(stage)?.is_some() {
             return open.get(stage).map_or_else(|| self.open_existing(&mut open, stage), Ok);
@@ -172,7 +188,7 @@ impl Stages {
         Ok(open.keep(stage, fd))
     }
 
-    fn open_existing(&self, open: &mut Open, stage: StageId) -> Result<Arc<OwnedFd>, Fault> {
+    fn open_existing(&self, open: &mut Open, stage: StageId) -> Result<Arc<Staged>, Fault> {
         // Nothing but a regular file is opened: opening others has effects.
         if self.inode(stage)?.is_none() {
             return Err(Fault::damage("its staging file is not there"));

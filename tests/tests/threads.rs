@@ -40,7 +40,7 @@ fn what_takes_long_is_packed_by_as_many_threads_as_are_asked_for() {
         let mut rig = Rig::prepare(Commit::Real, Setup::default().option(&words));
         rig.mount();
         until_threads(rig.source_pid(), "packer", 0);
-        let text: String = (0..1 << 20).map(|n| format!("{n} and on\n")).collect();
+        let text: Vec<u8> = (0..1 << 20).flat_map(|n| format!("{n} and on\n").into_bytes()).collect();
         fs::write(rig.mnt().join("file"), &text).unwrap();
         until_threads(rig.source_pid(), "packer", packs);
         rig.settle();

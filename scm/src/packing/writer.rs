@@ -137,18 +137,17 @@ impl<'a> PackedWriter<'a> {
             self.packing.streams.lock().insert(self.name.clone(), now);
         }
         let first = self.ahead.is_empty().then_some(begun);
-        let block = match self.have_packed(method, &raw) {
-            Some(work) => Block::new(Content::InWork(work), first),
-            None => {
-                let is_packed = self.packer.pack_by(method, &raw, || epoch.elapsed());
-                if method != Method::Plain {
-                    self.took(raw.len(), begun.elapsed());
-                }
-                let mut block = Block::new(Content::Made([Bytes::new(), Bytes::new()]), first);
-                let made = Bytes::copy_from_slice(self.packer.block());
-                self.made(&mut block, raw, made, is_packed);
-                block
+        let block = if let Some(work) = self.have_packed(method, &raw) {
+            Block::new(Content::InWork(work), first)
+        } else {
+            let is_packed = self.packer.pack_by(method, &raw, || epoch.elapsed());
+            if method != Method::Plain {
+                self.took(raw.len(), begun.elapsed());
             }
+            let mut block = Block::new(Content::Made([Bytes::new(), Bytes::new()]), first);
+            let made = Bytes::copy_from_slice(self.packer.block());
+            self.made(&mut block, raw, made, is_packed);
+            block
         };
         self.ahead.push_back(block);
     }
