@@ -1,5 +1,6 @@
 //! The socket below QUIC as tokio drives it. quinn's own asks the kernel to say when there is room to send, too; the kernel then says so after each datagram that
 //! the other end has taken, and a thread is woken (a sleeping core: 20 to 50 µs) to find that it had nothing to do. Here that is asked only while there is no room.
+//! It also asks once more after all that has arrived, each time.
 
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
@@ -102,10 +103,18 @@ impl AsyncUdpSocket for Datagrams {
     ) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.socket.poll_read_ready(cx))?;
-            // Where nothing is there any more, it is waited for again.
-            if let Ok(received) = guard.try_io(|socket| self.state.recv(socket.get_ref().into(), bufs, meta)) {
-                return Poll::Ready(received);
+            let received = self.state.recv(self.socket.get_ref().into(), bufs, meta);
+            match &received {
+                // Fewer than there is room for are all that there were: not asked for more to be told that there is nothing. What comes from here on the kernel says.
+                Ok(got) if *got < bufs.len() => guard.clear_ready(),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    guard.clear_ready();
+                    continue;
+                }
+                Err(_) => {}
             }
+            return Poll::Ready(received);
         }
     }
 

@@ -21,8 +21,14 @@ impl StreamThread {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
         let run = async move {
+            // A task as those of its connections are: tokio looks for something else to do, by a call of the kernel, before it looks at what it was started with.
+            let session = tokio::spawn(session);
             let all = async {
-                session.await;
+                if let Err(error) = session.await
+                    && let Ok(panic) = error.try_into_panic()
+                {
+                    std::panic::resume_unwind(panic);
+                }
                 std::future::pending::<()>().await;
             };
             tokio::select! {
