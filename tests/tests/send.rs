@@ -150,6 +150,48 @@ fn outside_of_its_window_nothing_is_sent_and_another_rule_lets_go() {
 
 // claim: A274
 #[test]
+fn a_window_opens_and_closes_when_the_clock_says_so() {
+    let clock = |minute: u32| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
+    let opening = held_by(Commit::Real, Setup::default(), &[&not_now()]);
+    let closing = held_by(Commit::Real, Setup::default(), &["now"]);
+    // The next full minute, but not one that has come before this is set up.
+    let (now, edge) = until("a minute with some of it left", PATIENCE, || {
+        let now = sys::minute_of_day().unwrap();
+        let left = 60 - sys::now_ns() / 1_000_000_000 % 60;
+        (left > 10).then_some((now, now + 1))
+    });
+    send(&opening, &[&format!("{}-{}", clock(edge), clock(edge + 60))]);
+    send(&closing, &[&format!("{}-{}", clock(now + 24 * 60 - 60), clock(edge))]);
+    let before = applied(&opening);
+    for rig in [&opening, &closing] {
+        fs::write(rig.mnt().join("file"), b"text").unwrap();
+    }
+    let opens = assert_held(&opening, before).target().send.opens_in_ms.unwrap();
+    assert!(opens <= 60_000, "{opens} ms until {}", clock(edge));
+    assert_arrives(&closing);
+    assert!(sys::minute_of_day().unwrap() != edge % (24 * 60), "all of that was within a minute");
+
+    until("the next minute", Duration::from_secs(70), || {
+        (sys::minute_of_day().unwrap() == edge % (24 * 60)).then_some(())
+    });
+    assert_arrives(&opening);
+    // The daemon looks at the clock some times in a second.
+    let mut written = 0;
+    until("something to be held", PATIENCE, || {
+        written += 1;
+        fs::write(closing.mnt().join(format!("more{written}")), b"text").unwrap();
+        closing.status().target().send.holding.then_some(())
+    });
+    closing.wait_status("it to be held for long", |s| s.target().send.millis >= LONG);
+    assert!(!closing.replica().join(format!("more{written}")).exists());
+    opening.finish();
+    send(&closing, &["now"]);
+    assert_arrives(&closing);
+    closing.finish();
+}
+
+// claim: A274
+#[test]
 fn a_first_mirror_waits_for_the_window_and_stops_when_it_closes() {
     let window = not_now();
     let setup = Setup::default().linked().option(&["--send", &window, "--limit", "1MiB", "--lanes", "4"]);
