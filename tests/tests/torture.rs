@@ -68,6 +68,7 @@ fn plan(number: usize) -> Plan {
         commit,
         journal_on_disk: number == 2,
         small_backlog: number != 0,
+        compress: ["off", "zstd:3", "auto"][number],
         verifies: number != 1,
         workloads: workloads.to_vec(),
         faults: faults.iter().map(planned).collect(),

@@ -305,6 +305,7 @@ fn setup(plan: &Plan) -> Setup {
         ["--backlog", backlog],
         ["--journal-size", journal],
         ["--near-operations", &bound],
+        ["--compress", plan.compress],
     ] {
         setup = setup.option(&words);
     }

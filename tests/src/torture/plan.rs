@@ -9,6 +9,9 @@ use std::fmt;
 /// All modes.
 pub const MODES: [Commit; 5] = [Commit::Sync, Commit::Near, Commit::Real, Commit::Local, Commit::Remote];
 
+/// How what is sent is packed: as often not at all as somehow.
+const PACKING: [&str; 8] = ["off", "off", "off", "off", "auto", "lz4", "zstd:3", "zstd:12"];
+
 /// What rounds are drawn from.
 #[derive(Clone, Debug)]
 pub struct Choice {
@@ -55,6 +58,8 @@ pub struct Plan {
     pub journal_on_disk: bool,
     /// The least that there is, so that it is full soon.
     pub small_backlog: bool,
+    /// How what is sent is packed.
+    pub compress: &'static str,
     /// Files are open and unlocked on both sides at once while both are compared, in the end.
     pub verifies: bool,
     /// Workloads.
@@ -108,6 +113,8 @@ impl Plan {
             workloads,
             faults,
             operations,
+            // The last that is drawn: what rounds were before there was this they still are.
+            compress: *random.pick::<&str>(&PACKING),
         }
     }
 
@@ -123,11 +130,12 @@ impl fmt::Display for Plan {
         let journal = if self.journal_on_disk { "memory and disk" } else { "memory" };
         writeln!(
             f,
-            "round {} of seed {}: {}, journal in {journal}{}, {}, {} operations",
+            "round {} of seed {}: {}, journal in {journal}{}, packing {}, {}, {} operations",
             self.round,
             self.seed,
             self.commit.as_str(),
             if self.small_backlog { " (8 MiB)" } else { "" },
+            self.compress,
             names.join(" + "),
             self.operations
         )?;

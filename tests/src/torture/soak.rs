@@ -255,6 +255,7 @@ fn everything(seed: u64, commit: Commit, random: &mut Random) -> Plan {
         commit,
         journal_on_disk: true,
         small_backlog: true,
+        compress: "auto",
         verifies: true,
         workloads: Kind::ALL.to_vec(),
         faults: faults.map(|fault| Planned { at: 0, until: 0, fault }).collect(),
