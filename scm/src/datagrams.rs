@@ -104,15 +104,13 @@ impl AsyncUdpSocket for Datagrams {
         loop {
             let mut guard = ready!(self.socket.poll_read_ready(cx))?;
             let received = self.state.recv(self.socket.get_ref().into(), bufs, meta);
-            match &received {
-                // Fewer than there is room for are all that there were: not asked for more to be told that there is nothing. What comes from here on the kernel says.
-                Ok(got) if *got < bufs.len() => guard.clear_ready(),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    guard.clear_ready();
-                    continue;
-                }
-                Err(_) => {}
+            let nothing = matches!(&received, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+            // Fewer than there is room for are all that there were: not asked for more to be told that there is nothing. What comes from here on the kernel says.
+            if nothing || matches!(received, Ok(got) if got < bufs.len()) {
+                guard.clear_ready();
+            }
+            if nothing {
+                continue;
             }
             return Poll::Ready(received);
         }
@@ -175,5 +173,30 @@ mod tests {
         let bytes = [7; 1400];
         from.try_send(&transmit(address, &bytes)).unwrap();
         assert_eq!(receive(&to).await, bytes.len());
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_all_there_was_is_heard_of_all_the_same() {
+        let bind = || wrap(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).unwrap();
+        let (from, to) = (bind(), bind());
+        let address = to.local_addr().unwrap();
+        for round in 0..300_usize {
+            let sent = 1 + round % 5;
+            for _ in 0..sent {
+                from.try_send(&transmit(address, &[7; 100])).unwrap();
+            }
+            let mut received = 0;
+            while received < sent {
+                // As many as there is room for, and fewer.
+                let (mut bytes, mut meta) = ([[0; 2000]; 2], [RecvMeta::default(); 2]);
+                let mut bufs = bytes.each_mut().map(|bytes| IoSliceMut::new(bytes));
+                let receiving = poll_fn(|cx| to.poll_recv(cx, &mut bufs, &mut meta));
+                let got = tokio::time::timeout(Duration::from_secs(30), receiving).await;
+                let got = got.unwrap_or_else(|_| panic!("{received} of {sent} came")).unwrap();
+                // The kernel may hand over several in one.
+                received += meta[..got].iter().map(|meta| meta.len / 100).sum::<usize>();
+            }
+            assert_eq!(received, sent);
+        }
     }
 }

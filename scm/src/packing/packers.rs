@@ -1,4 +1,4 @@
-//! Threads that pack blocks, for all streams of a mount: first come, first served. What becomes of a block, and in which order blocks leave, is the writer's.
+//! Threads that pack blocks, for all streams of a mount, which take turns. What becomes of a block, and in which order blocks leave, is the writer's.
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -27,13 +27,51 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: Turns<Job>,
+    /// Streams there have been.
+    streams: u64,
     /// Threads there are.
     threads: usize,
     /// Those of them that wait for something to do.
     idle: usize,
     /// Nothing more comes.
     ended: bool,
+}
+
+/// What is to be done for each stream that has something: one thing for one, then for the next.
+struct Turns<T> {
+    of: VecDeque<(Stream, VecDeque<T>)>,
+    len: usize,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stream(u64);
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self { of: VecDeque::new(), len: 0 }
+    }
+}
+
+impl<T> Turns<T> {
+    fn push(&mut self, stream: Stream, job: T) {
+        self.len += 1;
+        match self.of.iter_mut().find(|(other, _)| *other == stream) {
+            Some((_, jobs)) => jobs.push_back(job),
+            None => self.of.push_back((stream, VecDeque::from([job]))),
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let (stream, mut jobs) = self.of.pop_front()?;
+        let job = jobs.pop_front();
+        self.len -= usize::from(job.is_some());
+        if !jobs.is_empty() {
+            self.of.push_back((stream, jobs));
+        }
+        job
+    }
 }
 
 struct Job {
@@ -70,12 +108,19 @@ impl Packers {
         self.most
     }
 
+    /// One more stream.
+    pub(super) fn stream(&self) -> Stream {
+        let mut state = self.shared.state.lock();
+        state.streams += 1;
+        Stream(state.streams)
+    }
+
     /// Has a block made of these bytes. `None`: there is no thread for it, and none can be had. A thread that does not come to its end never answers.
-    pub(super) fn give(&self, method: Method, raw: Bytes) -> Option<oneshot::Receiver<Made>> {
+    pub(super) fn give(&self, stream: Stream, method: Method, raw: Bytes) -> Option<oneshot::Receiver<Made>> {
         let (made, receiver) = oneshot::channel();
         let mut state = self.shared.state.lock();
         // Whoever was called and has not come yet counts as idle still.
-        if state.idle <= state.jobs.len() && state.threads < self.most {
+        if state.idle <= state.jobs.len && state.threads < self.most {
             let shared = Arc::clone(&self.shared);
             match thread::Builder::new().name("packer".to_owned()).spawn(move || run(&shared)) {
                 Ok(_) => state.threads += 1,
@@ -83,7 +128,7 @@ impl Packers {
                 Err(_) => return None,
             }
         }
-        state.jobs.push_back(Job { raw, method, made });
+        state.jobs.push(stream, Job { raw, method, made });
         drop(state);
         self.shared.more.notify_one();
         Some(receiver)
@@ -94,7 +139,7 @@ impl Drop for Packers {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
         state.ended = true;
-        state.jobs.clear();
+        state.jobs = Turns::default();
         drop(state);
         self.shared.more.notify_all();
     }
@@ -130,7 +175,7 @@ fn next(shared: &Shared) -> Option<Job> {
         if state.ended {
             return None;
         }
-        if let Some(job) = state.jobs.pop_front() {
+        if let Some(job) = state.jobs.pop() {
             return Some(job);
         }
         state.idle += 1;
@@ -156,7 +201,9 @@ mod tests {
     async fn there_are_no_more_threads_than_allowed_and_none_before_something_is_to_be_done() {
         let packers = Packers::new(NonZeroUsize::new(2));
         assert_eq!(threads(&packers), 0);
-        let waited: Vec<_> = (1..=20).map(|n| packers.give(Method::Zstd(9), text(n * 10_000)).unwrap()).collect();
+        let stream = packers.stream();
+        let waited: Vec<_> =
+            (1..=20).map(|n| packers.give(stream, Method::Zstd(9), text(n * 10_000)).unwrap()).collect();
         assert_eq!(threads(&packers), 2);
         for (made, n) in waited.into_iter().zip(1..) {
             let made = made.await.unwrap();
@@ -169,12 +216,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn streams_take_turns() {
+        let mut turns = Turns::default();
+        for (stream, job) in [(1, "a"), (1, "b"), (1, "c"), (2, "d"), (3, "e"), (3, "f")] {
+            turns.push(Stream(stream), job);
+        }
+        assert_eq!((turns.pop(), turns.pop()), (Some("a"), Some("d")));
+        turns.push(Stream(2), "g");
+        let rest: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
+        assert_eq!((rest, turns.len, turns.of.len()), (vec!["e", "b", "g", "f", "c"], 0, 0));
+    }
+
     #[tokio::test]
     async fn what_does_not_shrink_is_said_so() {
         let packers = Packers::new(NonZeroUsize::new(1));
         let noise = Bytes::from_static(b"\x01\x9f\x33\xe0\x7c");
         for method in [Method::Lz4, Method::Zstd(1), Method::Plain] {
-            let made = packers.give(method, noise.clone()).unwrap().await.unwrap();
+            let made = packers.give(packers.stream(), method, noise.clone()).unwrap().await.unwrap();
             assert!(!made.is_packed && made.block.len() == protocol::BLOCK_HEAD_BYTES, "{method}");
         }
     }

@@ -1,7 +1,7 @@
 //! The writer that makes blocks of what a stream sends. What takes long to pack is packed by threads beside it; blocks leave in their order.
 
 use super::Packing;
-use super::packers::Made;
+use super::packers::{Made, Packers, Stream};
 use crate::outlet::Outlet;
 use bytes::Bytes;
 use platform::pack::{Method, Packer};
@@ -49,6 +49,8 @@ struct PackedWriter<'a> {
     packing: &'a Packing,
     name: String,
     packer: Packer,
+    /// Threads that pack for it, and what it is to them.
+    beside: Option<(&'a Packers, Stream)>,
     begun: Instant,
     asked: Option<Instant>,
     /// Seconds that packing a byte takes.
@@ -110,6 +112,7 @@ impl<'a> PackedWriter<'a> {
             packing,
             name,
             packer,
+            beside: packing.packers.as_ref().map(|packers| (packers, packers.stream())),
             begun: Instant::now(),
             asked: None,
             pace: FIRST_PACE,
@@ -119,7 +122,7 @@ impl<'a> PackedWriter<'a> {
 
     /// Blocks that may wait at most: as many as are packed at once, and as many that are before them or become the next.
     fn most_ahead(&self) -> usize {
-        self.packing.packers.as_ref().map_or(1, |packers| 2 * packers.most() + 2)
+        self.beside.map_or(1, |(packers, _)| 2 * packers.most() + 2)
     }
 
     /// Begins a block of these bytes.
@@ -155,13 +158,13 @@ impl<'a> PackedWriter<'a> {
     /// Has a thread pack what takes long; `None`: it is better done at once, or by nobody.
     #[allow(clippy::cast_precision_loss)] // of at most 256 KiB
     fn have_packed(&self, method: Method, raw: &Bytes) -> Option<Work> {
-        let packers = self.packing.packers.as_ref()?;
+        let (packers, stream) = self.beside?;
         if method == Method::Plain || raw.len() as f64 * self.pace < AT_ONCE.as_secs_f64() {
             return None;
         }
         let in_work = self.ahead.iter().filter(|block| matches!(block.content, Content::InWork(_))).count() + 1;
         let beside = u32::try_from(in_work.min(packers.most())).unwrap_or(u32::MAX);
-        let made = packers.give(method, raw.clone())?;
+        let made = packers.give(stream, method, raw.clone())?;
         Some(Work { raw: raw.clone(), method, beside, made })
     }
 

@@ -4,7 +4,7 @@
 use super::*;
 use crate::outlet::Loader;
 use crate::outlet::tests::{Kept, frame, uncopied};
-use crate::packing::{Packed, Packers};
+use crate::packing::Packed;
 use platform::pack::{Mode, Unpacker};
 use protocol::Features;
 use std::num::NonZeroUsize;
