@@ -2,7 +2,7 @@
 //! the other end has taken, and a thread is woken (a sleeping core: 20 to 50 µs) to find that it had nothing to do. Here that is asked only while there is no room.
 //! It also asks once more after all that has arrived, each time.
 
-use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn::udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -106,7 +106,7 @@ impl AsyncUdpSocket for Datagrams {
             let received = self.state.recv(self.socket.get_ref().into(), bufs, meta);
             let nothing = matches!(&received, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
             // Fewer than there is room for are all that there were: not asked for more to be told that there is nothing. What comes from here on the kernel says.
-            if nothing || matches!(received, Ok(got) if got < bufs.len()) {
+            if nothing || matches!(received, Ok(got) if got < bufs.len().min(BATCH_SIZE)) {
                 guard.clear_ready();
             }
             if nothing {

@@ -190,7 +190,7 @@ async fn talk<F: LaneFeed>(
     };
     *greeted = true;
     tracing::debug!(event = "lane-up", "a lane is open");
-    let mut writer = packing::writer(&mut streams.writer, &streams.goodput, packing, format!("lane {number}"));
+    let mut writer = packing::writer(&mut streams.writer, &streams.goodput, packing, Some(number));
     let loader = Loader::new(packing.is_some_and(|packing| packing.is_short()));
     // Both run to their end or until the other's: neither is ever resumed after it was dropped.
     let end = tokio::select! {

@@ -11,6 +11,11 @@ use tokio::io::{AsyncWrite, DuplexStream, WriteHalf};
 
 /// A stream that takes chunks over.
 pub trait Outlet: AsyncWrite + Send + Unpin {
+    /// Something is done with what was taken over before it can leave: not the line is waited for.
+    fn takes_its_time(&self) -> bool {
+        false
+    }
+
     /// Takes over as much of a chunk as there is room for; what is left of it is for another call. What copies does so here.
     fn poll_hand(mut self: Pin<&mut Self>, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<()>> {
         match ready!(self.as_mut().poll_write(cx, chunk))? {
@@ -30,12 +35,20 @@ impl Outlet for WriteHalf<DuplexStream> {}
 impl Outlet for DuplexStream {}
 
 impl<T: Outlet + ?Sized> Outlet for Box<T> {
+    fn takes_its_time(&self) -> bool {
+        (**self).takes_its_time()
+    }
+
     fn poll_hand(self: Pin<&mut Self>, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<()>> {
         Pin::new(&mut **self.get_mut()).poll_hand(cx, chunk)
     }
 }
 
 impl<T: Outlet + ?Sized> Outlet for &mut T {
+    fn takes_its_time(&self) -> bool {
+        (**self).takes_its_time()
+    }
+
     fn poll_hand(self: Pin<&mut Self>, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<()>> {
         Pin::new(&mut **self.get_mut()).poll_hand(cx, chunk)
     }

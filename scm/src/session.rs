@@ -201,7 +201,7 @@ async fn talk(
         }
     }
     tracing::info!(event = "link-up", replica = %ack.replica, software = ack.software, "connected to the target");
-    let mut writer = packing::writer(&mut streams.writer, &streams.goodput, packing, "session".to_owned());
+    let mut writer = packing::writer(&mut streams.writer, &streams.goodput, packing, None);
     let sender = Sender { feed, generation, wake };
     let sending = Sending::new(ack.features, packing);
     // Both run to their end or until the other's: neither is ever resumed after it was dropped.
@@ -246,11 +246,12 @@ impl Sender<'_> {
                 leaves = true;
             }
             if leaves {
-                // What is packed takes its time, and more may come meanwhile.
+                // More may come meanwhile.
+                let takes_its_time = writer.takes_its_time();
                 tokio::select! {
                     biased;
                     left = writer.flush() => left?,
-                    () = self.wake.notified() => continue,
+                    () = self.wake.notified(), if takes_its_time => continue,
                 }
                 leaves = false;
                 killpoint::pass(KillPoint::Sent);

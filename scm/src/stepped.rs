@@ -89,7 +89,7 @@ impl Stepped {
     /// The bytes of what is sent at once.
     pub fn send(&mut self, frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
         let Self { packing, goodput, sending, sent } = self;
-        let mut writer = packing::writer(sent, goodput, packing.as_ref(), "session".to_owned());
+        let mut writer = packing::writer(sent, goodput, packing.as_ref(), None);
         run(async {
             for frame in frames {
                 sending.push(frame, &mut *writer).await?;
@@ -104,7 +104,7 @@ impl Stepped {
     /// Those of what shows that it is there.
     pub fn beat(&mut self) -> Vec<u8> {
         let Self { packing, goodput, sent, .. } = self;
-        let mut writer = packing::writer(sent, goodput, packing.as_ref(), "session".to_owned());
+        let mut writer = packing::writer(sent, goodput, packing.as_ref(), None);
         run(async {
             write_message(&mut writer, &Message::Heartbeat).await?;
             writer.flush().await

@@ -155,7 +155,8 @@ pub struct ReplicationArgs {
     /// shrinks; auto, where the line is slower than packing, by whichever of the two takes less time, and not what does not shrink
     #[arg(long, value_name = "HOW", default_value = "off")]
     pub compress: Mode,
-    /// With --compress: threads that pack what takes long, for all connections together, 1 to 64 [default: one for each core, at most 8]
+    /// With --compress: threads that pack what takes long, for all connections together, 1 to 64, each with up to 5 MiB at zstd:19 [default: one for
+    /// each core, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub packers: Option<u8>,
     /// Compare everything with the target so long after the mount, and again so long after the end of each verification

@@ -28,8 +28,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     jobs: Turns<Job>,
-    /// Streams there have been.
-    streams: u64,
+    /// Lanes there have been.
+    lanes: u64,
     /// Threads there are.
     threads: usize,
     /// Those of them that wait for something to do.
@@ -38,37 +38,53 @@ struct State {
     ended: bool,
 }
 
-/// What is to be done for each stream that has something: one thing for one, then for the next.
+/// What is to be done for each stream that has something: one thing for one, then for the next. Every second turn is the session's, for which applications may wait.
 struct Turns<T> {
-    of: VecDeque<(Stream, VecDeque<T>)>,
+    session: VecDeque<T>,
+    lanes: VecDeque<(u64, VecDeque<T>)>,
     len: usize,
+    /// The last turn was the session's.
+    was_session: bool,
 }
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stream(u64);
+pub(super) enum Stream {
+    /// The ordered stream.
+    Session,
+    /// Another one.
+    Lane(u64),
+}
 
 impl<T> Default for Turns<T> {
     fn default() -> Self {
-        Self { of: VecDeque::new(), len: 0 }
+        Self { session: VecDeque::new(), lanes: VecDeque::new(), len: 0, was_session: false }
     }
 }
 
 impl<T> Turns<T> {
     fn push(&mut self, stream: Stream, job: T) {
         self.len += 1;
-        match self.of.iter_mut().find(|(other, _)| *other == stream) {
+        let Stream::Lane(number) = stream else { return self.session.push_back(job) };
+        match self.lanes.iter_mut().find(|(other, _)| *other == number) {
             Some((_, jobs)) => jobs.push_back(job),
-            None => self.of.push_back((stream, VecDeque::from([job]))),
+            None => self.lanes.push_back((number, VecDeque::from([job]))),
         }
     }
 
     fn pop(&mut self) -> Option<T> {
-        let (stream, mut jobs) = self.of.pop_front()?;
-        let job = jobs.pop_front();
+        let is_session = !self.session.is_empty() && (!self.was_session || self.lanes.is_empty());
+        let job = if is_session { self.session.pop_front() } else { self.pop_lane() };
+        self.was_session = is_session;
         self.len -= usize::from(job.is_some());
+        job
+    }
+
+    fn pop_lane(&mut self) -> Option<T> {
+        let (number, mut jobs) = self.lanes.pop_front()?;
+        let job = jobs.pop_front();
         if !jobs.is_empty() {
-            self.of.push_back((stream, jobs));
+            self.lanes.push_back((number, jobs));
         }
         job
     }
@@ -108,11 +124,11 @@ impl Packers {
         self.most
     }
 
-    /// One more stream.
-    pub(super) fn stream(&self) -> Stream {
+    /// One more lane.
+    pub(super) fn lane(&self) -> Stream {
         let mut state = self.shared.state.lock();
-        state.streams += 1;
-        Stream(state.streams)
+        state.lanes += 1;
+        Stream::Lane(state.lanes)
     }
 
     /// Has a block made of these bytes. `None`: there is no thread for it, and none can be had. A thread that does not come to its end never answers.
@@ -150,7 +166,12 @@ struct Leaving<'a>(&'a Shared);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().threads -= 1;
+        let mut state = self.0.state.lock();
+        state.threads -= 1;
+        if state.threads == 0 {
+            // Nobody is there to do it, and who waits is to hear of that.
+            state.jobs = Turns::default();
+        }
     }
 }
 
@@ -201,9 +222,9 @@ mod tests {
     async fn there_are_no_more_threads_than_allowed_and_none_before_something_is_to_be_done() {
         let packers = Packers::new(NonZeroUsize::new(2));
         assert_eq!(threads(&packers), 0);
-        let stream = packers.stream();
-        let waited: Vec<_> =
-            (1..=20).map(|n| packers.give(stream, Method::Zstd(9), text(n * 10_000)).unwrap()).collect();
+        let texts: Vec<_> = (1..=20).map(|n| text(n * 10_000)).collect();
+        let give = |text: Bytes| packers.give(Stream::Session, Method::Zstd(12), text).unwrap();
+        let waited: Vec<_> = texts.into_iter().map(give).collect();
         assert_eq!(threads(&packers), 2);
         for (made, n) in waited.into_iter().zip(1..) {
             let made = made.await.unwrap();
@@ -219,13 +240,21 @@ mod tests {
     #[test]
     fn streams_take_turns() {
         let mut turns = Turns::default();
-        for (stream, job) in [(1, "a"), (1, "b"), (1, "c"), (2, "d"), (3, "e"), (3, "f")] {
-            turns.push(Stream(stream), job);
+        for (lane, job) in [(1, "a"), (1, "b"), (1, "c"), (2, "d"), (3, "e"), (3, "f")] {
+            turns.push(Stream::Lane(lane), job);
         }
         assert_eq!((turns.pop(), turns.pop()), (Some("a"), Some("d")));
-        turns.push(Stream(2), "g");
+        turns.push(Stream::Lane(2), "g");
+        for job in ["v", "w", "x", "y", "z"] {
+            turns.push(Stream::Session, job);
+        }
         let rest: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
-        assert_eq!((rest, turns.len, turns.of.len()), (vec!["e", "b", "g", "f", "c"], 0, 0));
+        assert_eq!(rest, ["v", "e", "w", "b", "x", "g", "y", "f", "z", "c"]);
+        assert_eq!((turns.len, turns.lanes.len()), (0, 0));
+        for job in ["x", "y"] {
+            turns.push(Stream::Session, job);
+        }
+        assert_eq!([turns.pop(), turns.pop(), turns.pop()], [Some("x"), Some("y"), None], "alone it has all turns");
     }
 
     #[tokio::test]
@@ -233,7 +262,7 @@ mod tests {
         let packers = Packers::new(NonZeroUsize::new(1));
         let noise = Bytes::from_static(b"\x01\x9f\x33\xe0\x7c");
         for method in [Method::Lz4, Method::Zstd(1), Method::Plain] {
-            let made = packers.give(packers.stream(), method, noise.clone()).unwrap().await.unwrap();
+            let made = packers.give(packers.lane(), method, noise.clone()).unwrap().await.unwrap();
             assert!(!made.is_packed && made.block.len() == protocol::BLOCK_HEAD_BYTES, "{method}");
         }
     }

@@ -22,22 +22,25 @@ const ASK_PATH: Duration = Duration::from_millis(100);
 /// What takes less is packed at once: to wake a thread and to be woken by it takes some ten microseconds on either side.
 const AT_ONCE: Duration = Duration::from_micros(250);
 
+/// The same while nothing of this stream is in work: it does not wait for a packer that has other streams' blocks, of which one takes 30 ms at the highest level.
+const ALONE_AT_ONCE: Duration = Duration::from_millis(2);
+
 /// Seconds that packing a byte takes, as long as nothing was packed.
 const FIRST_PACE: f64 = 5e-9;
 
 /// Bytes per second that a path carries now, as far as known.
 pub type Goodput = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 
-/// The writer for what comes after the greeting: one that packs, where that is agreed.
+/// The writer for what comes after the greeting: one that packs, where that is agreed. Of a lane with this number, or of the session.
 pub(crate) fn writer<'a>(
     inner: &'a mut (dyn Outlet + 'a),
     goodput: &'a Goodput,
     packing: Option<&'a Arc<Packing>>,
-    name: String,
+    lane: Option<u8>,
 ) -> Box<dyn Outlet + 'a> {
     match packing.filter(|packing| packing.is_agreed()) {
         None => Box::new(inner),
-        Some(packing) => Box::new(PackedWriter::new(inner, goodput, packing, name)),
+        Some(packing) => Box::new(PackedWriter::new(inner, goodput, packing, lane)),
     }
 }
 
@@ -103,7 +106,9 @@ impl Block {
 }
 
 impl<'a> PackedWriter<'a> {
-    fn new(inner: &'a mut (dyn Outlet + 'a), goodput: &'a Goodput, packing: &'a Packing, name: String) -> Self {
+    fn new(inner: &'a mut (dyn Outlet + 'a), goodput: &'a Goodput, packing: &'a Packing, lane: Option<u8>) -> Self {
+        let name = lane.map_or_else(|| "session".to_owned(), |number| format!("lane {number}"));
+        let stream = |packers: &Packers| if lane.is_some() { packers.lane() } else { Stream::Session };
         let mut packer = Packer::new(packing.mode);
         packing.streams.lock().insert(name.clone(), packer.choice().now());
         Self {
@@ -112,7 +117,7 @@ impl<'a> PackedWriter<'a> {
             packing,
             name,
             packer,
-            beside: packing.packers.as_ref().map(|packers| (packers, packers.stream())),
+            beside: packing.packers.as_ref().map(|packers| (packers, stream(packers))),
             begun: Instant::now(),
             asked: None,
             pace: FIRST_PACE,
@@ -143,9 +148,10 @@ impl<'a> PackedWriter<'a> {
         let block = if let Some(work) = self.have_packed(method, &raw) {
             Block::new(Content::InWork(work), first)
         } else {
+            let packs = Instant::now();
             let is_packed = self.packer.pack_by(method, &raw, || epoch.elapsed());
             if method != Method::Plain {
-                self.took(raw.len(), begun.elapsed());
+                self.took(raw.len(), packs.elapsed());
             }
             let mut block = Block::new(Content::Made([Bytes::new(), Bytes::new()]), first);
             let made = Bytes::copy_from_slice(self.packer.block());
@@ -159,13 +165,18 @@ impl<'a> PackedWriter<'a> {
     #[allow(clippy::cast_precision_loss)] // of at most 256 KiB
     fn have_packed(&self, method: Method, raw: &Bytes) -> Option<Work> {
         let (packers, stream) = self.beside?;
-        if method == Method::Plain || raw.len() as f64 * self.pace < AT_ONCE.as_secs_f64() {
+        let in_work = self.in_work();
+        let at_once = if in_work > 0 { AT_ONCE } else { ALONE_AT_ONCE };
+        if method == Method::Plain || raw.len() as f64 * self.pace < at_once.as_secs_f64() {
             return None;
         }
-        let in_work = self.ahead.iter().filter(|block| matches!(block.content, Content::InWork(_))).count() + 1;
-        let beside = u32::try_from(in_work.min(packers.most())).unwrap_or(u32::MAX);
+        let beside = u32::try_from((in_work + 1).min(packers.most())).unwrap_or(u32::MAX);
         let made = packers.give(stream, method, raw.clone())?;
         Some(Work { raw: raw.clone(), method, beside, made })
+    }
+
+    fn in_work(&self) -> usize {
+        self.ahead.iter().filter(|block| matches!(block.content, Content::InWork(_))).count()
     }
 
     /// Packing so many bytes took so long.
@@ -253,6 +264,10 @@ impl AsyncWrite for PackedWriter<'_> {
 }
 
 impl Outlet for PackedWriter<'_> {
+    fn takes_its_time(&self) -> bool {
+        self.in_work() > 0
+    }
+
     fn poll_hand(self: Pin<&mut Self>, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<()>> {
         let writer = self.get_mut();
         if chunk.is_empty() {

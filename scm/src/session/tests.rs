@@ -5,7 +5,7 @@ use super::*;
 use crate::outlet::tests::{frame, handing};
 use crate::packing::Packers;
 use platform::pack::Mode;
-use protocol::{Features, MAX_BLOCK_BYTES};
+use protocol::{Draft, Features, MAX_BLOCK_BYTES, Mark, Op};
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
@@ -113,18 +113,21 @@ async fn what_is_gathered_leaves_when_the_target_has_spoken() {
 #[tokio::test]
 async fn what_comes_while_something_is_packed_is_packed_too() {
     let (feed, wake) = (Queued::default(), Notify::new());
-    feed.frames.lock().unwrap().push_back(frame(MAX_BLOCK_BYTES));
+    // The first block of it shows how long it takes, and so the second is packed beside.
+    let text = (0..).flat_map(|n: u32| format!("{n} and on\n").into_bytes()).take(2 * MAX_BLOCK_BYTES).collect();
+    let long = Draft::new(&Op::Mark(Mark::Barrier), text).number(SeqNo::new(1), 0, false);
+    feed.frames.lock().unwrap().push_back(long);
     let packing = Packing::new(Mode::Zstd(19), Some(Packers::new(NonZeroUsize::new(1))));
     packing.agree(Features::PACKED);
     // Nobody reads: what is packed cannot leave.
     let (mut ours, _theirs) = tokio::io::duplex(1);
     let goodput: Goodput = Box::new(|| None);
-    let mut outlet = packing::writer(&mut ours, &goodput, Some(&packing), "session".to_owned());
+    let mut outlet = packing::writer(&mut ours, &goodput, Some(&packing), None);
     let sender = Sender { feed: &feed, generation: 1, wake: &wake };
     let mut running = std::pin::pin!(sender.run(Sending::new(Features::BESIDE, None), &mut *outlet));
     let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(running.as_mut().poll(&mut nobody).is_pending(), "it goes on");
-    feed.frames.lock().unwrap().push_back(frame(MAX_BLOCK_BYTES));
+    feed.frames.lock().unwrap().push_back(frame(1000));
     wake.notify_one();
     assert!(running.as_mut().poll(&mut nobody).is_pending(), "it goes on");
     assert_eq!(feed.left(), 0, "it was taken");

@@ -28,7 +28,7 @@ async fn sent(packing: &Arc<Packing>, writes: &[Vec<u8>], goodput: Option<u64>) 
     let (mut ours, mut theirs) = duplex(1000);
     let goodput: Goodput = Box::new(move || goodput);
     let send = async {
-        let mut to = writer(&mut ours, &goodput, Some(packing), "session".to_owned());
+        let mut to = writer(&mut ours, &goodput, Some(packing), None);
         for bytes in writes {
             to.write_all(bytes).await.unwrap();
         }
@@ -73,7 +73,7 @@ async fn a_payload_that_goes_plain_is_not_copied() {
     let mut loader = Loader::default();
     // Without a word of what the path carries nothing is packed.
     let packing = agreed(Mode::Auto);
-    let mut to = writer(&mut kept, &goodput, Some(&packing), "session".to_owned());
+    let mut to = writer(&mut kept, &goodput, Some(&packing), None);
     loader.push(payload.clone(), &mut *to).await.unwrap();
     to.flush().await.unwrap();
     drop(to);
@@ -105,7 +105,7 @@ async fn more_is_taken_while_blocks_are_packed_and_not_without_bound() {
         let packing = agreed_by(Mode::Zstd(19), packers);
         // Nobody reads.
         let (mut ours, mut theirs) = duplex(1);
-        let mut to = writer(&mut ours, &goodput, Some(&packing), "session".to_owned());
+        let mut to = writer(&mut ours, &goodput, Some(&packing), None);
         let (whole, mut nobody) = (text(MAX_BLOCK_BYTES * 10), Context::from_waker(Waker::noop()));
         let mut chunk = whole.clone();
         while Pin::new(&mut *to).poll_hand(&mut nobody, &mut chunk).is_ready() {}
