@@ -49,6 +49,8 @@ pub struct Backlog {
     queued_bytes: u64,
     /// Of `bytes`, in memory.
     kept_bytes: u64,
+    /// The most that was since it was last asked for.
+    most_kept_bytes: u64,
     /// The bound where there is no journal, which has its own.
     limit_bytes: u64,
     /// The number that is sent next; between the oldest and `next`.
@@ -113,6 +115,7 @@ impl Backlog {
             bytes: 0,
             queued_bytes: 0,
             kept_bytes: 0,
+            most_kept_bytes: 0,
             limit_bytes,
             cursor: first,
             sent: SeqNo::ZERO,
@@ -204,6 +207,7 @@ impl Backlog {
 
     fn keep(&mut self, queued: Queued) {
         self.kept_bytes += cost(&queued.frame);
+        self.most_kept_bytes = self.most_kept_bytes.max(self.kept_bytes);
         self.frames.push_back(queued);
     }
 
@@ -356,6 +360,11 @@ impl Backlog {
     /// Bytes queued.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The most that was in memory since this was last asked.
+    pub fn take_most_kept(&mut self) -> u64 {
+        std::mem::replace(&mut self.most_kept_bytes, self.kept_bytes)
     }
 
     /// Bytes as counted against the bound: of a journal they are given back in larger pieces.

@@ -38,6 +38,7 @@ mod room;
 pub mod said;
 pub mod sending;
 pub mod set;
+mod spare;
 mod stand;
 pub mod status;
 mod stepped;

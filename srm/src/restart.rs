@@ -11,10 +11,12 @@ use crate::core::{Core, seconds};
 use crate::held_file::{self, Behind, HeldFile, Step};
 use crate::map::{Gate, Pass, Scope};
 use crate::remote::Slots;
+use crate::spare::Spare;
 use crate::stand::{Stand, StandFile};
 use crate::{Config, JournalConfig};
 use bytes::Bytes;
 use journal::{DamageKind, Journal, RealDisk, Recovered};
+use platform::{machine, sys};
 use protocol::{Draft, Mark, Op, RelPath};
 use std::collections::HashSet;
 use std::io;
@@ -153,11 +155,12 @@ pub(crate) fn held_file(config: &Config) -> Option<HeldFile> {
     config.journal.as_ref().map(|journal| HeldFile::new(journal.dir.join(HELD), journal.boot))
 }
 
-/// Does the journal's slow work beside, and notes what is settled, and what is held.
+/// Does the journal's slow work beside, notes what is settled, and what is held, and gives memory back that what was queued took.
 pub(crate) fn maintain(srm: &Arc<Srm>) -> io::Result<()> {
     let Some(syncer) = srm.core.lock().backlog.syncer() else { return Ok(()) };
     let weak: Weak<Srm> = Arc::downgrade(srm);
     let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
+        let mut spare = Spare::default();
         while let Some(srm) = weak.upgrade() {
             if let Err(error) = syncer.maintain() {
                 tracing::debug!(event = "journal-maintain", %error, "the journal could not be prepared");
@@ -168,7 +171,14 @@ pub(crate) fn maintain(srm: &Arc<Srm>) -> io::Result<()> {
             if core.stopped {
                 return;
             }
-            srm.stopping.wait_for(&mut core, MAINTAIN_EVERY);
+            if spare.gives_back(core.backlog.take_most_kept(), machine::now()) {
+                drop(core);
+                sys::give_back_memory();
+                core = srm.core.lock();
+            }
+            if !core.stopped {
+                srm.stopping.wait_for(&mut core, MAINTAIN_EVERY);
+            }
         }
     })?;
     *srm.journal_thread.lock() = Some(thread);
