@@ -1,6 +1,6 @@
 //! Renames where some of SRC is left out of the set (S1): within it, out of it, into it, and beyond it.
 
-use crate::map::{Departure, Handle};
+use crate::map::{Departure, Gate, Handle};
 use crate::names::Renamed;
 use crate::{Again, Srm, Ticket};
 use platform::tree::{Names, Node};
@@ -30,10 +30,10 @@ impl Srm {
             && rename.replaced.as_ref().is_none_or(|gone| self.took_name(names, to.dir, to.name, gone));
         if within {
             let ticket = self.renamed_within(names, rename);
-            for (node, _, new) in moved.iter().filter(|(node, ..)| node.is_dir()) {
-                self.sweep();
-                self.enter_names(names, node, &[Again::Name(Arc::clone(new.dir), new.name.clone())]);
+            for (node, old, new) in moved.iter().filter(|(node, ..)| node.is_dir()) {
+                self.moved_among_rules(names, node, *old, *new);
             }
+            self.see_to_returned();
             return ticket;
         }
         let states: Vec<_> = moved.iter().map(|(node, old, new)| (takes(*old, node), takes(*new, node))).collect();
@@ -41,21 +41,89 @@ impl Srm {
             let _the_last_counts = self.unlinked(names, to.dir, to.name, gone, to.mtime);
         }
         let mut ticket = Ticket::NONE;
-        for ((node, old, _), (was_in, _)) in moved.iter().zip(&states) {
+        for ((node, old, new), (was_in, _)) in moved.iter().zip(&states) {
             if *was_in {
                 ticket = self.leave(names, old.dir, old.name, node, old.mtime);
             } else {
                 let links_left = Handle::links(*node).len() as u64;
                 let gone = Departure { ino: node.ino(), links_left, orphan: false, directory: node.is_dir() };
                 ticket = self.forsake(names, old.dir, old.name, gone, old.mtime);
+                self.came_from_beyond(node, *new);
             }
         }
-        for ((node, _, new), (_, is_in)) in moved.iter().zip(&states) {
+        for (node, ..) in &moved {
+            self.note_straddling(names, node);
+        }
+        for ((node, _, new), (was_in, is_in)) in moved.iter().zip(&states) {
+            let is_known = || !node.is_dir() && self.other_taken_link(node, new.dir, new.name).is_some();
+            if *is_in && !was_in && is_known() {
+                // The target has it: it gets one more name there.
+                ticket = self.linked(names, node, new.dir, new.name, new.mtime);
+                continue;
+            }
             self.stamp(names, new.dir, new.mtime);
             if *is_in {
                 self.enter_names(names, node, &[Again::Name(Arc::clone(new.dir), new.name.clone())]);
             }
         }
+        self.see_to_returned();
         ticket
+    }
+
+    /// What had a name that is left out has this one now, of which nothing was sent.
+    fn came_from_beyond(&self, node: &Arc<Node>, new: End<'_>) {
+        if let Gate::Pass(pass) = &mut self.core.lock().gate {
+            match node.is_dir() {
+                true => pass.departs(node, |dir| dir.has_name()),
+                false => pass.confine(node, Some((new.dir, new.name))),
+            }
+        }
+    }
+
+    /// A directory has moved within the set. Where rules name places, what lies below may belong to it in one of them alone, and is looked at.
+    fn moved_among_rules(self: &Arc<Self>, names: &Names, node: &Arc<Node>, old: End<'_>, new: End<'_>) {
+        let path = |end: End<'_>| end.dir.path(names).and_then(|path| path.join(end.name).ok());
+        if let (Some(old), Some(new)) = (path(old), path(new))
+            && self.set().is_same_below(&old, &new)
+        {
+            return;
+        }
+        self.sweep();
+        self.straddling.may_lack_some();
+        loop {
+            let mut core = self.core.lock();
+            match &mut core.gate {
+                Gate::Held(held) => {
+                    let remembered = held.look_below(node);
+                    return core.settle_held(remembered);
+                }
+                Gate::Pass(pass) if pass.is_over_all() => {
+                    // Where it is not right, the pass comes to all of it.
+                    if pass.is_right(node) {
+                        pass.look_below(node);
+                    }
+                    return;
+                }
+                Gate::Due | Gate::Pass(_) | Gate::Clean => {}
+            }
+            drop(core);
+            // Unless things are held from just now on.
+            if self.look_again(names, &[Again::Name(Arc::clone(new.dir), new.name.clone())], true) {
+                return;
+            }
+        }
+    }
+
+    /// A directory that left while everything is compared, and came back, has nothing below it on the target that counts as right by now.
+    fn see_to_returned(&self) {
+        let mut core = self.core.lock();
+        if matches!(&core.gate, Gate::Pass(pass) if pass.has_returned()) {
+            core.lose(
+                "a directory left the replication set and came back while everything was compared; it is compared anew",
+            );
+            drop(core);
+            self.wake();
+            self.changed.notify_all();
+        }
     }
 }

@@ -139,6 +139,7 @@ impl Srm {
                     }),
                 clean_end_secs: self.config.clean_end_secs,
             };
+            self.straddling.begins_anew();
             let number = core.begin_pass_over_all(known);
             if core.push_incoherent().is_none() {
                 return Err(Rejected::Again);

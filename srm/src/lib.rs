@@ -42,6 +42,7 @@ mod spare;
 mod stand;
 pub mod status;
 mod stepped;
+mod straddling;
 pub mod verify;
 mod watch;
 
@@ -177,6 +178,7 @@ pub struct Srm {
     dropping: AtomicBool,
     /// What the set leaves out is set aside on the target by the pass that follows.
     sweeping: AtomicBool,
+    straddling: straddling::Straddling,
     verifier: verify::Verifier,
     /// Operations are proposed to the target first.
     proposing: AtomicBool,
@@ -237,6 +239,7 @@ impl Srm {
             filtered: AtomicBool::new(filtered),
             dropping: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),
+            straddling: straddling::Straddling::default(),
             lanes,
             hot,
             verifier: verify::Verifier::default(),

@@ -80,16 +80,17 @@ impl Srm {
         let syncs = matches!(op, Op::Fsync { .. } | Op::Write { durable: true, .. });
         let settles = self.has_proposals() && self.core.lock().settles_node(Node::id(node));
         let (phase, payload) = if settles { (Phase::Settled, &[][..]) } else { (Phase::Plain, payload) };
-        match self.membership(node, &op, len) {
+        match self.membership(names, node, &op, len) {
             Membership::In => {}
-            Membership::Out => {
+            out @ (Membership::Out | Membership::Unknown) => {
                 let mut core = self.core.lock();
                 // It may come back while its content is on its way.
                 if matches!(core.gate, Gate::Pass(_)) {
                     let remembered = core.gate.absorb(node, touch);
                     core.settle_held(remembered);
                 }
-                return Ticket::NONE;
+                drop(core);
+                return if out == Membership::Unknown { self.doubt_names(node, len) } else { Ticket::NONE };
             }
             Membership::Entered => self.enter(names, node),
         }

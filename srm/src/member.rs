@@ -11,7 +11,8 @@ use rustix::fs::FileType;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-fn kind_of(kind: FileType) -> Kind {
+/// As a rule names it.
+pub(crate) fn kind_of(kind: FileType) -> Kind {
     match kind {
         FileType::RegularFile => Kind::File,
         FileType::Directory => Kind::Directory,
@@ -49,6 +50,8 @@ pub(crate) enum Membership {
     In,
     /// It is not.
     Out,
+    /// None of its known names is replicated, and it may have others.
+    Unknown,
     /// It has just become so small or so large that it is.
     Entered,
 }
@@ -98,7 +101,7 @@ impl Srm {
     }
 
     /// Notes what an operation does to a file's size, and says whether the file is replicated.
-    pub(crate) fn membership(&self, node: &Arc<Node>, op: &Op, payload: usize) -> Membership {
+    pub(crate) fn membership(&self, names: &Names, node: &Arc<Node>, op: &Op, payload: usize) -> Membership {
         if !self.is_filtered() || node.is_root() {
             // A set that comes later may ask for it.
             note_size(node, op, payload);
@@ -111,10 +114,49 @@ impl Srm {
         let before = !sizes || links(node) > 0;
         note_size(node, op, payload);
         match (before, !named || links(node) > 0) {
+            (_, false) if self.may_have_other_names(names, node) => Membership::Unknown,
             (_, false) => Membership::Out,
             (true, true) => Membership::In,
             (false, true) => Membership::Entered,
         }
+    }
+
+    /// Whether a file may have names that are not known, and of those one that is replicated.
+    fn may_have_other_names(&self, names: &Names, node: &Node) -> bool {
+        !self.straddling.is_complete()
+            && !node.is_dir()
+            && self.tree.stat(names, node).is_ok_and(|stat| stat.st_nlink > node.all_links().len() as u64)
+    }
+
+    /// Names of a file have come, gone or moved where some are left out.
+    pub(crate) fn note_straddling(&self, names: &Names, node: &Arc<Node>) {
+        if !self.is_filtered() || node.is_dir() {
+            return;
+        }
+        let Ok(stat) = self.tree.stat(names, node) else { return self.straddling.may_lack_some() };
+        self.straddling.note(node, stat.st_nlink);
+        if Handle::links(node).is_empty() && stat.st_nlink > node.all_links().len() as u64 {
+            self.straddling.may_lack_some();
+        }
+    }
+
+    /// A file changed through a name that is left out, and nobody knows whether it is replicated under another one.
+    pub(crate) fn doubt_names(&self, node: &Node, len: usize) -> Ticket {
+        let mut core = self.core.lock();
+        let comes_by_itself = match &core.gate {
+            Gate::Due => true,
+            Gate::Pass(pass) => pass.is_over_all(),
+            Gate::Clean | Gate::Held(_) => false,
+        };
+        if !comes_by_itself {
+            let ino = node.ino();
+            core.lose(&format!(
+                "inode {ino} changed through a name that is left out, and may have others; what changed is looked for"
+            ));
+            self.wake();
+            self.changed.notify_all();
+        }
+        core.absorb(len)
     }
 
     /// What has come into the set is looked at, under all names that it has there. The caller has locked its node, or names.
@@ -178,12 +220,19 @@ impl Srm {
         parent_mtime: Time,
     ) -> Ticket {
         let last = Handle::links(node).is_empty();
+        if node.is_dir() {
+            // Files below may have other names.
+            self.straddling.may_lack_some();
+        }
         let hold = |held: &mut Held<Arc<Node>>| held.unnamed(dir, name, node, last, node.is_dir());
         let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let mut core = self.core.lock();
         if let Gate::Pass(pass) = &mut core.gate {
             let links_left = Handle::links(node).len() as u64;
             let gone = Departure { ino: node.ino(), links_left, orphan: false, directory: node.is_dir() };
+            if node.is_dir() {
+                pass.departs(node, |dir| dir.has_name());
+            }
             pass.lost_name(dir, name, &gone);
         }
         let draft = Draft::new(&Op::SetAside { path, parent_mtime }, Bytes::new());
@@ -233,6 +282,7 @@ impl Srm {
             return;
         }
         self.filtered.store(!set.is_everything(), Ordering::Relaxed);
+        self.straddling.may_lack_some();
         self.tree.set_filter(&mut names, filter(&set));
         if on_remove == OnRemove::Delete {
             self.dropping.store(true, Ordering::Relaxed);

@@ -96,14 +96,22 @@ impl Srm {
         parent_mtime: Time,
     ) -> Ticket {
         if !self.takes_name(names, dir, name, node) {
+            if let Gate::Pass(pass) = &mut self.core.lock().gate {
+                pass.confine(node, None);
+            }
+            self.note_straddling(names, node);
             self.stamp(names, dir, parent_mtime);
             return Ticket::NONE;
         }
+        self.note_straddling(names, node);
         let is_told = {
             let core = self.core.lock();
             matches!(core.gate, Gate::Held(_)) || core.away.is_some()
         };
-        let links = if is_told { self.tree.stat(names, node).map_or(u64::MAX, |stat| stat.st_nlink) } else { u64::MAX };
+        // Under a name that is known and left out the target has nothing.
+        let left_out = || node.all_links().len().saturating_sub(node.taken_links().len()) as u64;
+        let count = |stat: rustix::fs::Stat| stat.st_nlink.saturating_sub(left_out());
+        let links = if is_told { self.tree.stat(names, node).map_or(u64::MAX, count) } else { u64::MAX };
         let hold = |held: &mut Held<Arc<Node>>| held.linked(dir, name, node, links);
         let Some(to) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let other = self.other_taken_link(node, dir, name);
@@ -116,6 +124,9 @@ impl Srm {
             let mut core = self.core.lock();
             match &mut core.gate {
                 Gate::Pass(pass) => {
+                    if self.is_filtered() {
+                        pass.confine(node, Some((dir, name)));
+                    }
                     let from = pass.linked(dir, name, node, other);
                     if from.is_none() && (pass.is_pending(dir, name) || !node.is_orphan()) {
                         pass.add_name(dir, name, Hint::Ask);
@@ -150,6 +161,12 @@ impl Srm {
     ) -> Ticket {
         let before = self.core.lock().backlog.newest();
         let ticket = self.unlinked_one(names, dir, name, gone, parent_mtime);
+        if self.is_filtered()
+            && !gone.directory
+            && let Some(node) = self.tree.get(gone.ino).filter(|node| node.id() == gone.node)
+        {
+            self.straddling.note(&node, gone.links_left);
+        }
         self.note_left(names, (dir, name), &gone, before);
         ticket
     }
@@ -327,7 +344,7 @@ impl Srm {
     }
 
     /// A known name of a node other than this one, in the set.
-    fn other_taken_link(&self, node: &Arc<Node>, dir: &Arc<Node>, name: &Name) -> Option<(Arc<Node>, Name)> {
+    pub(crate) fn other_taken_link(&self, node: &Arc<Node>, dir: &Arc<Node>, name: &Name) -> Option<(Arc<Node>, Name)> {
         if !self.is_filtered() {
             return node.other_link(dir, name);
         }

@@ -83,7 +83,7 @@ impl Srm {
     }
 
     /// What the pass had to do is done, and it ends.
-    pub fn brought_together(&self) {
+    pub fn brought_together(self: &Arc<Self>) {
         let number = self.core.lock().passes_begun;
         let _ended = self.finish(number);
     }

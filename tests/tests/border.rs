@@ -280,6 +280,209 @@ fn a_file_that_comes_back_while_everything_is_compared_is_compared_too() {
     });
 }
 
+/// A source of which everything is compared, until [`open`] ends that: something cannot be read. The user owns all of it.
+fn with_an_open_pass(text: &str, before: fn(&Path), then: fn(&Rig)) {
+    with_fuse_for_everybody(|| {
+        let mut rig = Rig::prepare(Commit::Real, Setup::default().user(USER));
+        fs::write(rules(&rig), text).unwrap();
+        let (src, file) = (rig.src(), rules(&rig));
+        as_user(USER, &[], || {
+            before(&src);
+            fs::write(src.join("closed"), "closed").unwrap();
+            fs::set_permissions(src.join("closed"), Permissions::from_mode(0o000)).unwrap();
+        });
+        rig.try_mount(&["--set", file.to_str().unwrap()]).ok();
+        is_compared(&rig);
+        as_user(USER, &[], || then(&rig));
+        assert_eq!(rig.status().target().passes, 0, "all of that was before the end of the first one");
+        as_user(USER, &[], || fs::set_permissions(rig.mnt().join("closed"), Permissions::from_mode(0o644)).unwrap());
+        rig.settle();
+        assert_replica_is_the_set(&rig);
+        rig.replfs("verify", &[rig.mnt().to_str().unwrap()]).ok();
+    });
+}
+
+fn is_compared(rig: &Rig) {
+    rig.wait_status("all but what cannot be read", |status| {
+        let pass = status.target().pass;
+        pass.unreadable == 1 && !pass.scanning && status.target().lag.operations == 0
+    });
+}
+
+fn rename(rig: &Rig, from: &str, to: &str) {
+    fs::rename(rig.mnt().join(from), rig.mnt().join(to)).unwrap();
+}
+
+fn link(rig: &Rig, from: &str, to: &str) {
+    fs::hard_link(rig.mnt().join(from), rig.mnt().join(to)).unwrap();
+}
+
+const BY_NAME: &str = "version = 1\n[[rule]]\nexclude = \"*.tmp\"\n";
+
+// claim: A288
+#[test]
+fn a_name_that_comes_in_while_everything_is_compared_is_there_too() {
+    let before = |src: &Path| {
+        for name in ["one", "two", "three", "four"] {
+            fs::create_dir(src.join(format!("{name}-dir"))).unwrap();
+            fs::write(src.join(name), name).unwrap();
+            fs::write(src.join(format!("{name}-dir/in")), name).unwrap();
+        }
+    };
+    with_an_open_pass(BY_NAME, before, |rig| {
+        // A file under a name beside it.
+        link(rig, "one", "one.tmp");
+        rename(rig, "one.tmp", "one-more");
+        // As who makes a copy out of links does.
+        fs::create_dir(rig.mnt().join("copy.tmp")).unwrap();
+        link(rig, "two", "copy.tmp/two");
+        link(rig, "two-dir/in", "copy.tmp/in");
+        rename(rig, "copy.tmp", "copy");
+        // Out of a directory that has left: by itself, from another one, and in another one.
+        for dir in ["one-dir", "two-dir", "three-dir"] {
+            rename(rig, dir, &format!("{dir}.tmp"));
+        }
+        fs::write(rig.mnt().join("one-dir.tmp/in"), "other").unwrap();
+        rename(rig, "one-dir.tmp/in", "again");
+        fs::create_dir(rig.mnt().join("dir.tmp")).unwrap();
+        link(rig, "two-dir.tmp/in", "dir.tmp/link");
+        rename(rig, "three-dir.tmp/in", "dir.tmp/moved");
+        rename(rig, "dir.tmp/moved", "moved");
+        rename(rig, "dir.tmp", "dir");
+        // One name goes, and another comes.
+        link(rig, "four", "four.tmp");
+        rename(rig, "four", "gone.tmp");
+        rename(rig, "four.tmp", "four-more");
+    });
+}
+
+// claim: A288
+#[test]
+fn a_directory_that_comes_back_while_everything_is_compared_is_there_with_all_below() {
+    let before = |src: &Path| {
+        for name in ["one", "two", "three"] {
+            fs::create_dir_all(src.join(name).join("deep/deeper")).unwrap();
+            fs::write(src.join(name).join("deep/in"), name).unwrap();
+            fs::write(src.join(name).join("deep/deeper/in"), name).unwrap();
+        }
+    };
+    with_an_open_pass(BY_NAME, before, |rig| {
+        rename(rig, "one", "one.tmp");
+        fs::write(rig.mnt().join("one.tmp/deep/in"), "other").unwrap();
+        rename(rig, "one.tmp", "one");
+        fs::write(rig.mnt().join("one/deep/new"), "new").unwrap();
+        is_compared(rig);
+        // In another one, and out of it.
+        rename(rig, "two", "two.tmp");
+        rename(rig, "three", "three.tmp");
+        fs::create_dir(rig.mnt().join("dir.tmp")).unwrap();
+        rename(rig, "two.tmp", "dir.tmp/two");
+        rename(rig, "dir.tmp", "dir");
+        is_compared(rig);
+        rename(rig, "three.tmp/deep", "deep");
+        is_compared(rig);
+    });
+}
+
+// claim: A291
+#[test]
+fn what_is_done_through_a_name_that_is_left_out_reaches_the_others_of_the_file() {
+    let both = |src: &Path| {
+        fs::create_dir(src.join("deep")).unwrap();
+        for name in ["one", "deep/two"] {
+            fs::write(src.join(name), name).unwrap();
+            fs::hard_link(src.join(name), src.join(format!("{name}.tmp"))).unwrap();
+        }
+        fs::write(src.join("three"), "three").unwrap();
+        fs::hard_link(src.join("three"), src.join("deep/three")).unwrap();
+    };
+    let mut rig = with_rules(Commit::Sync, BY_NAME, both);
+    rig.settle();
+    let passes = rig.status().target().passes;
+    // Nobody has asked for the other name since the pass did.
+    fs::set_permissions(rig.mnt().join("one.tmp"), Permissions::from_mode(0o600)).unwrap();
+    fs::write(rig.mnt().join("one.tmp"), "other").unwrap();
+    assert_replica_is_the_set(&rig);
+    assert_eq!(rig.status().target().passes, passes, "{}", rig.source_log());
+    // The next daemon looks at all there is.
+    rig.kill_source();
+    rig.try_mount(&["--set", rules(&rig).to_str().unwrap()]).ok();
+    rig.settle();
+    fs::write(rig.mnt().join("deep/two.tmp"), "other").unwrap();
+    assert_replica_is_the_set(&rig);
+    assert!(!rig.source_log().contains("mirror-due"), "{}", rig.source_log());
+    // A name is left out with its directory, and nobody has asked for the other one.
+    fs::rename(rig.mnt().join("deep"), rig.mnt().join("deep.tmp")).unwrap();
+    for content in ["other", "once more"] {
+        fs::write(rig.mnt().join("deep.tmp/three"), content).unwrap();
+        assert_replica_is_the_set(&rig);
+    }
+    assert_eq!(rig.source_log().matches("mirror-due").count(), 1, "once is enough: {}", rig.source_log());
+}
+
+/// Rules that say of one place what they do not of another.
+const BY_PLACE: &str = "version = 1\n[[rule]]\nexclude = \"/out/*/b*\"\n[[rule]]\nexclude = \"/in/*/a*\"\n";
+
+fn places(src: &Path) {
+    for dir in ["in", "out", "in/one", "in/one/a-dir", "in/one/b-dir", "in/two", "in/two/b-dir"] {
+        fs::create_dir(src.join(dir)).unwrap();
+    }
+    for file in
+        ["in/one/a-dir/in", "in/one/b-dir/in", "in/one/a", "in/one/b", "in/one/c", "in/two/b", "in/two/b-dir/in"]
+    {
+        fs::write(src.join(file), file).unwrap();
+    }
+}
+
+// claim: A289
+#[test]
+fn a_directory_that_moves_to_where_rules_differ_while_everything_is_compared_is_exact() {
+    with_an_open_pass(BY_PLACE, places, |rig| {
+        rename(rig, "in/one", "out/one");
+        // There and back, with what nobody sends in between.
+        rename(rig, "in/two", "out/two");
+        fs::write(rig.mnt().join("out/two/b"), "other").unwrap();
+        rename(rig, "out/two", "in/two");
+    });
+}
+
+// claim: A289
+#[test]
+fn a_directory_that_moves_to_where_rules_differ_while_nothing_is_sent_is_exact() {
+    let rig = with_rules(Commit::Sync, BY_PLACE, places);
+    rig.settle();
+    let bypass = |how: &str| drop(rig.replfs("bypass", &[rig.mnt().to_str().unwrap(), how]));
+    bypass("on");
+    rename(&rig, "in/one", "out/one");
+    rename(&rig, "in/two", "out/two");
+    fs::write(rig.mnt().join("out/two/b"), "other").unwrap();
+    rename(&rig, "out/two", "in/two");
+    bypass("off");
+    rig.settle();
+    assert!(rig.replica().join("out/one/a-dir/in").exists() && !rig.replica().join("out/one/b-dir").exists());
+    assert_replica_is_the_set(&rig);
+    rename(&rig, "out/one", "in/one");
+    assert_replica_is_the_set(&rig);
+}
+
+// claim: A290
+#[test]
+fn nothing_is_compared_for_names_that_rules_say_the_same_of() {
+    let rig = with_rules(Commit::Sync, BY_NAME, places);
+    rig.settle();
+    let passes = rig.status().target().passes;
+    rename(&rig, "in/one", "out/one");
+    fs::rename(rig.mnt().join("out"), rig.mnt().join("out-more")).unwrap();
+    // Another name of what the target has, by way of one that is left out.
+    link(&rig, "in/two/b", "in/two/b.tmp");
+    rename(&rig, "in/two/b.tmp", "in/two/more");
+    rig.settle();
+    let inode = |name: &str| fs::metadata(rig.replica().join(name)).unwrap().ino();
+    assert_eq!(inode("in/two/b"), inode("in/two/more"));
+    assert_eq!(rig.status().target().passes, passes, "{}", rig.source_log());
+    assert_replica_is_the_set(&rig);
+}
+
 /// Its content is on its way, piece by piece, when it grows out of the set and gets another name: the target hears of neither.
 // claim: A151
 #[test]

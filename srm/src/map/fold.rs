@@ -30,6 +30,15 @@ impl<H: Handle> Held<H> {
         if self.entries() > self.limit { Err(Lost::Full) } else { Ok(()) }
     }
 
+    /// All that lies below a directory is to be looked at, whatever is remembered of it.
+    pub fn look_below(&mut self, dir: &H) -> Result<(), Lost> {
+        if self.is_there(dir) && !self.is_inside(dir) {
+            self.folded.insert(dir.id(), dir.clone());
+            self.purge();
+        }
+        self.check()
+    }
+
     /// Whether names in this directory are not remembered one by one.
     pub(super) fn is_folded(&self, dir: &H) -> bool {
         self.folded.contains_key(&dir.id())

@@ -4,11 +4,12 @@
 //! simulator drives the same code.
 //!
 //! `held` remembers what changes while nothing is sent, `shadow` what is queued as if it were; `fold` keeps that within a bound; `reshape` turns the target's names back into the source's; `pass`
-//! knows what is right on the target while repair runs beside live operations; `plan` says what is sent of a live operation
+//! knows what is right on the target while repair runs beside live operations, `border` what that is worth where not all is replicated; `plan` says what is sent of a live operation
 //! on names; `ranges` are the parts of a file.
 //!
 //! The invariant behind all of it: what is absorbed is either remembered here or has work waiting that will come to it.
 
+mod border;
 mod fold;
 mod held;
 mod pass;

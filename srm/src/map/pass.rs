@@ -132,6 +132,10 @@ pub struct Pass<H> {
     later: Vec<(Instant, Work<H>)>,
     /// Files whose names are to stay known.
     kept: Vec<H>,
+    /// Directories that were right and have left what is replicated: what lies below counts as right, and the target does not have it.
+    departed: HashMap<u64, H>,
+    /// Right directories of which all that lies below is to be looked at once this pass is over.
+    below: HashMap<u64, H>,
     /// Looks at names that have begun.
     turns: u64,
 }
@@ -172,6 +176,8 @@ impl<H: Handle> Pass<H> {
             weighed: HashSet::new(),
             later: Vec::new(),
             kept: Vec::new(),
+            departed: HashMap::new(),
+            below: HashMap::new(),
             turns: 0,
         }
     }
@@ -189,7 +195,7 @@ impl<H: Handle> Pass<H> {
     /// Whether a node exists on the target under one of its names, as far as what is numbered goes.
     pub fn is_right(&self, node: &H) -> bool {
         match &self.scope {
-            Scope::All(right) => right.contains(&node.ino()),
+            Scope::All(right) => right.contains(&node.ino()) && self.is_told_of(node),
             Scope::Some(_) => node.is_root() || self.right_link(node).is_some() || node.links().is_empty(),
         }
     }
@@ -253,12 +259,39 @@ impl<H: Handle> Pass<H> {
         &self.scope
     }
 
+    /// Only these names of a right node are right; without any it is not.
+    pub(super) fn set_shared(&mut self, ino: u64, names: Vec<(H, Name)>) {
+        if names.is_empty() {
+            self.set_gone(ino);
+        } else {
+            self.shared.insert(ino, names);
+        }
+    }
+
+    pub(super) fn departed(&self) -> &HashMap<u64, H> {
+        &self.departed
+    }
+
+    pub(super) fn departed_mut(&mut self) -> &mut HashMap<u64, H> {
+        &mut self.departed
+    }
+
+    /// All that lies below a directory, which may be right, is looked at once more when this pass is over.
+    pub fn look_below(&mut self, dir: &H) {
+        self.below.insert(dir.ino(), dir.clone());
+    }
+
+    /// Directories of which all that lies below is to be looked at, after this pass.
+    pub fn take_below(&mut self) -> Vec<H> {
+        std::mem::take(&mut self.below).into_values().collect()
+    }
+
     /// A name of the node that is right on the target; `None` also where any known one is (a pass over everything, and a
     /// node that has, or had when it became right, one name).
     pub fn right_link(&self, node: &H) -> Option<(H, Name)> {
         let shared = || self.shared(node.ino()).unwrap_or_default();
         match &self.scope {
-            Scope::All(_) => shared().first().cloned(),
+            Scope::All(_) => shared().iter().find(|link| self.is_held_by(node, link)).cloned(),
             Scope::Some(_) => {
                 let right = |link: &(H, Name)| self.is_right_at(&link.0, &link.1, node.ino());
                 node.links().into_iter().find(right).or_else(|| shared().iter().find(|link| right(link)).cloned())
@@ -272,7 +305,9 @@ impl<H: Handle> Pass<H> {
         let shared = || self.shared(node.ino()).unwrap_or_default();
         match &self.scope {
             Scope::All(right) if !right.contains(&node.ino()) => None,
-            Scope::All(_) if self.shared(node.ino()).is_some() => shared().iter().find(|link| other(link)).cloned(),
+            Scope::All(_) if self.shared(node.ino()).is_some() => {
+                shared().iter().find(|link| other(link) && self.is_held_by(node, link)).cloned()
+            }
             Scope::All(_) => node.links().into_iter().find(other),
             Scope::Some(_) => {
                 let right = |link: &(H, Name)| other(link) && self.is_right_at(&link.0, &link.1, node.ino());
@@ -571,6 +606,8 @@ impl<H: Handle> Pass<H> {
             + self.work.len()
             + self.later.len()
             + self.kept.len()
+            + self.departed.len()
+            + self.below.len()
             + self.weighed.len()
             + self.doubted.len()
             + self.absorbed.len()
@@ -578,6 +615,6 @@ impl<H: Handle> Pass<H> {
     }
 }
 
-fn is_link<H: Handle>((d, n): &(H, Name), dir: &H, name: &Name) -> bool {
+pub(super) fn is_link<H: Handle>((d, n): &(H, Name), dir: &H, name: &Name) -> bool {
     d.id() == dir.id() && n == name
 }

@@ -8,6 +8,8 @@ use crate::Srm;
 use crate::core::Core;
 use crate::ensure::{How, ensure, mtime_of};
 use crate::map::{Dirt, Hint, Known, Source, Work};
+use crate::member::kind_of;
+use crate::set::Kind;
 use bytes::Bytes;
 use platform::sys::content::hash;
 use platform::sys::{attr, extent, xattr};
@@ -205,7 +207,12 @@ impl Srm {
             Ok(Looked::Settled)
         };
         let node = match self.tree.lookup(names, dir, name, 0) {
-            Ok((node, _)) => node,
+            Ok((node, stat)) => {
+                if self.is_filtered() && stat.st_nlink > 1 {
+                    self.straddling.note(&node, stat.st_nlink);
+                }
+                node
+            }
             // Another file system, which is not replicated.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::XDEV) => return settled(),
             Err(error) if is_gone(&error) => {
@@ -236,7 +243,22 @@ impl Srm {
                     Err(stop) => Err(stop),
                 }
             } else {
-                let away = self.left_out(there, deleted);
+                if let Some(pass) = self.core.lock().gate.pass(number) {
+                    match node.is_dir() {
+                        true => pass.departs(&node, |dir| dir.has_name()),
+                        false => pass.confine(&node, None),
+                    }
+                }
+                // What the target has is of another kind: of what had the name before, and was replicated.
+                let kind = kind_of(node.kind());
+                let replaced = match there {
+                    There::Entry(entry) => {
+                        entry.is_some_and(|entry| Kind::of(&entry.kind) != kind)
+                            && self.takes_entry(names, dir, name, there.entry())
+                    }
+                    There::Anything => true,
+                };
+                let away = self.left_out(there, deleted).or(replaced.then_some(Away::Aside));
                 away.map_or(Ok(()), |away| self.clear_name(number, names, dir, name, away)).and_then(|()| settled())
             }
         };

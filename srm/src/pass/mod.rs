@@ -25,7 +25,7 @@ pub(crate) use share::Share;
 
 use crate::Srm;
 use crate::core::Core;
-use crate::map::{Gate, Next, Work};
+use crate::map::{Gate, Handle, Hint, Next, Pass, Scope, Work};
 use crate::room::Admission;
 use bytes::Bytes;
 use parking_lot::MutexGuard;
@@ -33,6 +33,7 @@ use platform::killpoint::{self, KillPoint};
 use platform::machine;
 use platform::tree::{Names, Node};
 use protocol::{Draft, Mark, Op, SeqNo};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -203,7 +204,7 @@ impl Srm {
         self.tree.settle(node);
     }
 
-    fn next_work(&self, number: u64) -> Option<Work<Arc<Node>>> {
+    fn next_work(self: &Arc<Self>, number: u64) -> Option<Work<Arc<Node>>> {
         let mut core = self.core.lock();
         loop {
             let pass = core.gate.pass(number)?;
@@ -240,7 +241,7 @@ impl Srm {
     }
 
     /// Ends the pass if there is still nothing to do once names stand still.
-    pub(crate) fn finish(&self, number: u64) -> bool {
+    pub(crate) fn finish(self: &Arc<Self>, number: u64) -> bool {
         let names = self.tree.names().write();
         let mut core = self.core.lock();
         let Some(pass) = core.gate.pass(number) else { return true };
@@ -249,6 +250,14 @@ impl Srm {
         }
         pass.assert_finished();
         killpoint::pass(KillPoint::PassEnd);
+        let below = pass.take_below();
+        if !below.is_empty() {
+            self.go_on_below(&mut core, &below);
+            drop(core);
+            drop(names);
+            self.spawn_pass(number + 1, |_| true);
+            return true;
+        }
         if !core.flags.are_settled_by(number) {
             core.flags.leave(number);
             core.flags.schedule(machine::now());
@@ -291,6 +300,29 @@ impl Srm {
         self.wake();
         self.changed.notify_all();
         true
+    }
+
+    /// A pass over everything is over, but for what lies below these directories: another one goes over that, and only its end is the end of
+    /// repair.
+    fn go_on_below(&self, core: &mut Core, below: &[Arc<Node>]) {
+        let number = core.passes_begun + 1;
+        let mut pass = Pass::new(number, Scope::Some(HashMap::new()));
+        // What happened there meanwhile may not have been sent.
+        pass.by_content = true;
+        for (dir, name) in below.iter().flat_map(Handle::links) {
+            pass.add_name(&dir, &name, Hint::Ask);
+        }
+        tracing::info!(
+            event = "pass-begin",
+            number,
+            directories = below.len(),
+            "looking below what has moved meanwhile"
+        );
+        self.lanes.end_generation();
+        core.begin_pass(pass);
+        core.by_content = false;
+        core.same_before = None;
+        core.power_was_lost = false;
     }
 
     /// Waits until the pass may send more, but for data.

@@ -53,8 +53,10 @@ pub(super) struct Matcher {
     names: Patterns,
     /// Those that are compared with paths.
     paths: Patterns,
-    /// What leads to a match of the latter, of rules that include.
+    /// What leads to a match of the latter.
     leads: Patterns,
+    /// Of each rule, whether it includes.
+    includes: Vec<bool>,
     /// The last rule that includes and is compared with names: every directory leads there.
     last_name: Option<usize>,
 }
@@ -66,16 +68,16 @@ impl Matcher {
             let of = rules.iter().enumerate().filter(|(_, rule)| rule.parsed.anchored == anchored);
             Patterns::build(of.map(|(at, rule)| (at, rule.parsed.own())).collect())
         };
-        let includes = || rules.iter().enumerate().filter(|(_, rule)| rule.action == Action::Include);
-        let leads = includes()
-            .filter(|(_, rule)| rule.parsed.anchored)
-            .filter_map(|(at, rule)| Some((at, rule.parsed.leads()?)))
-            .collect();
+        let anchored = rules.iter().enumerate().filter(|(_, rule)| rule.parsed.anchored);
+        let leads = anchored.filter_map(|(at, rule)| Some((at, rule.parsed.leads()?))).collect();
+        let includes: Vec<bool> = rules.iter().map(|rule| rule.action == Action::Include).collect();
+        let unanchored = |(at, rule): (usize, &Rule)| (includes[at] && !rule.parsed.anchored).then_some(at);
         Some(Self {
             names: own(false)?,
             paths: own(true)?,
             leads: Patterns::build(leads)?,
-            last_name: includes().rfind(|(_, rule)| !rule.parsed.anchored).map(|(at, _)| at),
+            last_name: rules.iter().enumerate().filter_map(unanchored).next_back(),
+            includes,
         })
     }
 
@@ -86,6 +88,11 @@ impl Matcher {
 
     /// The last rule that includes and could match something below the directory `path`.
     pub fn leading(&self, path: &[u8]) -> Option<usize> {
-        self.leads.last(path, |_| true).max(self.last_name)
+        self.leads.last(path, |at| self.includes[at]).max(self.last_name)
+    }
+
+    /// Whether a rule that is compared with paths could match something below the directory `path`.
+    pub fn knows_below(&self, path: &[u8]) -> bool {
+        self.leads.last(path, |_| true).is_some()
     }
 }

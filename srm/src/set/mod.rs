@@ -188,6 +188,14 @@ impl Set {
         self.takes(path, Kind::File, 0) || sizes.any(|size| self.takes(path, Kind::File, size))
     }
 
+    /// Whether whatever lies below a directory is replicated, or not, under `one` as it is under `two`. `false` also where that is
+    /// not known without looking.
+    pub fn is_same_below(&self, one: &RelPath, two: &RelPath) -> bool {
+        let Some(matcher) = &self.0.matcher else { return true };
+        let decides = |path: &RelPath| self.deciding(path.as_bytes(), Kind::Directory, 0);
+        decides(one) == decides(two) && [one, two].iter().all(|path| !matcher.knows_below(path.as_bytes()))
+    }
+
     /// The rules in their order.
     pub fn rules(&self) -> &[Rule] {
         &self.0.rules

@@ -77,3 +77,31 @@ fn every_directory_above_what_is_taken_is_taken() {
         })
         .unwrap();
 }
+
+#[test]
+fn what_is_the_same_below_two_directories_is() {
+    let dirs = (any_path(), any_path());
+    let given = (vec(any_rule(), 0..4), dirs, vec((any_path(), select(&Kind::ALL[..]), 0..10_u64), 1..20));
+    let same = std::cell::Cell::new(0);
+    runner(4000)
+        .run(&given, |(rules, (one, two), below)| {
+            let set = set(&rules.concat());
+            if !set.is_same_below(&path(&one), &path(&two)) {
+                return Ok(());
+            }
+            for (text, kind, size) in below {
+                let takes = |dir: &str| set.takes(&path(format!("{dir}/{text}")), kind, size);
+                assert_eq!(takes(&one), takes(&two), "{text} below {one} and {two}: {set:?}");
+            }
+            Ok(())
+        })
+        .unwrap();
+    runner(1000)
+        .run(&given, |(rules, (one, two), _)| {
+            same.set(same.get() + u32::from(set(&rules.concat()).is_same_below(&path(&one), &path(&two))));
+            Ok(())
+        })
+        .unwrap();
+    let same = same.get();
+    assert!(same > 100, "only {same} of 1000 are known to be the same");
+}
