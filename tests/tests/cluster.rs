@@ -35,7 +35,7 @@ fn app(what: What, client: usize, a: u64, b: u64) -> Event {
 /// What was found once, made small.
 fn run_again(mode: CommitMode, events: Vec<Event>) -> io::Result<Counts> {
     let bounds = NearBounds { operations: 1 << 30, bytes: 1 << 30, millis: 2000 };
-    let plan = Plan { mode, bounds, retry_ms: Some(1200), journal: true, wire: Wire::default(), events };
+    let plan = Plan { mode, bounds, retry_ms: Some(1200), journal: true, wire: Wire::default(), set: "", events };
     Ok(Bench::new()?.run(&plan, None, true).unwrap_or_else(|found| panic!("{found:#?}")))
 }
 

@@ -4,10 +4,12 @@ use super::action::act;
 use super::bug::Bug;
 use super::history::{Checker, Told};
 use super::schedule::{Action, What};
-use super::snapshot::Snapshot;
+use super::snapshot::{Entry, Snapshot};
+use super::view::View;
 use super::world::{World, lock};
 use srm::Ticket;
 use srm::status::{CommitMode, TargetState};
+use std::rc::Rc;
 use std::sync::Arc;
 
 impl World {
@@ -28,8 +30,10 @@ impl World {
         });
         let after = self.host(Snapshot::of(&self.places.src()));
         let changed = after != now;
+        let before = self.history.borrow().view().clone();
         if self.source.borrow().is_some() {
             self.history.borrow_mut().source_is(after);
+            self.count_crossings(&before);
         }
         let Some((result, ticket, in_force)) = acted else { return };
         let writes = matches!(action.what, What::Write | What::Append);
@@ -48,6 +52,23 @@ impl World {
             }
         }
         self.hear();
+    }
+
+    /// Names that came into the set, or left it, and files that have names on both sides.
+    fn count_crossings(&self, before: &View) {
+        let history = self.history.borrow();
+        let after = history.view();
+        if self.set.is_everything() || Rc::ptr_eq(&before.full, &after.full) {
+            return;
+        }
+        let mut counts = self.counts.borrow_mut();
+        if before.full.0.len() == after.full.0.len() {
+            counts.entered += u64::from(after.shown.0.len() > before.shown.0.len());
+            counts.left += u64::from(after.shown.0.len() < before.shown.0.len());
+        }
+        let is_out = |path: &String| !after.shown.0.contains_key(path);
+        let split = |(path, entry): (&String, &Entry)| entry.first != *path && is_out(path) != is_out(&entry.first);
+        counts.split += u64::from(after.full.0.iter().any(split));
     }
 
     pub(super) fn reply(&self, number: usize, in_force: bool) -> impl FnOnce() + Send + 'static {

@@ -47,6 +47,11 @@ pub struct Counts {
     pub damaged: u64,
     pub skipped: u64,
     pub stood: u64,
+    pub sets: u64,
+    pub entered: u64,
+    pub left: u64,
+    pub split: u64,
+    pub bypasses: u64,
     /// Where daemons came to their ends.
     pub ends: BTreeSet<KillPoint>,
     /// Disks that failed.
@@ -104,6 +109,11 @@ impl Counts {
             ("damaged", self.damaged),
             ("passed over", self.skipped),
             ("stood", self.stood),
+            ("sets", self.sets),
+            ("entered the set", self.entered),
+            ("left the set", self.left),
+            ("states with a file on both sides", self.split),
+            ("bypasses", self.bypasses),
             ("ends at places", self.ends.len() as u64),
             ("disks that failed", self.disks.len() as u64),
         ])
@@ -150,6 +160,11 @@ impl Counts {
             (&mut self.damaged, other.damaged),
             (&mut self.skipped, other.skipped),
             (&mut self.stood, other.stood),
+            (&mut self.sets, other.sets),
+            (&mut self.entered, other.entered),
+            (&mut self.left, other.left),
+            (&mut self.split, other.split),
+            (&mut self.bypasses, other.bypasses),
         ];
         for (sum, more) in sums {
             *sum += more;

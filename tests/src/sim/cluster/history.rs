@@ -1,6 +1,8 @@
 //! What was answered when, what the source looked like after each operation, and what that says of the target: the checks. Nothing of the simulator is used here.
 
 use super::snapshot::Snapshot;
+use super::view::View;
+use srm::set::Set;
 use srm::status::{CommitMode, NearBounds};
 use std::collections::HashMap;
 use std::fmt;
@@ -58,8 +60,12 @@ pub enum Told {
 /// An operation.
 #[derive(Clone, Debug)]
 struct Known {
+    /// What the source looked like before it.
+    before: usize,
     /// What the source looked like after it; `None`: it is not carried out.
     state: Option<usize>,
+    /// The same, where the target is to show something of it.
+    shown: Option<usize>,
     told: Told,
     at: Option<Instant>,
     bytes: u64,
@@ -71,7 +77,8 @@ struct Known {
 pub struct History {
     mode: CommitMode,
     bounds: NearBounds,
-    states: Vec<Snapshot>,
+    set: Set,
+    states: Vec<View>,
     known: Vec<Known>,
     /// The earliest state that the target can be at.
     shown: usize,
@@ -81,27 +88,33 @@ pub struct History {
 }
 
 impl History {
-    /// Of a source that looks like this.
-    pub fn new(mode: CommitMode, bounds: NearBounds, first: Snapshot) -> Self {
-        let (states, known) = (vec![first], Vec::new());
-        Self { mode, bounds, states, known, shown: 0, latest: None, meant: HashMap::new() }
+    /// Of a source with this set that looks like this.
+    pub fn new(mode: CommitMode, bounds: NearBounds, set: Set, first: Snapshot) -> Self {
+        let (states, known) = (vec![View::of(first, &set)], Vec::new());
+        Self { mode, bounds, set, states, known, shown: 0, latest: None, meant: HashMap::new() }
     }
 
     /// An operation begins; its number.
     pub fn begins(&mut self, words: String) -> usize {
-        self.known.push(Known { state: None, told: Told::Nothing, at: None, bytes: 0, words });
+        let before = self.now();
+        self.known.push(Known { before, state: None, shown: None, told: Told::Nothing, at: None, bytes: 0, words });
         self.known.len() - 1
     }
 
     /// The source looks like this now.
     pub fn source_is(&mut self, now: Snapshot) {
-        if self.states.last() != Some(&now) {
-            self.states.push(now);
+        if *self.source() != now {
+            self.states.push(View::of(now, &self.set));
         }
     }
 
     /// What the source looks like, as far as is known.
     pub fn source(&self) -> &Snapshot {
+        &self.view().full
+    }
+
+    /// The same, with what of it is in the set.
+    pub fn view(&self) -> &View {
         &self.states[self.states.len() - 1]
     }
 
@@ -113,13 +126,15 @@ impl History {
     /// An operation was carried out at this time, changed something or did not, and wrote so many bytes.
     pub fn carried_out(&mut self, number: usize, changed: bool, at: Instant, bytes: u64) {
         let state = if changed { self.now() } else { 0 };
+        let shows = changed && self.view().differs(&self.states[self.known[number].before]);
         let known = &mut self.known[number];
         (known.state, known.at, known.bytes) = (Some(state), Some(at), bytes);
+        known.shown = Some(if shows { state } else { 0 });
     }
 
     /// The target looks like this, and says whether it is coherent.
     pub fn target_is(&mut self, coherent: bool, tree: &Snapshot) -> Checked {
-        let found = self.states.iter().rposition(|state| state == tree);
+        let found = self.states.iter().rposition(|state| state.is_shown_by(tree));
         // One that is ahead, by a proposal, still has what it had. One that has just lost its coherence, because its disk failed, may have acknowledged before:
         // what it shows is there. Where it passed a record over and went on, it shows no state and has what it had; the source may not have heard of it.
         self.latest = if coherent { found.max(self.latest) } else { found.or(self.latest) };
@@ -127,12 +142,12 @@ impl History {
         if !coherent || self.mode == CommitMode::Remote {
             return Ok(());
         }
-        if let Some(later) = self.states[self.shown..].iter().position(|state| state == tree) {
+        if let Some(later) = self.states[self.shown..].iter().position(|state| state.is_shown_by(tree)) {
             self.shown += later;
             return Ok(());
         }
         let text = found.map_or_else(
-            || format!("it differs from the last state in {}", self.source().difference(tree)),
+            || format!("it differs from the last state in {}", self.view().difference(tree)),
             |back| format!("it shows state {back} after state {}", self.shown),
         );
         Err((Checker::Prefix, format!("a coherent target shows what the source did not, or not since: {text}")))
@@ -154,7 +169,7 @@ impl History {
             |text: String| Err((Checker::Promise(self.mode), format!("'{}' was answered and {text}", known.words)));
         // What changed nothing is behind nothing, also where the target shows no state of the source's.
         let behind = |known: &Known| {
-            known.state.is_some_and(|state| state > 0 && self.latest.is_none_or(|latest| latest < state))
+            known.shown.is_some_and(|state| state > 0 && self.latest.is_none_or(|latest| latest < state))
         };
         match self.mode {
             CommitMode::Sync | CommitMode::Remote => {
@@ -163,12 +178,12 @@ impl History {
                 }
             }
             // A target that shows no state of the source's has lost its coherence, and the source may not have heard of it: what changed nothing says nothing of that.
-            CommitMode::Near if self.latest.is_none() && known.state.is_none_or(|state| state == 0) => {}
+            CommitMode::Near if self.latest.is_none() && known.shown.is_none_or(|state| state == 0) => {}
             CommitMode::Near => {
                 let done = || self.known.iter().filter(|known| known.told == Told::Done && behind(known));
                 let (operations, bytes) = (done().count() as u64, done().map(|known| known.bytes).sum::<u64>());
                 // As of when it was carried out: what grows old while it waits holds up the next one.
-                let then = known.at.filter(|_| known.state.is_some_and(|state| state > 0));
+                let then = known.at.filter(|_| known.shown.is_some_and(|state| state > 0));
                 let old = done().filter_map(|old| Some(then?.saturating_duration_since(old.at?))).max();
                 if operations > self.bounds.operations || bytes > self.bounds.bytes {
                     return fault(format!("{operations} operations, {bytes} bytes are behind"));

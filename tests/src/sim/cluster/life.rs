@@ -143,7 +143,8 @@ impl World {
         }
         let boot = self.sim.boots[0].get();
         let (replica, is_new) = (self.replica.get(), self.is_new(Side::Source));
-        let started = self.on(Side::Source, || self.places.start_source(&self.plan, boot, replica, self.bug, is_new));
+        let started =
+            self.on(Side::Source, || self.places.start_source(&self.plan, &self.set, boot, replica, self.bug, is_new));
         if let Some(started) = started {
             let daemon = self.host(started);
             self.counts.borrow_mut().resumed += u64::from(daemon.srm.is_in_pass());

@@ -1,5 +1,6 @@
 //! What happens, made of a seed.
 
+use super::border;
 use super::wire::{Part, Wire};
 use crate::seed::Random;
 use platform::machine::Disk;
@@ -111,6 +112,8 @@ pub enum Event {
     Restart(Side),
     /// A disk fails so often, with no room or an error.
     Fault(Disk, bool, u64),
+    /// Replication is switched off, or on again.
+    Bypass(bool),
     /// A clock jumps by so many seconds.
     Jump(Side, i64),
 }
@@ -128,6 +131,8 @@ pub struct Plan {
     pub journal: bool,
     /// How what is sent is told.
     pub wire: Wire,
+    /// The replication set; empty: everything.
+    pub set: &'static str,
     /// What happens.
     pub events: Vec<Event>,
 }
@@ -144,8 +149,15 @@ const BOUNDS: [NearBounds; 3] = [
 ];
 
 impl Plan {
-    /// Of a seed.
+    /// Of a seed: with a set and switching off, where it has such.
     pub fn of(seed: u64, steps: usize, mode: Option<CommitMode>) -> Self {
+        let plain = Self::plain(seed, steps, mode);
+        let (set, events) = border::of(seed, plain.events);
+        Self { set, events, ..plain }
+    }
+
+    /// Of a seed, everything replicated all the time.
+    pub fn plain(seed: u64, steps: usize, mode: Option<CommitMode>) -> Self {
         let mut random = Random::new(seed);
         let chosen = *random.pick(&MODES);
         let bounds = *random.pick(&BOUNDS);
@@ -160,7 +172,7 @@ impl Plan {
             ends: !random.once_in(4),
         };
         let events = (0..steps).map(|_| event(&mut random, rough)).collect();
-        Self { mode: mode.unwrap_or(chosen), bounds, retry_ms, journal, wire, events }
+        Self { mode: mode.unwrap_or(chosen), bounds, retry_ms, journal, wire, set: "", events }
     }
 }
 

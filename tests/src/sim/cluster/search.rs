@@ -53,12 +53,15 @@ impl fmt::Display for Found {
         for line in trace {
             writeln!(f, "{line}")?;
         }
-        let Plan { mode, bounds, retry_ms, journal, wire, events } = &self.plan;
+        let Plan { mode, bounds, retry_ms, journal, wire, set, events } = &self.plan;
         writeln!(
             f,
             "{mode}, bounds {bounds:?}, retry {retry_ms:?}, journal {journal}, {wire:?}, {} events:",
             events.len()
         )?;
+        if !set.is_empty() {
+            writeln!(f, "with the set {set:?}")?;
+        }
         for event in events {
             writeln!(f, "  {event:?}")?;
         }
@@ -97,7 +100,7 @@ impl Bench {
         mode: Option<CommitMode>,
         bug: Option<Bug>,
     ) -> Result<Counts, Box<Found>> {
-        let mut plan = Plan::of(seed, steps, mode);
+        let mut plan = if bug.is_none() { Plan::of(seed, steps, mode) } else { Plan::plain(seed, steps, mode) };
         let failure = match self.run(&plan, bug, false) {
             Ok(counts) => return Ok(counts),
             Err(failure) => failure,
@@ -113,7 +116,7 @@ impl Bench {
     /// The first of so many seeds, counted from 1, that shows a mistake, and by what.
     pub fn caught(&self, bug: Bug, seeds: u64) -> Option<(u64, Checker)> {
         (1..=seeds).find_map(|seed| {
-            let plan = Plan::of(seed, STEPS, bug.mode());
+            let plan = Plan::plain(seed, STEPS, bug.mode());
             let failure = self.run(&plan, Some(bug), false).err()?;
             // Only what passes without it shows it.
             self.run(&plan, None, false).is_ok().then_some((seed, failure.checker))
@@ -145,6 +148,7 @@ fn run(plan: &Plan, bug: Option<Bug>, places: Places, traced: bool) -> Result<Co
     let history = world.history.borrow();
     (counts.answered, counts.released) = (history.count(Told::Done), history.count(Told::Released));
     counts.failed = history.count(Told::Failed);
+    counts.sets = u64::from(!plan.set.is_empty());
     counts.ends = sim.ends.take();
     counts.disks = sim.failed.take();
     drop(history);

@@ -9,6 +9,7 @@ use platform::tree::Tree;
 use protocol::{Name, ReplicaId};
 use rustix::fs::{Mode, OFlags};
 use scm::packing::Packing;
+use srm::set::Set;
 use srm::status::{CommitMode, NearBounds};
 use srm::{AreaConfig, AreaKind, Commit, Compare, Config, JournalConfig, Srm};
 use std::cell::Cell;
@@ -78,7 +79,14 @@ impl Places {
         self.top.join("journal")
     }
 
-    fn config(&self, plan: &Plan, boot: u8, replica: Option<ReplicaId>, bug: Option<Bug>) -> io::Result<Config> {
+    fn config(
+        &self,
+        plan: &Plan,
+        set: &Set,
+        boot: u8,
+        replica: Option<ReplicaId>,
+        bug: Option<Bug>,
+    ) -> io::Result<Config> {
         let kind = if plan.mode == CommitMode::Real { AreaKind::Disk } else { AreaKind::Memory };
         let areas = vec![AreaConfig::new(kind, self.journal(), JOURNAL_BYTES)];
         let hot = self.top.join("hot");
@@ -101,7 +109,7 @@ impl Places {
             clean_end_secs: None,
             submounts: Vec::new(),
             software: String::new(),
-            set: srm::set::Set::everything(),
+            set: set.clone(),
             bypassed: false,
             // Small enough that content is compared, and not sent whole.
             compare: Compare { block_bytes: 512, min_size: 1024 },
@@ -111,6 +119,7 @@ impl Places {
     pub fn start_source(
         &self,
         plan: &Plan,
+        set: &Set,
         boot: u8,
         replica: Option<ReplicaId>,
         bug: Option<Bug>,
@@ -118,7 +127,7 @@ impl Places {
     ) -> io::Result<Daemon> {
         let root = rustix::fs::open(self.src(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
         let tree = Arc::new(Tree::new(root.as_fd())?);
-        let srm = Srm::stepped(tree, self.config(plan, boot, replica, bug)?)?;
+        let srm = Srm::stepped(tree, self.config(plan, set, boot, replica, bug)?)?;
         let packing = is_new.then(|| Packing::new(plan.wire.pack, None));
         Ok(Daemon { files: Files::new(Arc::clone(&srm)), srm, packing, open: Default::default() })
     }

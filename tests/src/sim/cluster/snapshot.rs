@@ -117,6 +117,16 @@ impl Snapshot {
         left
     }
 
+    /// The rest, where some names are not counted.
+    pub fn without(&self, out: impl Fn(&str, &Kind) -> bool) -> Self {
+        let (mut left, mut firsts) = (BTreeMap::new(), HashMap::new());
+        for (path, entry) in self.0.iter().filter(|(path, entry)| !out(path, &entry.kind)) {
+            let first = firsts.entry(entry.first.clone()).or_insert_with(|| path.clone()).clone();
+            left.insert(path.clone(), Entry { first, ..entry.clone() });
+        }
+        Self(left)
+    }
+
     /// The paths of one kind.
     pub fn paths(&self, of: impl Fn(&Kind) -> bool) -> Vec<&String> {
         self.0.iter().filter(|(_, entry)| of(&entry.kind)).map(|(path, _)| path).collect()

@@ -13,6 +13,7 @@ use super::snapshot::Snapshot;
 use super::tamper::Tamper;
 use protocol::ReplicaId;
 use rustix::io::Errno;
+use srm::set::Set;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::Permissions;
@@ -37,6 +38,7 @@ pub(super) struct Faulted;
 /// See the module.
 pub(super) struct World {
     pub plan: Plan,
+    pub set: Set,
     pub bug: Option<Bug>,
     pub places: Places,
     pub sim: Rc<Sim>,
@@ -80,11 +82,14 @@ impl World {
         // Other permissions than a new replica has, whatever the umask is.
         std::fs::set_permissions(&src, Permissions::from_mode(0o750))?;
         let first = Snapshot::of(&src)?;
+        let set =
+            if plan.set.is_empty() { Set::everything() } else { Set::parse(plan.set).map_err(io::Error::other)? };
         let durable = Disk { durable: first.clone(), ..Disk::default() };
         let sim = Rc::new(Sim::new(bug == Some(Bug::LooseAge)));
         let world = Rc::new(Self {
             events: RefCell::new(plan.events.iter().copied().collect()),
-            history: RefCell::new(History::new(plan.mode, plan.bounds, first)),
+            history: RefCell::new(History::new(plan.mode, plan.bounds, set.clone(), first)),
+            set,
             plan: plan.clone(),
             bug,
             places,
@@ -180,6 +185,10 @@ impl World {
             Event::Restart(side) => self.restart(side),
             Event::Fault(disk, full, times) => {
                 self.sim.fail(disk, if full { Errno::NOSPC } else { Errno::IO }, times);
+            }
+            Event::Bypass(on) => {
+                let switched = self.on_source(|daemon| daemon.srm.bypass(on)) == Some(true);
+                self.counts.borrow_mut().bypasses += u64::from(switched && on);
             }
             Event::Jump(_, secs) => {
                 self.sim.skew_secs.set(secs);
