@@ -24,7 +24,9 @@ impl World {
         }
         let acted = self.on_source(|daemon| {
             let in_force = daemon.srm.is_in_force();
+            let last = daemon.srm.status().sequence;
             let (result, ticket) = act(&daemon.files, &daemon.open, &now, action, number as u64 + 1);
+            self.history.borrow_mut().told_in(last, daemon.srm.status().sequence);
             let in_force = in_force && daemon.srm.is_in_force();
             (result, ticket, in_force)
         });
@@ -121,9 +123,10 @@ impl World {
     }
 
     /// What the target has now, if it says that this is a state of the source's.
-    pub(super) fn look_at_target(&self, coherent: bool) {
+    pub(super) fn look_at_target(&self, at: usize, coherent: bool) {
+        let applied = self.net.borrow().conns[at].aside.as_ref().map_or(0, |aside| aside.syncing().1);
         let tree = self.host(Snapshot::of(&self.places.replica()));
-        let checked = self.history.borrow_mut().target_is(coherent, &tree);
+        let checked = self.history.borrow_mut().target_is(coherent, applied, &tree);
         self.check(checked);
     }
 }

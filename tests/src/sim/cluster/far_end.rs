@@ -136,7 +136,7 @@ impl World {
                     net.conns[at].aside = Some(session.aside());
                     net.conns[at].session = Some(session);
                 }
-                self.look_at_target(coherent);
+                self.look_at_target(at, coherent);
                 true
             }
             Err(refused) => {
@@ -181,7 +181,7 @@ impl World {
         }
         if applied {
             self.look_at_syncs(at);
-            self.look_at_target(coherent);
+            self.look_at_target(at, coherent);
             self.counts.borrow_mut().applied += 1;
         }
         applied

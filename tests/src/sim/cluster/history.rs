@@ -6,6 +6,7 @@ use srm::set::Set;
 use srm::status::{CommitMode, NearBounds};
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::time::Instant;
 
 /// What finds fault.
@@ -84,6 +85,10 @@ pub struct History {
     shown: usize,
     /// The latest one that looks as the target does.
     latest: Option<usize>,
+    /// What an operation across the border of the set came to: numbers of records, of which the target shows no state of the source's before the last.
+    crossings: Vec<Range<u64>>,
+    /// The target is in the midst of one.
+    amid: bool,
     meant: HashMap<(u128, u64), blake3::Hash>,
 }
 
@@ -91,7 +96,18 @@ impl History {
     /// Of a source with this set that looks like this.
     pub fn new(mode: CommitMode, bounds: NearBounds, set: Set, first: Snapshot) -> Self {
         let (states, known) = (vec![View::of(first, &set)], Vec::new());
-        Self { mode, bounds, set, states, known, shown: 0, latest: None, meant: HashMap::new() }
+        Self {
+            mode,
+            bounds,
+            set,
+            states,
+            known,
+            shown: 0,
+            latest: None,
+            crossings: Vec::new(),
+            amid: false,
+            meant: HashMap::new(),
+        }
     }
 
     /// An operation begins; its number.
@@ -132,14 +148,24 @@ impl History {
         known.shown = Some(if shows { state } else { 0 });
     }
 
-    /// The target looks like this, and says whether it is coherent.
-    pub fn target_is(&mut self, coherent: bool, tree: &Snapshot) -> Checked {
+    /// An operation on names was told in these records, which begin behind `last`.
+    pub fn told_in(&mut self, last: u64, newest: u64) {
+        // What happens across the border is told as several: something is set aside, and what comes in is looked at.
+        if !self.set.is_everything() && newest > last + 1 {
+            self.crossings.push(last + 1..newest);
+        }
+    }
+
+    /// The target has applied so many records and looks like this, and says whether it is coherent.
+    pub fn target_is(&mut self, coherent: bool, applied: u64, tree: &Snapshot) -> Checked {
+        // At a new beginning of numbers nothing of it has changed yet.
+        self.amid = if applied == 0 { self.amid } else { self.crossings.iter().any(|told| told.contains(&applied)) };
         let found = self.states.iter().rposition(|state| state.is_shown_by(tree));
         // One that is ahead, by a proposal, still has what it had. One that has just lost its coherence, because its disk failed, may have acknowledged before:
         // what it shows is there. Where it passed a record over and went on, it shows no state and has what it had; the source may not have heard of it.
         self.latest = if coherent { found.max(self.latest) } else { found.or(self.latest) };
         // In `remote` it is ahead by what is proposed.
-        if !coherent || self.mode == CommitMode::Remote {
+        if !coherent || self.amid || self.mode == CommitMode::Remote {
             return Ok(());
         }
         if let Some(later) = self.states[self.shown..].iter().position(|state| state.is_shown_by(tree)) {
