@@ -41,7 +41,7 @@ impl World {
         let writes = matches!(action.what, What::Write | What::Append);
         let bytes = if writes && result.is_ok() { 16 + (action.a ^ action.b) % 1500 } else { 0 };
         self.history.borrow_mut().carried_out(number, changed, self.sim.time(), bytes);
-        self.note(|| format!("{number}: {result:?}"));
+        self.note(|| format!("{number}: {result:?}, {}", now.difference(self.history.borrow().source())));
         if result.is_err() && ticket == Ticket::NONE {
             lock(&self.answers)[number] = Told::Failed;
         } else if !hasty {
