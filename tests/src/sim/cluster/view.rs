@@ -66,6 +66,7 @@ impl View {
             tree.0.values_mut().filter(|entry| entry.kind == Kind::Dir).for_each(|entry| entry.mtime = (0, 0));
             tree
         };
-        self.shown != other.shown && (self.shown.0.len() == self.full.0.len() || untimed(self) != untimed(other))
+        let all = [self, other].iter().all(|view| view.shown.0.len() == view.full.0.len());
+        self.shown != other.shown && (all || untimed(self) != untimed(other))
     }
 }
