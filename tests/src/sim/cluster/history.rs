@@ -87,8 +87,8 @@ pub struct History {
     latest: Option<usize>,
     /// What an operation across the border of the set came to: numbers of records, of which the target shows no state of the source's before the last.
     crossings: Vec<Range<u64>>,
-    /// In `remote`, what the target has of a proposal that the source has not carried out.
-    ahead: Option<Snapshot>,
+    /// With a set: what a coherent target looked like when it was last seen.
+    seen: Option<Snapshot>,
     /// The target is in the midst of one.
     amid: bool,
     meant: HashMap<(u128, u64), blake3::Hash>,
@@ -107,7 +107,7 @@ impl History {
             shown: 0,
             latest: None,
             crossings: Vec::new(),
-            ahead: None,
+            seen: None,
             amid: false,
             meant: HashMap::new(),
         }
@@ -124,8 +124,8 @@ impl History {
     pub fn source_is(&mut self, now: Snapshot) {
         if *self.source() != now {
             self.states.push(View::of(now, &self.set));
-            // What leaves the set by its size is proposed, and no record follows.
-            if self.ahead.take().is_some_and(|tree| self.view().is_shown_by(&tree)) {
+            // What leaves the set by its size leaves what the target has as it is, or is there since it was proposed.
+            if self.seen.as_ref().is_some_and(|tree| self.view().is_shown_by(tree)) {
                 self.latest = Some(self.now());
             }
         }
@@ -170,8 +170,7 @@ impl History {
         let found = self.states.iter().rposition(|state| state.is_shown_by(tree));
         // One that is ahead, by a proposal, still has what it had. One that has just lost its coherence, because its disk failed, may have acknowledged before:
         // what it shows is there. Where it passed a record over and went on, it shows no state and has what it had; the source may not have heard of it.
-        let is_ahead = coherent && found.is_none() && self.mode == CommitMode::Remote && !self.set.is_everything();
-        self.ahead = is_ahead.then(|| tree.clone());
+        self.seen = (coherent && !self.set.is_everything()).then(|| tree.clone());
         self.latest = if coherent { found.max(self.latest) } else { found.or(self.latest) };
         // In `remote` it is ahead by what is proposed.
         if !coherent || self.amid || self.mode == CommitMode::Remote {
@@ -191,6 +190,7 @@ impl History {
     /// The target's machine has lost power: what it showed may be gone.
     pub fn target_goes_back(&mut self) {
         self.latest = None;
+        self.seen = None;
     }
 
     /// An application was told this.
