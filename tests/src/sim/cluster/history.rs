@@ -87,8 +87,6 @@ pub struct History {
     latest: Option<usize>,
     /// What an operation across the border of the set came to: numbers of records, of which the target shows no state of the source's before the last.
     crossings: Vec<Range<u64>>,
-    /// With a set: what a coherent target looked like when it was last seen.
-    seen: Option<Snapshot>,
     /// The target is in the midst of one.
     amid: bool,
     meant: HashMap<(u128, u64), blake3::Hash>,
@@ -107,7 +105,6 @@ impl History {
             shown: 0,
             latest: None,
             crossings: Vec::new(),
-            seen: None,
             amid: false,
             meant: HashMap::new(),
         }
@@ -124,10 +121,6 @@ impl History {
     pub fn source_is(&mut self, now: Snapshot) {
         if *self.source() != now {
             self.states.push(View::of(now, &self.set));
-            // What leaves the set by its size leaves what the target has as it is, or is there since it was proposed.
-            if self.seen.as_ref().is_some_and(|tree| self.view().is_shown_by(tree)) {
-                self.latest = Some(self.now());
-            }
         }
     }
 
@@ -170,7 +163,6 @@ impl History {
         let found = self.states.iter().rposition(|state| state.is_shown_by(tree));
         // One that is ahead, by a proposal, still has what it had. One that has just lost its coherence, because its disk failed, may have acknowledged before:
         // what it shows is there. Where it passed a record over and went on, it shows no state and has what it had; the source may not have heard of it.
-        self.seen = (coherent && !self.set.is_everything()).then(|| tree.clone());
         self.latest = if coherent { found.max(self.latest) } else { found.or(self.latest) };
         // In `remote` it is ahead by what is proposed.
         if !coherent || self.amid || self.mode == CommitMode::Remote {
@@ -190,7 +182,6 @@ impl History {
     /// The target's machine has lost power: what it showed may be gone.
     pub fn target_goes_back(&mut self) {
         self.latest = None;
-        self.seen = None;
     }
 
     /// An application was told this.

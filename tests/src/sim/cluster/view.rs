@@ -59,14 +59,17 @@ impl View {
         self.shown.difference(&self.part_of(target))
     }
 
-    /// Whether what the target is to show has become another, but for times of directories: those follow what is left out as well, and nobody waits for them.
-    pub fn differs(&self, other: &Self) -> bool {
-        let untimed = |view: &Self| {
-            let mut tree = (*view.shown).clone();
+    /// Whether something of what has happened since `before` is to be seen on the target. Not times of directories: those follow what is left out as well, and
+    /// nobody waits for them. Nor what left the set by its size: the target keeps that.
+    pub fn differs(&self, before: &Self) -> bool {
+        if [self, before].iter().all(|view| view.shown.0.len() == view.full.0.len()) {
+            return self.shown != before.shown;
+        }
+        let told = |view: &Self| {
+            let mut tree = view.shown.without(|path, _| self.sized.contains(path));
             tree.0.values_mut().filter(|entry| entry.kind == Kind::Dir).for_each(|entry| entry.mtime = (0, 0));
             tree
         };
-        let all = [self, other].iter().all(|view| view.shown.0.len() == view.full.0.len());
-        self.shown != other.shown && (all || untimed(self) != untimed(other))
+        self.shown != before.shown && told(self) != told(before)
     }
 }
