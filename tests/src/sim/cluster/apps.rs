@@ -22,9 +22,9 @@ impl World {
         if hasty {
             self.reply(number, true)();
         }
+        let last = self.source.borrow().as_ref().map_or(0, |daemon| daemon.srm.status().sequence);
         let acted = self.on_source(|daemon| {
             let in_force = daemon.srm.is_in_force();
-            let last = daemon.srm.status().sequence;
             let (result, ticket) = act(&daemon.files, &daemon.open, &now, action, number as u64 + 1);
             self.history.borrow_mut().told_in(last, daemon.srm.status().sequence);
             let in_force = in_force && daemon.srm.is_in_force();
@@ -37,7 +37,10 @@ impl World {
             self.history.borrow_mut().source_is(after);
             self.count_crossings(&before);
         }
-        let Some((result, ticket, in_force)) = acted else { return };
+        let Some((result, ticket, in_force)) = acted else {
+            self.history.borrow_mut().told_in_part(last);
+            return;
+        };
         let writes = matches!(action.what, What::Write | What::Append);
         let bytes = if writes && result.is_ok() { 16 + (action.a ^ action.b) % 1500 } else { 0 };
         self.history.borrow_mut().carried_out(number, changed, self.sim.time(), bytes);

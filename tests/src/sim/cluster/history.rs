@@ -9,6 +9,9 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
+/// Records of one operation, at the most.
+const MOST_TOLD: u64 = 8;
+
 /// What finds fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checker {
@@ -154,6 +157,11 @@ impl History {
         if !self.set.is_everything() && newest > last + 1 {
             self.crossings.push(last + 1..newest);
         }
+    }
+
+    /// The daemon has come to its end in the midst of that: the next one may go on with what was told so far.
+    pub fn told_in_part(&mut self, last: u64) {
+        self.told_in(last, last + MOST_TOLD);
     }
 
     /// The target has applied so many records and looks like this, and says whether it is coherent.
