@@ -29,9 +29,18 @@ impl Srm {
         let within = moved.iter().all(|(node, old, new)| takes(*old, node) && takes(*new, node))
             && rename.replaced.as_ref().is_none_or(|gone| self.took_name(names, to.dir, to.name, gone));
         if within {
+            let differ = |(node, old, new): &&(&Arc<Node>, End<'_>, End<'_>)| {
+                node.is_dir() && self.rules_differ(names, *old, *new)
+            };
+            let among: Vec<_> = moved.iter().filter(differ).collect();
+            if !among.is_empty() {
+                // Before the target hears of it: this daemon may end there.
+                self.sweep.want();
+                self.straddling.may_lack_some();
+            }
             let ticket = self.renamed_within(names, rename);
-            for (node, old, new) in moved.iter().filter(|(node, ..)| node.is_dir()) {
-                self.moved_among_rules(names, node, *old, *new);
+            for (node, _, new) in among {
+                self.moved_among_rules(names, node, *new);
             }
             self.see_to_returned();
             return ticket;
@@ -45,7 +54,7 @@ impl Srm {
             if *was_in {
                 ticket = self.leave(names, old.dir, old.name, node, old.mtime);
             } else {
-                let links_left = Handle::links(*node).len() as u64;
+                let links_left = self.names_in_set(names, node);
                 let gone = Departure { ino: node.ino(), links_left, orphan: false, directory: node.is_dir() };
                 ticket = self.forsake(names, old.dir, old.name, gone, old.mtime);
                 self.came_from_beyond(node, *new);
@@ -73,23 +82,25 @@ impl Srm {
     /// What had a name that is left out has this one now, of which nothing was sent.
     fn came_from_beyond(&self, node: &Arc<Node>, new: End<'_>) {
         if let Gate::Pass(pass) = &mut self.core.lock().gate {
-            match node.is_dir() {
-                true => pass.departs(node, |dir| dir.has_name()),
-                false => pass.confine(node, Some((new.dir, new.name))),
+            if node.is_dir() {
+                pass.departs(node, |dir| dir.has_name());
+            } else {
+                pass.confine(node, Some((new.dir, new.name)));
             }
         }
     }
 
-    /// A directory has moved within the set. Where rules name places, what lies below may belong to it in one of them alone, and is looked at.
-    fn moved_among_rules(self: &Arc<Self>, names: &Names, node: &Arc<Node>, old: End<'_>, new: End<'_>) {
+    /// Whether rules may say otherwise of what lies below a directory that has moved, which is to be found out by looking.
+    fn rules_differ(&self, names: &Names, old: End<'_>, new: End<'_>) -> bool {
         let path = |end: End<'_>| end.dir.path(names).and_then(|path| path.join(end.name).ok());
-        if let (Some(old), Some(new)) = (path(old), path(new))
-            && self.set().is_same_below(&old, &new)
-        {
-            return;
+        match (path(old), path(new)) {
+            (Some(old), Some(new)) => !self.set().is_same_below(&old, &new),
+            _ => true,
         }
-        self.sweep();
-        self.straddling.may_lack_some();
+    }
+
+    /// A directory has moved within the set, to where what lies below may belong to it that did not, or the other way, and is looked at.
+    fn moved_among_rules(self: &Arc<Self>, names: &Names, node: &Arc<Node>, new: End<'_>) {
         loop {
             let mut core = self.core.lock();
             match &mut core.gate {

@@ -42,6 +42,7 @@ impl Srm {
     /// What is due goes out, and a mode degrades whose time has come. `false`: the daemon ends.
     pub(crate) fn look_at_time(&self) -> bool {
         let mut core = self.core.lock();
+        self.sweep.settle(core.applied);
         let now = machine::now();
         let after = self.config.degrade_after;
         let down = matches!(core.link, Link::Down(since) if now.saturating_duration_since(since) >= after);

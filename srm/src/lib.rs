@@ -43,6 +43,7 @@ mod stand;
 pub mod status;
 mod stepped;
 mod straddling;
+mod sweep;
 pub mod verify;
 mod watch;
 
@@ -112,6 +113,9 @@ pub struct Config {
     pub software: String,
     /// What is replicated (S1).
     pub set: set::Set,
+    /// A file, beside others of this source's state, that says to the next daemon what is still to be set aside on the target because the set leaves it
+    /// out; `None`: it hears nothing of it.
+    pub sweep: Option<PathBuf>,
     /// There is no target: nothing is described, numbered or kept (S16).
     pub bypassed: bool,
     /// How files that exist on both sides are compared (S7).
@@ -177,7 +181,7 @@ pub struct Srm {
     /// What the set leaves out is removed from the target by the pass that follows.
     dropping: AtomicBool,
     /// What the set leaves out is set aside on the target by the pass that follows.
-    sweeping: AtomicBool,
+    sweep: sweep::Sweep,
     straddling: straddling::Straddling,
     verifier: verify::Verifier,
     /// Operations are proposed to the target first.
@@ -211,6 +215,7 @@ impl Srm {
     }
 
     fn assemble(tree: Arc<Tree>, config: Config, stepped: bool) -> std::io::Result<Arc<Self>> {
+        let sweep = sweep::Sweep::new(config.sweep.clone());
         let lanes = Arc::new(Lanes::default());
         let mut core = Core::new(&config, Arc::clone(&lanes))?;
         let resumed = restart::open(&mut core, &config);
@@ -238,7 +243,7 @@ impl Srm {
             local: local::Local::default(),
             filtered: AtomicBool::new(filtered),
             dropping: AtomicBool::new(false),
-            sweeping: AtomicBool::new(false),
+            sweep,
             straddling: straddling::Straddling::default(),
             lanes,
             hot,
@@ -275,6 +280,7 @@ impl Srm {
             submounts: Vec::new(),
             software: String::new(),
             set: set::Set::everything(),
+            sweep: None,
             bypassed: false,
             compare: Compare::default(),
         };

@@ -33,6 +33,10 @@ impl Handle for Arc<Node> {
     fn links(&self) -> Vec<(Self, Name)> {
         Node::taken_links(self)
     }
+
+    fn takes(&self, dir: &Self, name: &Name) -> bool {
+        self.takes_link(dir, name)
+    }
 }
 
 /// What the target keeps of a file that is gone is out of date from here on.

@@ -110,22 +110,41 @@ impl Srm {
         let links = |node: &Arc<Node>| Handle::links(node).len();
         let sizes = self.set().depends_on_size();
         // Without any known name it is nobody's business here.
-        let named = node.has_name();
-        let before = !sizes || links(node) > 0;
+        let is_named = node.has_name();
+        // One name may come in while another is there already.
+        let before = sizes.then(|| links(node));
         note_size(node, op, payload);
-        match (before, !named || links(node) > 0) {
-            (_, false) if self.may_have_other_names(names, node) => Membership::Unknown,
-            (_, false) => Membership::Out,
-            (true, true) => Membership::In,
-            (false, true) => Membership::Entered,
+        let after = links(node);
+        match before {
+            _ if is_named && after == 0 => self.beyond(names, node),
+            Some(before) if before < after => Membership::Entered,
+            _ => Membership::In,
         }
     }
 
-    /// Whether a file may have names that are not known, and of those one that is replicated.
-    fn may_have_other_names(&self, names: &Names, node: &Node) -> bool {
-        !self.straddling.is_complete()
-            && !node.is_dir()
-            && self.tree.stat(names, node).is_ok_and(|stat| stat.st_nlink > node.all_links().len() as u64)
+    /// No known name of a node is replicated.
+    fn beyond(&self, names: &Names, node: &Arc<Node>) -> Membership {
+        let has_others = || self.tree.stat(names, node).is_ok_and(|stat| stat.st_nlink > node.all_links().len() as u64);
+        if self.straddling.is_complete() || node.is_dir() || !has_others() {
+            return Membership::Out;
+        }
+        match &self.core.lock().gate {
+            // It knows another one, by which the target has it.
+            Gate::Pass(pass) if pass.right_link(node).is_some() => Membership::In,
+            _ => Membership::Unknown,
+        }
+    }
+
+    /// How many names of a node are replicated, or are not known and may be.
+    pub(crate) fn names_in_set(&self, names: &Names, node: &Arc<Node>) -> u64 {
+        let taken = node.taken_links().len();
+        if node.is_dir() {
+            return taken as u64;
+        }
+        let left_out = node.all_links().len().saturating_sub(taken) as u64;
+        self.tree
+            .stat(names, node)
+            .map_or(taken as u64, |stat| stat.st_nlink.saturating_sub(left_out).max(taken as u64))
     }
 
     /// Names of a file have come, gone or moved where some are left out.
@@ -219,7 +238,9 @@ impl Srm {
         node: &Arc<Node>,
         parent_mtime: Time,
     ) -> Ticket {
-        let last = Handle::links(node).is_empty();
+        // Also such names as are not known.
+        let links_left = self.names_in_set(names, node);
+        let last = links_left == 0;
         if node.is_dir() {
             // Files below may have other names.
             self.straddling.may_lack_some();
@@ -228,7 +249,6 @@ impl Srm {
         let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let mut core = self.core.lock();
         if let Gate::Pass(pass) = &mut core.gate {
-            let links_left = Handle::links(node).len() as u64;
             let gone = Departure { ino: node.ino(), links_left, orphan: false, directory: node.is_dir() };
             if node.is_dir() {
                 pass.departs(node, |dir| dir.has_name());
@@ -239,7 +259,7 @@ impl Srm {
         core.count("left_set");
         let ticket = self.send_names(&mut core, draft, hold);
         if !node.is_dir() {
-            self.bereave(&mut core, node, Handle::links(node).len() as u64);
+            self.bereave(&mut core, node, links_left);
         }
         ticket
     }
@@ -296,20 +316,10 @@ impl Srm {
         self.changed.notify_all();
     }
 
-    /// A directory has moved: what lies below may have left the set, and is then set aside on the target.
-    pub(crate) fn sweep(&self) {
-        self.sweeping.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether what the set leaves out is to be set aside on the target.
-    pub(crate) fn is_sweeping(&self) -> bool {
-        self.sweeping.load(Ordering::Relaxed)
-    }
-
-    /// A pass is over, and with it what it was to do about what is left out.
-    pub(crate) fn swept(&self) {
+    /// A pass is over, and with it what it was to do about what is left out; the target has done it once it has applied this.
+    pub(crate) fn swept(&self, applied: Option<protocol::SeqNo>) {
         self.dropping.store(false, Ordering::Relaxed);
-        self.sweeping.store(false, Ordering::Relaxed);
+        self.sweep.is_over(applied);
     }
 
     /// Whether the target is to lose what the set leaves out.

@@ -108,10 +108,7 @@ impl Srm {
             let core = self.core.lock();
             matches!(core.gate, Gate::Held(_)) || core.away.is_some()
         };
-        // Under a name that is known and left out the target has nothing.
-        let left_out = || node.all_links().len().saturating_sub(node.taken_links().len()) as u64;
-        let count = |stat: rustix::fs::Stat| stat.st_nlink.saturating_sub(left_out());
-        let links = if is_told { self.tree.stat(names, node).map_or(u64::MAX, count) } else { u64::MAX };
+        let links = if is_told { self.names_in_set(names, node) } else { u64::MAX };
         let hold = |held: &mut Held<Arc<Node>>| held.linked(dir, name, node, links);
         let Some(to) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let other = self.other_taken_link(node, dir, name);

@@ -139,9 +139,7 @@ fn a_repair_makes_good_only_what_the_source_knew_of() -> io::Result<()> {
 #[test]
 fn seeds_that_nobody_tried_before_keep_all_promises() -> io::Result<()> {
     let first = seed::seed();
-    // With a set one in some four hundred fails (docs/sim.md).
-    let is_whole = |seed: &u64| Plan::of(*seed, STEPS, None).set.is_empty();
-    let counts = try_seeds((0..RANDOM).map(|index| first.wrapping_add(index)).filter(is_whole))?;
+    let counts = try_seeds((0..RANDOM).map(|index| first.wrapping_add(index)))?;
     assert!(counts.answered > RANDOM && counts.applied > RANDOM, "the simulation saw too little: {counts:?}");
     Ok(())
 }

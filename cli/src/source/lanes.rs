@@ -95,6 +95,7 @@ mod tests {
             clean_end_secs: None,
             submounts: Vec::new(),
             software: String::new(),
+            sweep: None,
             bypassed: false,
             compare: srm::Compare::default(),
             set: srm::set::Set::everything(),

@@ -122,6 +122,7 @@ fn start_srm(plan: &SourcePlan) -> Result<Arc<Srm>, Failure> {
         submounts: plan.submounts.clone(),
         software: SOFTWARE.to_owned(),
         set: plan.set.clone(),
+        sweep: Some(plan.state_dir.join("sweep")),
         bypassed: plan.target == TargetPlace::None,
         compare: plan.compare,
     };

@@ -42,6 +42,7 @@ impl Recorder {
             submounts: Vec::new(),
             software: String::new(),
             set: srm::set::Set::everything(),
+            sweep: None,
             bypassed: false,
             compare: srm::Compare::default(),
         };

@@ -109,11 +109,18 @@ impl Node {
     pub fn taken_links(&self) -> Vec<Link> {
         let mut links = self.all_links();
         let Some(filter) = links.first().and_then(|(parent, _)| parent.filter_above()) else { return links };
-        links.retain(|(parent, name)| {
-            let path = parent.known_path().and_then(|path| path.join(name).ok());
-            path.is_some_and(|path| filter(&path, self.kind(), self.size()))
-        });
+        links.retain(|(parent, name)| self.passes(&filter, parent, name));
         links
+    }
+
+    /// Whether this name, known or not, would be replicated if the node had it.
+    pub fn takes_link(&self, parent: &Arc<Self>, name: &Name) -> bool {
+        parent.filter_above().is_none_or(|filter| self.passes(&filter, parent, name))
+    }
+
+    fn passes(&self, filter: &Arc<Filter>, parent: &Arc<Self>, name: &Name) -> bool {
+        let path = parent.known_path().and_then(|path| path.join(name).ok());
+        path.is_some_and(|path| filter(&path, self.kind(), self.size()))
     }
 
     fn filter_above(self: &Arc<Self>) -> Option<Arc<Filter>> {

@@ -1,5 +1,5 @@
-//! What a pass over everything knows of the border of what is replicated: a node has names beyond it too, under which the target has
-//! nothing, and a directory crosses it with all that lies below. (A pass over some names goes by names, and needs none of this.)
+//! What a pass knows of the border of what is replicated: a node has names beyond it too, under which the target has nothing, and a
+//! directory crosses it with all that lies below. (A pass over some names goes by names, and need only know of directories that it is listing.)
 
 use super::Handle;
 use super::pass::{Pass, Scope, is_link};
@@ -16,27 +16,31 @@ impl<H: Handle> Pass<H> {
         if !right.contains(&node.ino()) {
             return;
         }
-        let mut links = node.links();
-        links.retain(|link| new.is_none_or(|(dir, name)| !is_link(link, dir, name)));
+        let told = |(d, n): &(H, Name)| {
+            node.takes(d, n) && new.is_none_or(|(dir, name)| !is_link(&(d.clone(), n.clone()), dir, name))
+        };
         let right: Vec<(H, Name)> = match self.shared(node.ino()) {
-            Some(shared) => {
-                shared.iter().filter(|(dir, name)| links.iter().any(|l| is_link(l, dir, name))).cloned().collect()
-            }
+            Some(shared) => shared.iter().filter(|link| told(link)).cloned().collect(),
             // It had one name when it became right, and every later one on this side is among those that are told apart.
-            None => links,
+            None => node.links().into_iter().filter(told).collect(),
         };
         self.set_shared(node.ino(), right);
     }
 
     /// A directory leaves, with all that lies below.
     pub fn departs(&mut self, dir: &H, is_there: impl Fn(&H) -> bool) {
-        if !matches!(self.scope(), Scope::All(right) if right.contains(&dir.ino())) {
+        let may_be_right_below = match self.scope() {
+            Scope::All(right) => right.contains(&dir.ino()),
+            // Names of directories that are being listed.
+            Scope::Some(_) => self.is_scanning(),
+        };
+        if !may_be_right_below {
             return;
         }
         self.set_gone(dir.ino());
         let departed = self.departed_mut();
         departed.insert(dir.ino(), dir.clone());
-        if departed.len() % MANY == 0 {
+        if departed.len().is_multiple_of(MANY) {
             departed.retain(|_, dir| is_there(dir));
         }
     }
@@ -51,14 +55,12 @@ impl<H: Handle> Pass<H> {
         if self.departed().is_empty() || node.is_root() {
             return true;
         }
-        let links = node.links();
-        let shared = self.shared(node.ino());
-        links.is_empty()
-            || shared.is_none_or(|names| names.iter().any(|(d, n)| links.iter().any(|link| is_link(link, d, n))))
+        let any = |names: &[(H, Name)]| names.iter().any(|(dir, name)| node.takes(dir, name));
+        node.links().is_empty() || self.shared(node.ino()).is_none_or(any)
     }
 
-    /// Whether a name is one that the node still has on this side. Only what has left takes names along without a word.
+    /// Whether a name of a node is still on this side. Only what has left takes names along without a word.
     pub(super) fn is_held_by(&self, node: &H, (dir, name): &(H, Name)) -> bool {
-        self.departed().is_empty() || node.links().iter().any(|link| is_link(link, dir, name))
+        self.departed().is_empty() || node.takes(dir, name)
     }
 }

@@ -37,8 +37,12 @@ pub trait Handle: Clone {
     fn ino(&self) -> u64;
     /// Whether this is SRC.
     fn is_root(&self) -> bool;
-    /// The names that are known of it now, in any order.
+    /// The names that are known of it now, and are replicated, in any order.
     fn links(&self) -> Vec<(Self, Name)>;
+    /// Whether this name of it, known or not, is replicated.
+    fn takes(&self, _dir: &Self, _name: &Name) -> bool {
+        true
+    }
 }
 
 /// A name in a directory: the directory's id and the name.

@@ -244,9 +244,10 @@ impl Srm {
                 }
             } else {
                 if let Some(pass) = self.core.lock().gate.pass(number) {
-                    match node.is_dir() {
-                        true => pass.departs(&node, |dir| dir.has_name()),
-                        false => pass.confine(&node, None),
+                    if node.is_dir() {
+                        pass.departs(&node, |dir| dir.has_name());
+                    } else {
+                        pass.confine(&node, None);
                     }
                 }
                 // What the target has is of another kind: of what had the name before, and was replicated.
@@ -273,7 +274,7 @@ impl Srm {
         match deleted {
             true => Some(Away::Deleted),
             false if self.is_dropping() => Some(Away::Removed),
-            false => self.is_sweeping().then_some(Away::Aside),
+            false => self.sweep.is_wanted().then_some(Away::Aside),
         }
     }
 
@@ -330,11 +331,10 @@ impl Srm {
             Err(error) => return Err(unreadable(node, names, error)),
         };
         if !node.is_dir() {
+            let links = self.names_in_set(names, node);
             let mut core = self.core.lock();
             let pass = core.gate.pass(number).ok_or(Stop::Over)?;
-            // Names that are known and left out are nothing to the target.
-            let left_out = node.all_links().len().saturating_sub(node.taken_links().len()) as u64;
-            if !pass.may_send_anew(node, snapshot.stat.st_nlink.saturating_sub(left_out)) {
+            if !pass.may_send_anew(node, links) {
                 core.all_dirty("a file may be on the target under a name that is not known; all will be compared");
                 return Err(Stop::Over);
             }

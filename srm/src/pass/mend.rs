@@ -36,11 +36,12 @@ impl Srm {
     pub(super) fn see_to_names(&self, number: u64, node: &Arc<Node>) {
         let names = self.tree.names().read();
         let _still = node.lock.lock();
-        if node.is_root() || node.is_dir() || node.has_name() {
+        if node.is_root() || node.is_dir() || node.has_name() && self.is_taken(node) {
             return;
         }
         let lives = match self.tree.stat(&names, node) {
-            Ok(stat) => stat.st_nlink > 0,
+            // Where it has only such names as are left out: others.
+            Ok(stat) => stat.st_nlink > node.all_links().len() as u64,
             Err(_) => !self.tree.opens_by_handle(),
         };
         let over_some = self.core.lock().gate.pass(number).is_some_and(|pass| !pass.is_over_all());

@@ -281,7 +281,7 @@ impl Srm {
             core.last_error = None;
             core.forgive();
         }
-        self.swept();
+        self.swept(settled);
         core.progress.scanning = false;
         core.progress.complete();
         self.lanes.end_generation();

@@ -108,6 +108,11 @@ impl Srm {
         }
         let ends = [(rename.from_dir, rename.from), (rename.to_dir, rename.to)];
         let [Some(from), Some(to)] = ends.map(|(dir, name)| path_in(names, dir, name)) else { return Ok(None) };
+        let moves_directory = [Some(rename.node), rename.other].into_iter().flatten().any(|node| node.is_dir());
+        if self.is_filtered() && moves_directory && !self.set().is_same_below(&from, &to) {
+            // The target does it before this daemon is told, and may end.
+            self.sweep.want();
+        }
         let paths = vec![from.clone(), to.clone()];
         let (node, kind, time) = (Node::id(rename.node), rename.kind, now());
         let replaced = rename.replaced.as_ref().map(kept);

@@ -110,6 +110,7 @@ impl Places {
             submounts: Vec::new(),
             software: String::new(),
             set: set.clone(),
+            sweep: Some(self.top.join("sweep")),
             bypassed: false,
             // Small enough that content is compared, and not sent whole.
             compare: Compare { block_bytes: 512, min_size: 1024 },

@@ -135,6 +135,7 @@ impl Host {
             submounts: Vec::new(),
             software: String::new(),
             set: srm::set::Set::everything(),
+            sweep: None,
             bypassed: false,
             compare: Compare::default(),
         })
