@@ -84,20 +84,19 @@ impl Srm {
         self.takes_name(names, dir, name, node)
     }
 
-    /// Whether what the target has under this name would be replicated.
+    /// Whether what the target has under this name would be replicated, a file with any size: it may have grown before it went.
     pub(crate) fn takes_entry(&self, names: &Names, dir: &Node, name: &Name, entry: Option<&Entry>) -> bool {
-        let (kind, size) = match entry.map(|entry| (&entry.kind, entry.size)) {
-            Some((NodeKind::Directory, _)) => (Kind::Directory, 0),
-            Some((NodeKind::Symlink(_), _)) => (Kind::Symlink, 0),
-            Some((NodeKind::File, size)) => (Kind::File, size),
-            Some(_) => (Kind::Special, 0),
-            None => (Kind::File, 0),
+        let kind = match entry.map(|entry| &entry.kind) {
+            Some(NodeKind::Directory) => Kind::Directory,
+            Some(NodeKind::Symlink(_)) => Kind::Symlink,
+            Some(NodeKind::File) | None => Kind::File,
+            Some(_) => Kind::Special,
         };
-        !self.is_filtered()
-            || dir
-                .path(names)
-                .and_then(|path| path.join(name).ok())
-                .is_some_and(|path| self.set().takes(&path, kind, size))
+        let takes = |path: &RelPath| match kind {
+            Kind::File => self.set().takes_some_size(path),
+            kind => self.set().takes(path, kind, 0),
+        };
+        !self.is_filtered() || dir.path(names).and_then(|path| path.join(name).ok()).is_some_and(|path| takes(&path))
     }
 
     /// Notes what an operation does to a file's size, and says whether the file is replicated.

@@ -181,9 +181,10 @@ impl Srm {
             self.settle_orphan(&gone, false);
             return self.forsake(names, dir, name, gone.departure(), parent_mtime);
         }
+        let last = self.is_last(names, &gone);
         let hold = |held: &mut Held<Arc<Node>>| {
             let node = self.hold_gone(held, &gone)?;
-            held.unnamed(dir, name, &node, gone.is_last(), gone.directory)
+            held.unnamed(dir, name, &node, last, gone.directory)
         };
         let Some(path) = self.open_names(names, &[dir], dir, name) else { return self.remember(hold) };
         let mut core = self.core.lock();
@@ -215,7 +216,8 @@ impl Srm {
 
     /// A rename of which both ends, and all that has them, are in the set.
     pub(crate) fn renamed_within(&self, names: &mut Names, rename: &Renamed<'_>) -> Ticket {
-        let hold = |held: &mut Held<Arc<Node>>| self.hold_renamed(held, rename);
+        let last = rename.replaced.as_ref().is_some_and(|gone| self.is_last(names, gone));
+        let hold = |held: &mut Held<Arc<Node>>| self.hold_renamed(held, rename, last);
         let dirs = [rename.from_dir, rename.to_dir];
         let from = self.open_names(names, &dirs, rename.from_dir, rename.from);
         let to = path_in(names, rename.to_dir, rename.to);
@@ -408,10 +410,17 @@ impl Srm {
         node.ok_or(Lost::Nameless)
     }
 
-    fn hold_renamed(&self, held: &mut Held<Arc<Node>>, rename: &Renamed<'_>) -> Result<(), Lost> {
+    /// Whether what is gone was the last name that the target could have it by. Under such names as are left out, and remain, it changes without a word.
+    fn is_last(&self, names: &Names, gone: &Gone) -> bool {
+        let beyond = |node: Arc<Node>| node.id() == gone.node && self.names_in_set(names, &node) == 0;
+        gone.is_last() || self.is_filtered() && self.tree.get(gone.ino).is_some_and(beyond)
+    }
+
+    /// `last`: what is replaced had no other name that the target could have it by.
+    fn hold_renamed(&self, held: &mut Held<Arc<Node>>, rename: &Renamed<'_>, last: bool) -> Result<(), Lost> {
         if let Some(gone) = &rename.replaced {
             let node = self.hold_gone(held, gone)?;
-            held.replaced(rename.to_dir, rename.to, &node, gone.is_last(), gone.directory)?;
+            held.replaced(rename.to_dir, rename.to, &node, last, gone.directory)?;
         }
         let (from, to) = ((rename.from_dir, rename.from), (rename.to_dir, rename.to));
         match rename.other {

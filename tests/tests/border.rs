@@ -420,6 +420,28 @@ fn what_is_done_through_a_name_that_is_left_out_reaches_the_others_of_the_file()
     assert_eq!(rig.source_log().matches("mirror-due").count(), 1, "once is enough: {}", rig.source_log());
 }
 
+// claim: A291
+#[test]
+fn what_is_done_through_a_name_that_is_left_out_while_nothing_is_sent_reaches_the_next_name() {
+    let files = |src: &Path| ["one", "two", "three"].iter().for_each(|name| fs::write(src.join(name), name).unwrap());
+    let rig = with_rules(Commit::Sync, BY_NAME, files);
+    rig.settle();
+    let bypass = |how: &str| drop(rig.replfs("bypass", &[rig.mnt().to_str().unwrap(), how]));
+    bypass("on");
+    for name in ["one", "two"] {
+        link(&rig, name, &format!("{name}.tmp"));
+    }
+    // By which way its other name goes.
+    fs::remove_file(rig.mnt().join("one")).unwrap();
+    rename(&rig, "three", "two");
+    for name in ["one", "two"] {
+        fs::write(rig.mnt().join(format!("{name}.tmp")), "other").unwrap();
+        rename(&rig, &format!("{name}.tmp"), &format!("{name}-more"));
+    }
+    bypass("off");
+    assert_replica_is_the_set(&rig);
+}
+
 /// Rules that say of one place what they do not of another.
 const BY_PLACE: &str = "version = 1\n[[rule]]\nexclude = \"/out/*/b*\"\n[[rule]]\nexclude = \"/in/*/a*\"\n";
 
