@@ -15,13 +15,16 @@ struct End<'a> {
     mtime: protocol::Time,
 }
 
+/// A node, its old name and its new one.
+type Crossing<'a> = (&'a Arc<Node>, End<'a>, End<'a>);
+
 impl Srm {
     /// A rename or an exchange. What leaves the set is set aside on the target, what comes into it is brought over; a
     /// directory that moves within it is compared below, because rules may name places.
     pub(crate) fn renamed_in_set(self: &Arc<Self>, names: &mut Names, rename: &Renamed<'_>) -> Ticket {
         let from = End { dir: rename.from_dir, name: rename.from, mtime: rename.from_parent_mtime };
         let to = End { dir: rename.to_dir, name: rename.to, mtime: rename.to_parent_mtime };
-        let moved: Vec<(&Arc<Node>, End<'_>, End<'_>)> = match rename.other {
+        let moved: Vec<Crossing<'_>> = match rename.other {
             Some(other) => vec![(rename.node, from, to), (other, to, from)],
             None => vec![(rename.node, from, to)],
         };
@@ -29,14 +32,13 @@ impl Srm {
         let within = moved.iter().all(|(node, old, new)| takes(*old, node) && takes(*new, node))
             && rename.replaced.as_ref().is_none_or(|gone| self.took_name(names, to.dir, to.name, gone));
         if within {
-            let differ = |(node, old, new): &&(&Arc<Node>, End<'_>, End<'_>)| {
-                node.is_dir() && self.rules_differ(names, *old, *new)
-            };
+            let differ = |(node, old, new): &&Crossing<'_>| node.is_dir() && self.rules_differ(names, *old, *new);
             let among: Vec<_> = moved.iter().filter(differ).collect();
             if !among.is_empty() {
                 // Before the target hears of it: this daemon may end there.
                 self.sweep.want();
                 self.straddling.may_lack_some();
+                self.begin_looking(names, among.iter().map(|(_, _, new)| *new));
             }
             let ticket = self.renamed_within(names, rename);
             for (node, _, new) in among {
@@ -46,6 +48,7 @@ impl Srm {
             return ticket;
         }
         let states: Vec<_> = moved.iter().map(|(node, old, new)| (takes(*old, node), takes(*new, node))).collect();
+        self.begin_crossing(names, rename, &moved, &states);
         if let Some(gone) = rename.replaced {
             let _the_last_counts = self.unlinked(names, to.dir, to.name, gone, to.mtime);
         }
@@ -64,8 +67,7 @@ impl Srm {
             self.note_straddling(names, node);
         }
         for ((node, _, new), (was_in, is_in)) in moved.iter().zip(&states) {
-            let is_known = || !node.is_dir() && self.other_taken_link(node, new.dir, new.name).is_some();
-            if *is_in && !was_in && is_known() {
+            if *is_in && !was_in && self.has_another(node, *new) {
                 // The target has it: it gets one more name there.
                 ticket = self.linked(names, node, new.dir, new.name, new.mtime);
                 continue;
@@ -77,6 +79,41 @@ impl Srm {
         }
         self.see_to_returned();
         ticket
+    }
+
+    /// Whether a file has a name in the set beside this one.
+    fn has_another(&self, node: &Arc<Node>, new: End<'_>) -> bool {
+        !node.is_dir() && self.other_taken_link(node, new.dir, new.name).is_some()
+    }
+
+    /// What comes in takes several records, or content that is still to be brought: half of that is no state of the source's, and the target is told so before
+    /// the first of them.
+    fn begin_crossing(
+        self: &Arc<Self>,
+        names: &Names,
+        rename: &Renamed<'_>,
+        moved: &[Crossing<'_>],
+        states: &[(bool, bool)],
+    ) {
+        let mut entering =
+            moved.iter().zip(states).filter(|(_, (_, is_in))| *is_in).map(|((_, _, new), _)| *new).peekable();
+        let is_one_record = rename.replaced.is_none()
+            && moved
+                .iter()
+                .zip(states)
+                .all(|((node, _, new), (was_in, is_in))| !was_in && (!is_in || self.has_another(node, *new)));
+        if entering.peek().is_some() && !is_one_record {
+            self.begin_looking(names, entering);
+        }
+    }
+
+    /// A pass over these names begins, where everything is clean.
+    fn begin_looking<'a>(self: &Arc<Self>, names: &Names, at: impl Iterator<Item = End<'a>>) {
+        if matches!(self.core.lock().gate, Gate::Clean) {
+            let again: Vec<Again> = at.map(|end| Again::Name(Arc::clone(end.dir), end.name.clone())).collect();
+            // Where it cannot begin any more, things are held or due, and nothing is told.
+            let _begun = self.look_again(names, &again, true);
+        }
     }
 
     /// What had a name that is left out has this one now, of which nothing was sent.
@@ -129,9 +166,7 @@ impl Srm {
     fn see_to_returned(&self) {
         let mut core = self.core.lock();
         if matches!(&core.gate, Gate::Pass(pass) if pass.has_returned()) {
-            core.lose(
-                "a directory left the replication set and came back while everything was compared; it is compared anew",
-            );
+            core.lose("a directory left the replication set and came back while it was compared; all is compared anew");
             drop(core);
             self.wake();
             self.changed.notify_all();

@@ -10,7 +10,8 @@ use protocol::{Content, Draft, Ensure, Name, Op, RelPath, Time};
 use std::io;
 use std::sync::Arc;
 
-/// Modification time of a directory now; the caller holds the namespace lock.
+/// Modification time of a directory now. The caller holds the namespace lock exclusive, or the directory's until the record with it is numbered: an
+/// application may set it.
 pub(crate) fn mtime_of(srm: &Srm, names: &Names, dir: &Node) -> io::Result<Time> {
     Ok(attr::mtime(&attr::stat(&*srm.tree.directory(names, dir)?)?))
 }

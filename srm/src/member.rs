@@ -123,8 +123,7 @@ impl Srm {
 
     /// No known name of a node is replicated.
     fn beyond(&self, names: &Names, node: &Arc<Node>) -> Membership {
-        let has_others = || self.tree.stat(names, node).is_ok_and(|stat| stat.st_nlink > node.all_links().len() as u64);
-        if self.straddling.is_complete() || node.is_dir() || !has_others() {
+        if self.straddling.is_complete() || !self.has_unknown_names(names, node) {
             return Membership::Out;
         }
         match &self.core.lock().gate {
@@ -132,6 +131,10 @@ impl Srm {
             Gate::Pass(pass) if pass.right_link(node).is_some() => Membership::In,
             _ => Membership::Unknown,
         }
+    }
+
+    fn has_unknown_names(&self, names: &Names, node: &Node) -> bool {
+        !node.is_dir() && self.tree.stat(names, node).is_ok_and(|stat| stat.st_nlink > node.all_links().len() as u64)
     }
 
     /// How many names of a node are replicated, or are not known and may be.
@@ -179,6 +182,20 @@ impl Srm {
 
     /// What has come into the set is looked at, under all names that it has there. The caller has locked its node, or names.
     pub(crate) fn enter(self: &Arc<Self>, names: &Names, node: &Arc<Node>) {
+        if self.has_unknown_names(names, node) {
+            let why = format!(
+                "inode {} came into the set, and has names that are not known; they are looked for",
+                node.ino()
+            );
+            let mut core = self.core.lock();
+            if !matches!(core.gate, Gate::Due) {
+                core.lose(&why);
+            }
+            drop(core);
+            self.wake();
+            self.changed.notify_all();
+            return;
+        }
         if let Gate::Pass(pass) = &mut self.core.lock().gate {
             // What was done to it while it was out was not sent, even if the pass had seen to it before.
             pass.set_gone(node.ino());

@@ -143,6 +143,7 @@ impl Srm {
     fn probe(&self) -> bool {
         let names = self.tree.names().read();
         let root = self.tree.root();
+        let _its_time = root.lock.lock();
         let Ok(mtime) = mtime_of(self, &names, root) else { return false };
         let mut core = self.core.lock();
         if !matches!(core.gate, Gate::Held(_)) {

@@ -281,6 +281,7 @@ impl Srm {
     /// The source has nothing at this name that the target is to have: what is there goes.
     fn clear_name(&self, number: u64, names: &Names, dir: &Arc<Node>, name: &Name, away: Away) -> Result<(), Stop> {
         let Some(path) = path_of(names, dir, name) else { return Ok(()) };
+        let _its_time = dir.lock.lock();
         let parent_mtime = match mtime_of(self, names, dir) {
             Ok(time) => time,
             Err(error) if is_gone(&error) => return Ok(()),
@@ -371,6 +372,7 @@ impl Srm {
                 }
             }
         };
+        let _its_time = dir.lock.lock();
         let parent_mtime = match mtime_of(self, names, dir) {
             Ok(time) => time,
             Err(error) if is_gone(&error) => return Ok(None),
@@ -435,6 +437,7 @@ impl Srm {
         let (Some(from_path), Some(to)) = (path_of(names, from_dir, from), path_of(names, dir, name)) else {
             return Ok(());
         };
+        let _its_time = dir.lock.lock();
         let parent_mtime = mtime_of(self, names, dir).map_err(|error| unreadable(dir, names, error))?;
         let op =
             Op::Link { from: Place { node: NodeId::new(node.id().get()), at: At::Path(from_path) }, to, parent_mtime };

@@ -69,7 +69,8 @@ impl Srm {
         let Some(place) = crate::live::place_by(&names, node, link.as_ref()) else { return Ok(false) };
         let At::Path(path) = place.at else { return Ok(false) };
         let parent = link.or_else(|| node.link()).map(|(parent, _)| parent);
-        let parent_mtime = parent.map(|parent| mtime_of(self, &names, &parent)).transpose();
+        let _its_time = parent.as_ref().map(|parent| parent.lock.lock());
+        let parent_mtime = parent.as_ref().map(|parent| mtime_of(self, &names, parent)).transpose();
         match self.tree.snapshot(&names, node).and_then(|snapshot| Ok((snapshot, parent_mtime?))) {
             Ok((snapshot, parent_mtime)) => {
                 let how = How { fresh: false, content: Content::Keep, parent_mtime };

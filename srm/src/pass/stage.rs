@@ -268,6 +268,7 @@ impl Srm {
         }
         drop(core);
         let Some(path) = path_of(&names, dir, name) else { return Ok(()) };
+        let _its_time = dir.lock.lock();
         let read = self.tree.snapshot(&names, node).and_then(|read| Ok((read, mtime_of(self, &names, dir)?)));
         let (snapshot, parent_mtime) = match read {
             Ok(read) => read,
