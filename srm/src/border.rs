@@ -86,8 +86,8 @@ impl Srm {
         !node.is_dir() && self.other_taken_link(node, new.dir, new.name).is_some()
     }
 
-    /// What comes in takes several records, or content that is still to be brought: half of that is no state of the source's, and the target is told so before
-    /// the first of them.
+    /// Where a rename takes several records, or content that is still to be brought, half of that is no state of the source's: the target is told so
+    /// before the first of them.
     fn begin_crossing(
         self: &Arc<Self>,
         names: &Names,
@@ -95,16 +95,27 @@ impl Srm {
         moved: &[Crossing<'_>],
         states: &[(bool, bool)],
     ) {
-        let mut entering =
-            moved.iter().zip(states).filter(|(_, (_, is_in))| *is_in).map(|((_, _, new), _)| *new).peekable();
-        let is_one_record = rename.replaced.is_none()
-            && moved
-                .iter()
-                .zip(states)
-                .all(|((node, _, new), (was_in, is_in))| !was_in && (!is_in || self.has_another(node, *new)));
-        if entering.peek().is_some() && !is_one_record {
-            self.begin_looking(names, entering);
+        let records = |((node, old, new), (was_in, is_in)): (&Crossing<'_>, &(bool, bool))| {
+            let goes = usize::from(*was_in || self.leaves_something(names, *old));
+            goes + match is_in {
+                true if !was_in && self.has_another(node, *new) => 1,
+                true => 2,
+                false => 0,
+            }
+        };
+        let replaces = rename.replaced.as_ref().is_some_and(|gone| {
+            let (_, _, new) = moved[0];
+            self.took_name(names, new.dir, new.name, gone) || self.leaves_something(names, new)
+        });
+        if usize::from(replaces) + moved.iter().zip(states).map(records).sum::<usize>() > 1 {
+            self.begin_looking(names, moved.iter().map(|(_, _, new)| *new));
         }
+    }
+
+    /// Whether the target may have something under a name that is left out, from when it was not.
+    fn leaves_something(&self, names: &Names, at: End<'_>) -> bool {
+        let path = || at.dir.path(names).and_then(|path| path.join(at.name).ok());
+        self.set().depends_on_size() && path().is_some_and(|path| self.set().takes_some_size(&path))
     }
 
     /// A pass over these names begins, where everything is clean.

@@ -88,7 +88,7 @@ pub struct History {
     shown: usize,
     /// The latest one that looks as the target does.
     latest: Option<usize>,
-    /// What an operation across the border of the set came to: numbers of records, of which the target shows no state of the source's before the last.
+    /// What an operation across the border of the set came to: numbers of records, of which the target shows directories with other times before the last.
     crossings: Vec<Range<u64>>,
     /// The target is in the midst of one.
     amid: bool,
@@ -173,7 +173,10 @@ impl History {
         // what it shows is there. Where it passed a record over and went on, it shows no state and has what it had; the source may not have heard of it.
         self.latest = if coherent { found.max(self.latest) } else { found.or(self.latest) };
         // In `remote` it is ahead by what is proposed.
-        if !coherent || self.amid || self.mode == CommitMode::Remote {
+        if !coherent || self.mode == CommitMode::Remote {
+            return Ok(());
+        }
+        if self.amid && self.states[self.shown..].iter().any(|state| state.is_shown_but_for_times(tree)) {
             return Ok(());
         }
         if let Some(later) = self.states[self.shown..].iter().position(|state| state.is_shown_by(tree)) {
@@ -211,8 +214,8 @@ impl History {
                     return fault("is not on the target".to_owned());
                 }
             }
-            // A target that shows no state of the source's has lost its coherence, and the source may not have heard of it: what changed nothing says nothing of that.
-            CommitMode::Near if self.latest.is_none() && known.shown.is_none_or(|state| state == 0) => {}
+            // A target that shows no state of the source's since its machine lost power has lost what it had acknowledged, and the source may not have heard of it.
+            CommitMode::Near if self.latest.is_none() => {}
             CommitMode::Near => {
                 let done = || self.known.iter().filter(|known| known.told == Told::Done && behind(known));
                 let (operations, bytes) = (done().count() as u64, done().map(|known| known.bytes).sum::<u64>());

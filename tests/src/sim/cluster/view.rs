@@ -54,6 +54,11 @@ impl View {
         if self.sized.is_empty() { *self.shown == *target } else { *self.shown == self.part_of(target) }
     }
 
+    /// The same, whatever times directories have.
+    pub fn is_shown_but_for_times(&self, target: &Snapshot) -> bool {
+        without_times(&self.shown) == without_times(&self.part_of(target))
+    }
+
     /// What differs, in words.
     pub fn difference(&self, target: &Snapshot) -> String {
         self.shown.difference(&self.part_of(target))
@@ -65,11 +70,14 @@ impl View {
         if [self, before].iter().all(|view| view.shown.0.len() == view.full.0.len()) {
             return self.shown != before.shown;
         }
-        let told = |view: &Self| {
-            let mut tree = view.shown.without(|path, _| self.sized.contains(path));
-            tree.0.values_mut().filter(|entry| entry.kind == Kind::Dir).for_each(|entry| entry.mtime = (0, 0));
-            tree
-        };
+        let told = |view: &Self| without_times(&view.shown.without(|path, _| self.sized.contains(path)));
         self.shown != before.shown && told(self) != told(before)
     }
+}
+
+/// Of directories.
+fn without_times(tree: &Snapshot) -> Snapshot {
+    let mut tree = tree.clone();
+    tree.0.values_mut().filter(|entry| entry.kind == Kind::Dir).for_each(|entry| entry.mtime = (0, 0));
+    tree
 }
