@@ -135,7 +135,7 @@ fn a_repair_makes_good_only_what_the_source_knew_of() -> io::Result<()> {
     Ok(())
 }
 
-// claim: A253
+// claim: A253, A292
 #[test]
 fn seeds_that_nobody_tried_before_keep_all_promises() -> io::Result<()> {
     let first = seed::seed();
