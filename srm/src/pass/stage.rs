@@ -268,7 +268,7 @@ impl Srm {
         }
         drop(core);
         let Some(path) = path_of(&names, dir, name) else { return Ok(()) };
-        let _its_time = dir.lock.lock();
+        let its_time = dir.lock.lock();
         let read = self.tree.snapshot(&names, node).and_then(|read| Ok((read, mtime_of(self, &names, dir)?)));
         let (snapshot, parent_mtime) = match read {
             Ok(read) => read,
@@ -278,6 +278,7 @@ impl Srm {
         let several = snapshot.stat.st_nlink > 1;
         let how = How { fresh: !same, content: Content::Staged(stage), parent_mtime: Some(parent_mtime) };
         self.push(number, Draft::new(&ensure(node, path, snapshot, how), Bytes::new()))?;
+        drop(its_time);
         let mut core = self.core.lock();
         core.progress.repaired += 1;
         let pass = core.gate.pass(number).ok_or(Stop::Over)?;
