@@ -114,6 +114,10 @@ impl Srm {
         let before = sizes.then(|| links(node));
         note_size(node, op, payload);
         let after = links(node);
+        if before.is_some_and(|before| before > after) {
+            // Names left with its size; others, that are not known, may not.
+            self.straddling.may_lack_some();
+        }
         match before {
             _ if is_named && after == 0 => self.beyond(names, node),
             Some(before) if before < after => Membership::Entered,
