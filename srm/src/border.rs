@@ -1,7 +1,7 @@
 //! Renames where some of SRC is left out of the set (S1): within it, out of it, into it, and beyond it.
 
 use crate::map::{Departure, Gate, Handle};
-use crate::names::Renamed;
+use crate::names::{Renamed, path_in};
 use crate::{Again, Srm, Ticket};
 use platform::tree::{Names, Node};
 use protocol::Name;
@@ -96,7 +96,7 @@ impl Srm {
         states: &[(bool, bool)],
     ) {
         let records = |((node, old, new), (was_in, is_in)): (&Crossing<'_>, &(bool, bool))| {
-            let goes = usize::from(*was_in || self.leaves_something(names, *old));
+            let goes = usize::from(*was_in || self.left_something(names, old.dir, old.name));
             goes + match is_in {
                 true if !was_in && self.has_another(node, *new) => 1,
                 true => 2,
@@ -105,17 +105,11 @@ impl Srm {
         };
         let replaces = rename.replaced.as_ref().is_some_and(|gone| {
             let (_, _, new) = moved[0];
-            self.took_name(names, new.dir, new.name, gone) || self.leaves_something(names, new)
+            self.took_name(names, new.dir, new.name, gone) || self.left_something(names, new.dir, new.name)
         });
         if usize::from(replaces) + moved.iter().zip(states).map(records).sum::<usize>() > 1 {
             self.begin_looking(names, moved.iter().map(|(_, _, new)| *new));
         }
-    }
-
-    /// Whether the target may have something under a name that is left out, from when it was not.
-    fn leaves_something(&self, names: &Names, at: End<'_>) -> bool {
-        let path = || at.dir.path(names).and_then(|path| path.join(at.name).ok());
-        self.set().depends_on_size() && path().is_some_and(|path| self.set().takes_some_size(&path))
     }
 
     /// A pass over these names begins, where everything is clean.
@@ -140,8 +134,7 @@ impl Srm {
 
     /// Whether rules may say otherwise of what lies below a directory that has moved, which is to be found out by looking.
     fn rules_differ(&self, names: &Names, old: End<'_>, new: End<'_>) -> bool {
-        let path = |end: End<'_>| end.dir.path(names).and_then(|path| path.join(end.name).ok());
-        match (path(old), path(new)) {
+        match (path_in(names, old.dir, old.name), path_in(names, new.dir, new.name)) {
             (Some(old), Some(new)) => !self.set().is_same_below(&old, &new),
             _ => true,
         }

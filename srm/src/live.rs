@@ -232,6 +232,14 @@ impl Srm {
 
     /// A node without a valid name is dirty (R8), and nobody can say where on the target it is: everything is compared.
     pub(crate) fn nameless(&self, node: &Node, len: usize) -> Ticket {
+        let ino = node.ino();
+        self.absorb_unknown(len, |core| {
+            core.all_dirty(&format!("inode {ino} was changed through no known name; all will be compared"));
+        })
+    }
+
+    /// An operation is absorbed, and nobody can say what it changed on the target: `lose` has that looked for, unless all is looked at anyway.
+    pub(crate) fn absorb_unknown(&self, len: usize, lose: impl FnOnce(&mut Core)) -> Ticket {
         let mut core = self.core.lock();
         let comes_by_itself = match &core.gate {
             Gate::Due => true,
@@ -240,7 +248,7 @@ impl Srm {
             Gate::Clean | Gate::Held(_) => false,
         };
         if !comes_by_itself {
-            core.all_dirty(&format!("inode {} was changed through no known name; all will be compared", node.ino()));
+            lose(&mut core);
             self.wake();
             self.changed.notify_all();
         }

@@ -2,6 +2,7 @@
 //! of what is not, nothing is told.
 
 use crate::map::{Departure, Gate, Handle, Held, Lost};
+use crate::names::path_in;
 use crate::set::{Kind, Set};
 use crate::{Again, OnRemove, Srm, Ticket};
 use bytes::Bytes;
@@ -148,9 +149,9 @@ impl Srm {
             return taken as u64;
         }
         let left_out = node.all_links().len().saturating_sub(taken) as u64;
-        self.tree
-            .stat(names, node)
-            .map_or(taken as u64, |stat| stat.st_nlink.saturating_sub(left_out).max(taken as u64))
+        // Where that cannot be found out, there may be others.
+        let count = |stat: rustix::fs::Stat| stat.st_nlink.saturating_sub(left_out).max(taken as u64);
+        self.tree.stat(names, node).map_or(u64::MAX, count)
     }
 
     /// Names of a file have come, gone or moved where some are left out.
@@ -167,21 +168,12 @@ impl Srm {
 
     /// A file changed through a name that is left out, and nobody knows whether it is replicated under another one.
     pub(crate) fn doubt_names(&self, node: &Node, len: usize) -> Ticket {
-        let mut core = self.core.lock();
-        let comes_by_itself = match &core.gate {
-            Gate::Due => true,
-            Gate::Pass(pass) => pass.is_over_all(),
-            Gate::Clean | Gate::Held(_) => false,
-        };
-        if !comes_by_itself {
-            let ino = node.ino();
+        let ino = node.ino();
+        self.absorb_unknown(len, |core| {
             core.lose(&format!(
                 "inode {ino} changed through a name that is left out, and may have others; what changed is looked for"
             ));
-            self.wake();
-            self.changed.notify_all();
-        }
-        core.absorb(len)
+        })
     }
 
     /// What has come into the set is looked at, under all names that it has there. The caller has locked its node, or names.
@@ -294,9 +286,7 @@ impl Srm {
         gone: Departure,
         parent_mtime: Time,
     ) -> Ticket {
-        let could =
-            || dir.path(names).and_then(|path| path.join(name).ok()).filter(|path| self.set().takes_some_size(path));
-        if gone.directory || !self.set().depends_on_size() || could().is_none() {
+        if gone.directory || !self.left_something(names, dir, name) {
             self.stamp(names, dir, parent_mtime);
             return Ticket::NONE;
         }
@@ -309,6 +299,11 @@ impl Srm {
         let draft = Draft::new(&Op::SetAside { path, parent_mtime }, Bytes::new());
         core.count("left_set");
         self.send_names(&mut core, draft, hold)
+    }
+
+    /// Whether the target may have something under a name that is left out, from when it was in.
+    pub(crate) fn left_something(&self, names: &Names, dir: &Node, name: &Name) -> bool {
+        self.set().depends_on_size() && path_in(names, dir, name).is_some_and(|path| self.set().takes_some_size(&path))
     }
 
     /// Replicates by another set from now on. What it brings in is mirrored by itself; what becomes of the replicas of what it

@@ -280,7 +280,7 @@ fn a_file_that_comes_back_while_everything_is_compared_is_compared_too() {
     });
 }
 
-/// A source of which everything is compared, until [`open`] ends that: something cannot be read. The user owns all of it.
+/// What happens `then` while everything is compared, which lasts: something cannot be read. After that it can, and all is as it should be.
 fn with_an_open_pass(text: &str, before: fn(&Path), then: fn(&Rig)) {
     with_fuse_for_everybody(|| {
         let mut rig = Rig::prepare(Commit::Real, Setup::default().user(USER));

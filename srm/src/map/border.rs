@@ -38,21 +38,30 @@ impl<H: Handle> Pass<H> {
             return;
         }
         self.set_gone(dir.ino());
-        let departed = self.departed_mut();
-        departed.insert(dir.ino(), dir.clone());
-        if departed.len().is_multiple_of(MANY) {
-            departed.retain(|_, dir| is_there(dir));
+        self.departed.insert(dir.ino(), dir.clone());
+        if self.departed.len().is_multiple_of(MANY) {
+            self.departed.retain(|_, dir| is_there(dir));
         }
     }
 
     /// Whether something that had left is back: what lies below counts as right, and is not.
     pub fn has_returned(&self) -> bool {
-        self.departed().values().any(|dir| !dir.links().is_empty())
+        self.departed.values().any(|dir| !dir.links().is_empty())
+    }
+
+    /// All that lies below a directory, which may be right, is looked at once more when this pass is over.
+    pub fn look_below(&mut self, dir: &H) {
+        self.below.insert(dir.ino(), dir.clone());
+    }
+
+    /// Directories of which all that lies below is to be looked at, after this pass.
+    pub fn take_below(&mut self) -> Vec<H> {
+        std::mem::take(&mut self.below).into_values().collect()
     }
 
     /// Whether a node that counts as right is so by one of the names that it has on this side, or has none at all.
     pub(super) fn is_told_of(&self, node: &H) -> bool {
-        if self.departed().is_empty() || node.is_root() {
+        if self.departed.is_empty() || node.is_root() {
             return true;
         }
         let any = |names: &[(H, Name)]| names.iter().any(|(dir, name)| node.takes(dir, name));
@@ -61,6 +70,6 @@ impl<H: Handle> Pass<H> {
 
     /// Whether a name of a node is still on this side. Only what has left takes names along without a word.
     pub(super) fn is_held_by(&self, node: &H, (dir, name): &(H, Name)) -> bool {
-        self.departed().is_empty() || node.takes(dir, name)
+        self.departed.is_empty() || node.takes(dir, name)
     }
 }

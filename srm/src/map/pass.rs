@@ -133,9 +133,9 @@ pub struct Pass<H> {
     /// Files whose names are to stay known.
     kept: Vec<H>,
     /// Directories that were right and have left what is replicated: what lies below counts as right, and the target does not have it.
-    departed: HashMap<u64, H>,
+    pub(super) departed: HashMap<u64, H>,
     /// Right directories of which all that lies below is to be looked at once this pass is over.
-    below: HashMap<u64, H>,
+    pub(super) below: HashMap<u64, H>,
     /// Looks at names that have begun.
     turns: u64,
 }
@@ -266,24 +266,6 @@ impl<H: Handle> Pass<H> {
         } else {
             self.shared.insert(ino, names);
         }
-    }
-
-    pub(super) fn departed(&self) -> &HashMap<u64, H> {
-        &self.departed
-    }
-
-    pub(super) fn departed_mut(&mut self) -> &mut HashMap<u64, H> {
-        &mut self.departed
-    }
-
-    /// All that lies below a directory, which may be right, is looked at once more when this pass is over.
-    pub fn look_below(&mut self, dir: &H) {
-        self.below.insert(dir.ino(), dir.clone());
-    }
-
-    /// Directories of which all that lies below is to be looked at, after this pass.
-    pub fn take_below(&mut self) -> Vec<H> {
-        std::mem::take(&mut self.below).into_values().collect()
     }
 
     /// A name of the node that is right on the target; `None` also where any known one is (a pass over everything, and a
